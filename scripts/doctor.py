@@ -1,0 +1,6 @@
+"""python scripts/doctor.py key=value ...: the same as `imagier doctor`."""  # noqa: D400
+
+from imagier.cli import main
+
+if __name__ == "__main__":
+    main("doctor")

@@ -1,0 +1,231 @@
+"""From configuration, or from a checkpoint, to objects. The only place below the command line that knows omegaconf.
+
+A node with a `_target_` is called with its other keys; what the data knows (channels, classes, image size, ...) is
+added wherever the signature asks for it by name.
+"""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from imagier.batch import Facts
+from imagier.datamodules.base import ImageData
+from imagier.datamodules.examination import class_weights
+from imagier.errors import ConfigError, ImagierError, TrainingError, nearest
+from imagier.models.pixels import FromPixels
+from imagier.tasks.base import Task
+
+RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
+
+
+def data_module(cfg: DictConfig) -> ImageData:
+    """Make the data module of `cfg.data`, its files found, examined and ready.
+
+    Raises:
+        ConfigError, DataError: see `ImageData.setup`.
+    """
+    extra = {"augment": _call_nested(cfg.augment.transforms, "augment")} if "augment" in cfg else {}
+    data: ImageData = call(cfg.data, "data", extra)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def task(cfg: DictConfig, facts: Facts, data: ImageData | None = None) -> Task:
+    """Make the task of `cfg` with its net, loss and optimiser.
+
+    Args:
+        cfg: of a run.
+        facts: of the data.
+        data: for `task.class_weights=auto`; without it the weights are left out, as evaluation needs none.
+    """
+    weights = _weights(cfg, facts, data)
+    loss = call(cfg.loss, "loss", {"class_weights": weights, "ignore_index": facts.ignore_index})
+    optimizer = _optimizer(cfg)
+    given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
+    made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights"}))
+    assert isinstance(made, Task)
+    return made
+
+
+def net(cfg: DictConfig, facts: Facts) -> FromPixels:
+    """Make the net of `cfg.model` for these facts, taking uint8 pixels."""
+    known = {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
+    inner = call(cfg.model, "model", known, leave_out=frozenset({"name"}))
+    channels_last = cfg.trainer.get("channels_last", "auto") is not False
+    if channels_last:
+        inner = inner.to(memory_format=torch.channels_last)
+    return FromPixels(inner, facts.mean, facts.std, channels_last=channels_last)
+
+
+def learning_rate(cfg: DictConfig) -> float:
+    """`optimizer.lr`, stated for a reference batch, scaled to the samples of one optimiser step."""
+    batch = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
+    ratio = batch / cfg.optimizer.reference_batch
+    power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[cfg.optimizer.lr_scaling]
+    return float(cfg.optimizer.lr * ratio**power)
+
+
+def call(
+    node: DictConfig | Mapping[str, Any], where: str, extra: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
+) -> Any:
+    """Call `node._target_` with the node's keys, and with those of `extra` that its signature names.
+
+    Args:
+        node: a configuration node.
+        where: the node's place in the configuration, for errors.
+        extra: what the house knows.
+        leave_out: keys of the node that are not meant for the constructor.
+
+    Raises:
+        ConfigError: for a target or an argument that does not exist, or whatever the constructor refuses.
+    """
+    target = _target(node, where)
+    accepted, open_ended = _parameters(target)
+    given = {str(key): node[key] for key in node if key not in RESERVED | leave_out}
+    if unknown := [key for key in given if key not in accepted and not open_ended]:
+        names = [name for name in accepted if name not in extra]
+        raise ConfigError(
+            f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
+            f"{nearest(unknown[0], names)}"
+        )
+    known = {key: value for key, value in extra.items() if key in accepted or open_ended}
+    try:
+        return target(**{key: _call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
+    except (TypeError, ValueError) as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
+            raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
+        if isinstance(error, ValueError):
+            raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
+        raise
+
+
+def _parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The arguments that `target` takes by name, those it hands on to its base classes included; and any others?"""
+    named: dict[str, inspect.Parameter] = {}
+    owners = (
+        [owner.__init__ for owner in target.__mro__ if "__init__" in vars(owner)]
+        if inspect.isclass(target)
+        else [target]
+    )
+    for function in owners:
+        parameters = list(inspect.signature(function).parameters.values())
+        named |= {
+            one.name: one
+            for one in parameters
+            if one.name != "self" and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        }
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return named, False
+    return named, True
+
+
+def _target(node: DictConfig | Mapping[str, Any], where: str) -> Any:
+    try:
+        return get_object(node["_target_"])
+    except (ImportError, InstantiationException, ValueError) as error:
+        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
+
+
+def _call_nested(value: Any, where: str) -> Any:
+    if not OmegaConf.is_config(value):
+        return value
+    try:
+        return instantiate(value, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ImagierError):
+            raise cause from error
+        raise ConfigError(f"{where} cannot be built: {' '.join(str(cause or error).split())}") from error
+
+
+def _weights(cfg: DictConfig, facts: Facts, data: ImageData | None) -> torch.Tensor | None:
+    wanted = cfg.task.get("class_weights")
+    if wanted is None or data is None:
+        return None
+    if wanted == "auto":
+        return torch.tensor(class_weights(data.class_counts()), dtype=torch.float32)
+    if len(wanted) != facts.num_classes:
+        raise ConfigError(
+            f"task.class_weights holds {len(wanted)} numbers, but {facts.name} has {facts.num_classes} classes: "
+            f"{', '.join(facts.classes)}. Give one number each, or task.class_weights=auto."
+        )
+    return torch.tensor(list(wanted), dtype=torch.float32)
+
+
+def _optimizer(cfg: DictConfig) -> Any:
+    if "optimizer" not in cfg:
+        return None
+    node = OmegaConf.to_container(cfg.optimizer, resolve=True)
+    assert isinstance(node, dict)
+    target = _target(node, "optimizer")
+    for key in ("reference_batch", "lr_scaling", "_target_"):
+        del node[key]
+    accepted, _ = _parameters(target)
+    if unknown := [key for key in node if key not in accepted]:
+        names = [name for name in accepted if name != "params"]
+        raise ConfigError(
+            f"optimizer.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
+            f"{nearest(str(unknown[0]), names)}"
+        )
+    if "fused" in accepted and cfg.trainer.fused is not False:
+        node["fused"] = True
+    return functools.partial(target, **(node | {"lr": learning_rate(cfg)}))
+
+
+def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
+    """Make the callbacks of `cfg.callbacks`, in order; one with a null setting is off.
+
+    Args:
+        cfg: of a run.
+        known: what they may ask for by name: monitor, mode, folder, ...
+    """
+    active = [(name, node) for name, node in cfg.callbacks.items() if node and None not in node.values()]
+    return [call(node, f"callbacks.{name}", known) for name, node in active]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this house, without executing anything in it.
+
+    Raises:
+        TrainingError: when the file is not such a checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways, and all mean the same to a user
+        raise TrainingError(
+            f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]}); it is damaged or no "
+            "checkpoint. A run folder keeps another one: checkpoints/best.ckpt or checkpoints/last.ckpt."
+        ) from error
+    if not isinstance(checkpoint, dict) or "imagier" not in checkpoint:
+        raise TrainingError(f"{path} was not written by imagier: it holds no configuration. Name one of a run folder.")
+    return checkpoint
+
+
+def from_checkpoint(path: Path) -> tuple[Task, DictConfig, dict[str, Any]]:
+    """Rebuild a task with its weights from a checkpoint alone.
+
+    Returns:
+        The task in evaluation mode, its configuration, and what the checkpoint says about itself: `facts`, `epoch`,
+        `step`, `wandb_id`, `version`.
+
+    Raises:
+        TrainingError: when the file is not such a checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    said = checkpoint["imagier"] | {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+    cfg = OmegaConf.create(said["config"])
+    assert isinstance(cfg, DictConfig)
+    if "weights" in cfg.model:
+        cfg.model.weights = None  # they are in the checkpoint
+    made = task(cfg, Facts.from_dict(said["facts"]))
+    made.load_state_dict(checkpoint["state_dict"])
+    return made.eval(), cfg, said

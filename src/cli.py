@@ -1,0 +1,149 @@
+"""The command line: `imagier VERB key=value ...`; `train.py` and scripts/NAME.py are the same verbs.
+
+Hydra composes, `configuration` checks, and only then is torch imported. A user's mistake ends in one sentence and an
+exit code; anything else is a bug and keeps its traceback.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from imagier.errors import ConfigError, ImagierError, nearest
+from imagier.version import __version__
+
+PACKAGED = Path(__file__).parent / "conf"
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
+
+# verb -> (function, what it does)
+VERBS = {
+    "train": ("imagier.training.run:run", "train, validate, test and report"),
+    "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
+    "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
+}
+
+
+def main(verb: str | None = None) -> None:
+    """Run `verb` with the words of the command line, and exit."""
+    program, *words = sys.argv
+    if verb is None:
+        verb, *words = words or ["--help"]
+        program = f"imagier {verb}"
+    if verb in ("--version", "-V"):
+        print(f"imagier {__version__}")
+        sys.exit(0)
+    if verb in ("--help", "-h"):
+        print(_usage())
+        sys.exit(0)
+    try:
+        if verb not in VERBS:
+            raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
+        _compose_and_call(verb, program, _completed(verb, words))
+    except ImagierError as error:
+        _say_and_exit(error)
+
+
+def _say_and_exit(error: ImagierError) -> NoReturn:
+    print(f"imagier: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {name:<10} {what}" for name, (_, what) in VERBS.items())
+    return (
+        f"imagier {__version__}: from a folder of images to a trained, measured and reported model.\n\n"
+        f"usage: imagier VERB key=value ...\n\n{verbs}\n\n"
+        "imagier VERB --help shows the choices and the configuration of a verb.\n"
+        "example: imagier train task=segment model=unet data=cityscapes data.root=/data/cityscapes"
+    )
+
+
+def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    sys.argv = [program, *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_job(verb))()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, verb, words) from error
+
+
+def _job(verb: str) -> Callable[[Any], Any]:
+    def job(cfg: Any) -> Any:
+        from imagier.configuration import check
+
+        try:
+            check(cfg, CONF)
+            module, _, function = VERBS[verb][0].partition(":")
+            return getattr(import_module(module), function)(cfg)
+        except ImagierError as error:
+            _say_and_exit(error)  # here, before Hydra adds lines of its own
+
+    return job
+
+
+def _completed(verb: str, words: Sequence[str]) -> list[str]:
+    """Put the words that a run was made with before those that resume it; let evaluate change single data settings."""
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    if verb == "train" and given.get("resume", "null") != "null":
+        return [*_saved_words(given["resume"]), *words]
+    if verb == "evaluate" and "data" not in given:
+        # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
+        return [f"++{word}" if word.startswith("data.") else word for word in words]
+    return list(words)
+
+
+def _saved_words(resume: str) -> list[str]:
+    """The words of the run that `resume` names: a run folder or a checkpoint in one."""
+    place = Path(resume).expanduser()
+    folder = place if place.is_dir() else place.resolve().parent.parent
+    saved = folder / "overrides.txt"
+    if not saved.is_file():
+        raise ConfigError(
+            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint in one."
+        )
+    return saved.read_text(encoding="utf-8").splitlines()
+
+
+def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
+    """Put Hydra's and OmegaConf's errors into one sentence with the choices."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        names = [option for option in error.options or () if not option.startswith("_")]
+        return ConfigError(f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
+    if found := re.search(r"You must specify '([^']+)'", text):
+        from imagier.configuration import choices
+
+        group = found[1]
+        return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(CONF, group))}.")
+    if found := re.search(r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)", text):
+        return _unknown(found[1], verb, words)
+    lines = [line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines()]
+    return ConfigError(" ".join(line for line in lines if line) or f"the configuration cannot be composed ({error!r})")
+
+
+def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
+    """Compose once more without the word at fault, to see what there is beside it."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    from imagier.configuration import unknown_key
+
+    others = [word for word in words if "=" in word and word.lstrip("+~").split("=")[0] != key]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose(verb, others)
+    except HydraException as another:
+        return _explained(another, verb, others)
+    return unknown_key(cfg, key)

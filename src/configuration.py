@@ -1,0 +1,216 @@
+"""Is a composed sentence sound? Checked before torch is imported, so that a slip is answered at once.
+
+Ranges stand here for the keys that every run shares; a net or a data set checks its own arguments when it is built.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from imagier.errors import ConfigError, nearest
+
+
+class Rule(Protocol):
+    """A set of allowed values that can say what it holds."""
+
+    def allows(self, value: Any) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between bounds; `above` and `below` leave out the bound itself."""
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+    whole: bool = False
+    also: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is such a number."""
+        if value in self.also and type(value) in map(type, self.also):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        return (
+            (not self.whole or isinstance(value, int))
+            and (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        bounds = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
+        words = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
+        also = "".join(f", or {'null' if value is None else value}" for value in self.also)
+        return f"a {'whole ' if self.whole else ''}number {' and '.join(words)}{also}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few values."""
+
+    choices: tuple[Any, ...]
+
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is one of them; 1 is not true here."""
+        return any(value == choice and type(value) is type(choice) for choice in self.choices)
+
+    def __str__(self) -> str:
+        words = ("null" if choice is None else str(choice).lower() for choice in self.choices)
+        return "one of: " + ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Several:
+    """A list in which each item obeys `item`; or one of `also`."""
+
+    item: Number
+    length: int | None = None
+    also: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is such a list."""
+        if not isinstance(value, list):
+            return value in self.also
+        return (self.length is None or len(value) == self.length) and all(map(self.item.allows, value))
+
+    def __str__(self) -> str:
+        also = "".join(f", or {'null' if value is None else value}" for value in self.also)
+        return f"a list of {self.length or 'numbers'}, each {self.item}{also}"
+
+
+COUNT = Number(low=1, whole=True)
+COUNT_OR_NULL = Number(low=1, whole=True, also=(None,))
+SHARE = Number(low=0, below=1)
+SWITCH = OneOf((True, False))
+AUTO_SWITCH = OneOf(("auto", True, False))
+LIMIT = Number(low=0)
+
+RULES: dict[str, Rule] = {
+    "seed": Number(low=0, high=2**32 - 1, whole=True),
+    "test": SWITCH,
+    "split": OneOf(("train", "val", "test")),
+    "data.batch_size": COUNT,
+    "data.workers": Number(low=0, whole=True, also=(None,)),
+    "data.limit": COUNT_OR_NULL,
+    "data.on_error": OneOf(("raise", "skip")),
+    "data.size": Several(COUNT, length=2, also=(None, "auto")),
+    "data.channels": OneOf((1, 3)),
+    "data.download": SWITCH,
+    "data.label_set": OneOf(("train", "category", "category8")),
+    "data.val_fraction": Number(above=0, below=1),
+    "task.auxiliary_weight": Number(low=0),
+    "task.class_weights": Several(Number(low=0), also=(None, "auto")),
+    "loss.label_smoothing": SHARE,
+    "optimizer.lr": Number(above=0),
+    "optimizer.weight_decay": Number(low=0),
+    "optimizer.momentum": SHARE,
+    "optimizer.eps": Number(above=0),
+    "optimizer.betas": Several(SHARE, length=2),
+    "optimizer.reference_batch": COUNT,
+    "optimizer.lr_scaling": OneOf(("linear", "sqrt", "none")),
+    "scheduler.warmup": SHARE,
+    "scheduler.final": Number(low=0, high=1),
+    "scheduler.initial": Number(above=0, high=1),
+    "scheduler.power": Number(above=0),
+    "scheduler.rise": Number(above=0, below=1),
+    "scheduler.momentum": Several(SHARE, length=2, also=(None,)),
+    "trainer.accelerator": OneOf(("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.precision": OneOf(("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
+    "trainer.max_epochs": Number(low=1, whole=True),
+    "trainer.max_steps": Number(low=1, whole=True, also=(-1,)),
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": Number(above=0, also=(None,)),
+    "trainer.check_val_every_n_epoch": COUNT,
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.limit_train_batches": LIMIT,
+    "trainer.limit_val_batches": LIMIT,
+    "trainer.limit_test_batches": LIMIT,
+    "trainer.channels_last": AUTO_SWITCH,
+    "trainer.fused": AUTO_SWITCH,
+    "trainer.compile": SWITCH,
+    "trainer.deterministic": SWITCH,
+    "callbacks.checkpoints.every_n_steps": COUNT,
+    "callbacks.ema.decay": Number(above=0, below=1, also=(None,)),
+    "callbacks.early_stopping.patience": COUNT_OR_NULL,
+    "callbacks.early_stopping.min_delta": Number(low=0),
+    "callbacks.pictures.every_n_epochs": COUNT,
+    "callbacks.pictures.count": COUNT,
+    "logger.wandb.mode": OneOf(("auto", "online", "offline")),
+}
+
+
+def check(cfg: DictConfig, conf: Path) -> None:
+    """Go over a composed configuration.
+
+    Args:
+        cfg: as composed, without Hydra's own node.
+        conf: folder of the configuration groups, to name the choices.
+
+    Raises:
+        ConfigError: for a missing value, one out of range, or a net, data set and task that do not fit together.
+    """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the sentence.")
+    values = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
+    for key, rule in RULES.items():
+        if key in values and not rule.allows(values[key]):
+            raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
+    if "task" in cfg:
+        for group in ("model", "data"):
+            _check_pair(cfg, group, conf)
+
+
+def choices(conf: Path, group: str) -> list[str]:
+    """The names that `group=NAME` accepts; those with an underscore are parts of others."""
+    return sorted(path.stem for path in (conf / group).glob("*.yaml") if not path.name.startswith("_"))
+
+
+def _check_pair(cfg: DictConfig, group: str, conf: Path) -> None:
+    task, chosen = cfg.task.name, cfg[group]
+    if "tasks" not in chosen or task in chosen.tasks:
+        return
+    fitting = [name for name in choices(conf, group) if task in _tasks(conf / group / f"{name}.yaml")]
+    raise ConfigError(
+        f"{group}={chosen.name} is for task={' or '.join(chosen.tasks)}, not for task={task}; "
+        f"{group} for {task} is one of: {', '.join(fitting)}."
+    )
+
+
+def _tasks(path: Path) -> Sequence[str]:
+    loaded = OmegaConf.load(path)
+    return loaded.get("tasks", ()) if isinstance(loaded, DictConfig) else ()
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
+    """Say that `key` does not exist and what stands beside the place where it was looked for."""
+    node: Any = cfg
+    parent, _, last = key.rpartition(".")
+    for part in parent.split(".") if parent else ():
+        if not isinstance(node, DictConfig) or part not in node:
+            return unknown_key(cfg, parent) if parent else ConfigError(f"{key} does not exist.")
+        node = node[part]
+    if not isinstance(node, DictConfig):
+        return ConfigError(f"{key} does not exist: {parent} holds no keys.")
+    names = [str(name) for name in node if name not in ("_target_", "hydra")]
+    where = f"{parent} holds" if parent else "there are"
+    return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{nearest(last, names)}")

@@ -1,0 +1,1 @@
+"""Data modules: they know files, and hand out uint8 batches and facts."""

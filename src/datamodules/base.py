@@ -1,0 +1,148 @@
+"""What every data set shares: splits, examination before training, loaders. A data set adds where its files are."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pytorch_lightning import LightningDataModule
+
+from imagier.batch import Facts
+from imagier.datamodules.examination import Findings, examine
+from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source
+from imagier.errors import ConfigError
+from imagier.transforms.augment import Augment
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class ImageData(LightningDataModule):
+    """Base of all data modules.
+
+    A subclass implements `open_split` and `describe`, and `prepare_data` where it can generate or download its files.
+    After `setup`, `facts`, `findings` and `sources` are there.
+
+    Args:
+        name: as in `data=NAME`, for reports.
+        root: folder of the data set; a subclass says in an error what it expects there.
+        cache: folder for generated sets and for what an examination found.
+        batch_size: samples a batch over all processes together.
+        workers: loader processes; None chooses by the machine and by whether the split lies in memory.
+        seed: of order and augmentation.
+        size: (height, width) to which every image is resized, or None to leave sizes alone.
+        augment: transforms for the training split, see `imagier.transforms.augment.Augment`.
+        on_error: what to do about unreadable samples: "raise" stops before training, "skip" leaves them out.
+        limit: keep only the first so many samples of each split (for a quick look, or to overfit on purpose).
+    """
+
+    name: str  # Lightning's own may be None
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        cache: str | Path,
+        root: str | Path | None = None,
+        batch_size: int = 16,
+        workers: int | None = None,
+        seed: int = 0,
+        size: Sequence[int] | None = None,
+        augment: Sequence[Any] = (),
+        on_error: Literal["raise", "skip"] = "raise",
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.root = Path(root).expanduser() if root else None
+        self.cache = Path(cache).expanduser()
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
+        self.augment, self.on_error, self.limit = augment, on_error, limit
+        self.sources: dict[Split, Source] = {}
+        self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
+
+    @abstractmethod
+    def open_split(self, split: Split) -> Source:
+        """List the samples of `split` without reading them. Raises DataError when there are none."""
+
+    @abstractmethod
+    def describe(self) -> Facts:
+        """State the facts of this data set; called once, after the splits are open."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open every split, examine all files once, and state the facts. Idempotent.
+
+        Raises:
+            DataError: naming the file at fault, the value met and the cure (with on_error="raise").
+        """
+        if self.sources:
+            return
+        sources = {split: self.open_split(split) for split in SPLITS}
+        self.findings: Findings = examine(sources, cache=self.cache, on_error=self.on_error)
+        self.sources = {
+            split: Subset(source, self.findings.good(split)[: self.limit]) for split, source in sources.items()
+        }
+        self.facts = self.describe()
+
+    def class_counts(self) -> np.ndarray:
+        """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
+        return self.findings.class_counts("train", self.facts.num_classes)
+
+    def loader(self, split: Split, *, shuffle: bool = False) -> Loader:
+        """Build the loader of `split`: shuffled and augmented for training, plain and complete otherwise."""
+        source = self.sources[split]
+        transform = Augment(
+            self.augment if shuffle else (),
+            size=self.size,
+            num_classes=self.facts.num_classes,
+            ignore_index=self.facts.ignore_index,
+        )
+        samples = Samples(source, transform, self.seed, self.on_error)
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        if self.batch_size % world:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size} cannot be shared equally by {world} processes; "
+                f"choose a multiple of {world}."
+            )
+        batches = EpochBatches(len(source), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return Loader(samples, batches, workers=self._workers(source), pin_memory=on_gpu)
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled and augmented."""
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self) -> Loader:
+        """Every sample once, in order."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> Loader:
+        """Every sample once, in order."""
+        return self.loader("test")
+
+    def _workers(self, source: Source) -> int:
+        if self.workers is not None:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # With one or two cores the training step needs them both.
+        return 0 if cores <= 2 or getattr(source, "in_memory", False) else min(8, cores - 2)
+
+
+class Subset:
+    """Some samples of a source, by position."""
+
+    def __init__(self, source: Source, positions: Sequence[int]) -> None:
+        self.source, self.positions = source, positions
+        self.ids = [source.ids[position] for position in positions]
+        self.in_memory = getattr(source, "in_memory", False)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, index: int) -> tuple[np.ndarray, Any]:
+        """Return the image and target at `index` of the subset."""
+        return self.source.read(self.positions[index])

@@ -1,0 +1,190 @@
+"""Cityscapes (Cordts et al. 2016, arXiv:1604.01685), and sets in its layout: street scenes with masks of label ids.
+
+root/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png       8-bit RGB
+root/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png        8-bit label ids, see `imagier.datamodules.labels`
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from imagier.batch import Facts
+from imagier.datamodules import imagenet
+from imagier.datamodules.base import ImageData, Split
+from imagier.datamodules.image_file import read_image
+from imagier.datamodules.labels import UNKNOWN, LabelSet, find_label_set
+from imagier.datamodules.origin import locate
+from imagier.errors import DataError
+
+_IMAGE, _MASK = "_leftImg8bit.png", "_gtFine_labelIds.png"
+_LAST_VOID_ID = 6
+_EXPECTS = (
+    "the folder that holds leftImg8bit/ and gtFine/, each with train/ and val/ and in them a folder a city; the "
+    "environment variable CITYSCAPES_DATASET is read as well (the files themselves are given to registered users of "
+    "https://www.cityscapes-dataset.com)"
+)
+
+
+class MaskedImages:
+    """The samples of one split: pairs of files."""
+
+    def __init__(self, images: list[Path], masks: list[Path], labels: LabelSet) -> None:
+        self.images, self.masks, self.labels = images, masks, labels
+        self.ids = [path.name.removesuffix(_IMAGE) for path in images]
+        self.recipe = labels.name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def files(self) -> list[Path]:
+        """Every file that `read` opens; masks that are missing included."""
+        return [*self.images, *self.masks]
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image, uint8 [H, W, 3], and its classes, uint8 [H, W].
+
+        Raises:
+            DataError: a file is missing or corrupt, the two differ in size, or the mask holds something else than ids.
+        """
+        image = read_image(self.images[index], channels=3)
+        path = self.masks[index]
+        ids_HW = read_ids(path)
+        if ids_HW.shape != image.shape[:2]:
+            raise DataError(
+                f"{path} is {_size(ids_HW)} (height x width) but its image {self.images[index].name} is "
+                f"{_size(image)}; both must have the same size. Export the pair again at one size."
+            )
+        classes_HW = cv2.LUT(ids_HW, self.labels.table)
+        if (unknown := classes_HW == UNKNOWN).any():
+            raise DataError(_unknown_ids(path, ids_HW, unknown))
+        return image, classes_HW
+
+
+class Cityscapes(ImageData):
+    """Cityscapes as published, also as its two archives unpack (`*leftImg8bit*/leftImg8bit`, `*gtFine*/gtFine`).
+
+    Where the test split cannot be scored, because it has no images, no masks or (as published) masks in which nothing
+    is labelled, the validation split takes its place, which is said in one line.
+
+    Args:
+        label_set: which classes are learnt: train, category or category8, see `imagier.datamodules.labels`.
+        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
+        options: those of `ImageData`.
+    """
+
+    def __init__(self, *, label_set: str = "train", embedded: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.labels = find_label_set(label_set)
+        self.embedded = embedded
+
+    def prepare_data(self) -> None:
+        """Generate the embedded set when it is not there yet."""
+        if self.embedded:
+            self._locate()
+
+    def open_split(self, split: Split) -> MaskedImages:
+        """List the image files of `split` and where their masks must be."""
+        if split == "test" and (reason := self._why_no_test()):
+            self.notes.append(f"data={self.name}: {reason}, so the test score is that of val.")
+            split = "val"
+        images, masks = self._pairs(split)
+        if not images:
+            raise DataError(
+                f"{self._folders[0] / split} holds no file CITY/*{_IMAGE}; the split '{split}' needs at least one. Set "
+                f"data.root to {_EXPECTS}."
+            )
+        return MaskedImages(images, masks, self.labels)
+
+    def describe(self) -> Facts:
+        """Classes and colours of the label set; normalisation is ImageNet's."""
+        sizes = {size for split in self.findings.splits for size in self.findings.sizes(split)}
+        return Facts(
+            name=self.name,
+            channels=3,
+            size=self.size or (sizes.pop() if len(sizes) == 1 else None),
+            mean=imagenet.MEAN,
+            std=imagenet.STD,
+            classes=self.labels.classes,
+            colors=self.labels.colors,
+            ignore_index=self.labels.ignore_index,
+        )
+
+    def _locate(self) -> Path:
+        return locate(self.name, root=self.root, embedded=self.embedded, cache=self.cache, expects=_EXPECTS)
+
+    @cached_property
+    def _folders(self) -> tuple[Path, Path]:
+        """The folders of images and of masks, each of which holds one folder a split."""
+        root = self._locate()
+        return _find_folder(root, "leftImg8bit"), _find_folder(root, "gtFine")
+
+    def _pairs(self, split: Split) -> tuple[list[Path], list[Path]]:
+        folder, mask_folder = (parent / split for parent in self._folders)
+        images = sorted(folder.glob(f"*/*{_IMAGE}"))
+        masks = [mask_folder / path.parent.name / f"{path.name.removesuffix(_IMAGE)}{_MASK}" for path in images]
+        return images, masks
+
+    def _why_no_test(self) -> str | None:
+        images, masks = self._pairs("test")
+        if not images:
+            return "there are no test images"
+        present = next((mask for mask in masks if mask.is_file()), None)
+        if present is None:
+            return "the test images have no masks"
+        try:
+            dummy = read_ids(present).max() <= _LAST_VOID_ID
+        except DataError:
+            return None  # the examination will report it with the others
+        return "nothing is labelled in the test masks" if dummy else None
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """Read a mask file: label ids, uint8 [H, W].
+
+    Raises:
+        DataError: the file is missing, corrupt, coloured or of more than 8 bits.
+    """
+    try:
+        with Image.open(path) as mask:
+            if mask.mode not in ("L", "P"):  # of a palette the indices count, not its colours
+                raise DataError(
+                    f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit label id a pixel (L or P). "
+                    f"Was a picture of colours, such as *_gtFine_color.png, saved in its place? Take *{_MASK}."
+                )
+            return np.array(mask)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is missing; each image needs its mask. Restore it, remove the image, or leave such pairs out with "
+            "data.on_error=skip."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not a picture, or an empty file; restore it from its source.") from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+        raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. Restore it.") from error
+
+
+def _find_folder(root: Path, name: str) -> Path:
+    found = next((folder for folder in (root / name, *sorted(root.glob(f"*{name}*/{name}"))) if folder.is_dir()), None)
+    if found is None:
+        inside = sorted(entry.name for entry in root.iterdir())
+        listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
+        raise DataError(f"{root} has no folder {name}/ (it holds {listed}). Set data.root to {_EXPECTS}.")
+    return found
+
+
+def _unknown_ids(path: Path, ids_HW: np.ndarray, unknown_HW: np.ndarray) -> str:
+    values = np.unique(ids_HW[unknown_HW])
+    row, column = np.argwhere(unknown_HW)[0]
+    listed = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+    return (
+        f"{path} holds {listed} in {int(unknown_HW.sum())} pixels, first at row {row}, column {column}; a mask may "
+        "hold only Cityscapes' label ids 0 to 33, and 255 for -1. Map the values to those ids, 0 being unlabelled."
+    )
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[0]} x {pixels.shape[1]}"

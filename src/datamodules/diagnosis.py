@@ -1,0 +1,90 @@
+"""What an examination found, as text: the answer of `imagier doctor`."""
+
+import numpy as np
+
+from imagier.datamodules.base import SPLITS, ImageData
+from imagier.datamodules.examination import class_weights
+
+
+def report(data: ImageData) -> str:
+    """Tables of splits and classes, weights ready to paste, and everything that looks wrong.
+
+    Args:
+        data: after `setup`; built with on_error="skip", it reports broken samples instead of stopping at them.
+    """
+    facts = data.facts
+    size = f"{facts.size[0]} x {facts.size[1]}" if facts.size else "of several sizes"
+    head = f"{facts.name}: images {size}, {facts.channels} channels, {facts.num_classes} classes"
+    parts = [f"{head}, fingerprint {data.findings.fingerprint}", _splits(data)]
+    if facts.num_classes:
+        counts = data.class_counts()
+        weights = ", ".join(f"{weight:.3g}" for weight in class_weights(counts))
+        parts += [_classes(data), f"To raise rare classes in the loss: 'task.class_weights=[{weights}]'"]
+    parts += [f"note: {note}" for note in _notes(data)]
+    problems = data.findings.problems
+    parts += [f"{problem.split} {problem.id}: {problem.sentence}" for problem in problems]
+    parts.append(
+        f"{len(problems)} unreadable; data.on_error=skip leaves them out." if problems else "Nothing is broken."
+    )
+    return "\n\n".join(parts)
+
+
+def _splits(data: ImageData) -> str:
+    rows = [["split", "samples", "unreadable", "height x width (samples)"]]
+    for split in SPLITS:
+        examined, sizes = data.findings.splits[split], data.findings.sizes(split)
+        listed = [f"{height} x {width} ({count})" for (height, width), count in list(sizes.items())[:3]]
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        rows.append([split, str(examined.size), str(len(examined.bad)), ", ".join(listed) + more])
+    return _table(rows)
+
+
+def _classes(data: ImageData) -> str:
+    """Each class's share of the labelled pixels or samples of a split, and in how many samples it occurs."""
+    facts, findings = data.facts, data.findings
+    header, columns = ["class"], [list(facts.classes)]
+    for split in SPLITS:
+        counts = findings.class_counts(split, facts.num_classes)
+        share = counts / max(1, counts.sum())
+        header += [split, "in samples"]
+        columns.append([f"{value:.3%}" for value in share])
+        columns.append([str(count) for count in findings.class_presence(split, facts.num_classes)])
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    if facts.ignore_index is not None:
+        rows.append(["(ignored)"])
+        for split in SPLITS:
+            counted = findings.splits[split]
+            share = counted.counts[facts.ignore_index] / max(1, counted.counts.total())
+            rows[-1] += [f"{share:.3%}", str(counted.present[facts.ignore_index])]
+    return _table([header, *rows])
+
+
+def _notes(data: ImageData) -> list[str]:
+    notes = []
+    facts, findings = data.facts, data.findings
+    if findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
+        notes.append("the test split is the validation split.")
+    train = set(data.sources["train"].ids)
+    for split in ("val", "test"):
+        shared = sorted(train.intersection(data.sources[split].ids))
+        if shared:
+            notes.append(f"{split} shares {len(shared)} of its samples with train, such as {shared[0]}.")
+    if facts.size is None:
+        notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
+    counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
+    absent = [facts.classes[index] for index in np.flatnonzero(counts["train"] == 0)]
+    if absent:
+        notes.append(f"no training sample shows {', '.join(absent)}; nothing can be learnt of it.")
+    untested = [facts.classes[index] for index in np.flatnonzero((counts["train"] > 0) & (counts["val"] == 0))]
+    if untested:
+        notes.append(f"validation does not show {', '.join(untested)}; its score says nothing of it.")
+    return notes
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *aligned]))
+    return "\n".join(lines)

@@ -1,0 +1,269 @@
+"""Reading every sample once before training: what is broken, how large images are, how often each class occurs.
+
+What was found is kept in `cache/examined/`, under a fingerprint of the files' names, sizes and times, so that a second
+run only asks the file system whether something has changed.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from imagier.datamodules.loader import Source
+from imagier.errors import DataError
+from imagier.files import write_text
+
+if TYPE_CHECKING:
+    from imagier.datamodules.base import Split
+
+_FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
+_SHOWN = 5
+
+
+class Problem(NamedTuple):
+    """A sample that cannot be read: its split, its id, and the sentence of the error."""
+
+    split: str
+    id: str
+    sentence: str
+
+
+@dataclass
+class Examined:
+    """What one source was found to hold.
+
+    counts: pixels (masks) or samples (class indices) of each target value; present: samples in which it occurs;
+    sizes: samples of each (height, width); bad: position and sentence of each sample that cannot be read.
+    """
+
+    size: int
+    fingerprint: str
+    counts: Counter[int] = field(default_factory=Counter)
+    present: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    bad: dict[int, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """All but the sentences: bad samples are read again, since their files may have moved or become readable."""
+        return json.dumps(
+            {
+                "counts": sorted(self.counts.items()),
+                "present": sorted(self.present.items()),
+                "sizes": sorted((*size, count) for size, count in self.sizes.items()),
+                "bad": sorted(self.bad),
+            }
+        )
+
+    def load_json(self, text: str) -> list[int]:
+        """Take over what `to_json` wrote; return the positions that remain to be read."""
+        plain = json.loads(text)
+        self.counts, self.present = Counter(dict(plain["counts"])), Counter(dict(plain["present"]))
+        self.sizes = Counter({(height, width): count for height, width, count in plain["sizes"]})
+        return list(plain["bad"])
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an examination found, split by split."""
+
+    splits: dict["Split", Examined]
+    problems: tuple[Problem, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with any file of any split."""
+        return _digest(examined.fingerprint for examined in self.splits.values())
+
+    def good(self, split: "Split") -> list[int]:
+        """Positions of the samples of `split` that can be read, in order."""
+        examined = self.splits[split]
+        return [position for position in range(examined.size) if position not in examined.bad]
+
+    def class_counts(self, split: "Split", num_classes: int) -> np.ndarray:
+        """Pixels (masks) or samples (class indices) of each class: int64 [K]."""
+        return _array(self.splits[split].counts, num_classes)
+
+    def class_presence(self, split: "Split", num_classes: int) -> np.ndarray:
+        """Samples in which each class occurs: int64 [K]."""
+        return _array(self.splits[split].present, num_classes)
+
+    def sizes(self, split: "Split") -> dict[tuple[int, int], int]:
+        """How many samples have each (height, width), before any resizing; the most frequent first."""
+        return dict(self.splits[split].sizes.most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, for reports."""
+        return {
+            "fingerprint": self.fingerprint,
+            "splits": {
+                split: {
+                    "samples": examined.size,
+                    "unreadable": len(examined.bad),
+                    "sizes": [[*size, count] for size, count in self.sizes(split).items()],
+                }
+                for split, examined in self.splits.items()
+            },
+            "problems": [problem._asdict() for problem in self.problems],
+        }
+
+
+def examine(sources: Mapping["Split", Source], cache: Path, on_error: Literal["raise", "skip"]) -> Findings:
+    """Read every sample that has changed since the last examination.
+
+    A source may have `files()`, the paths it reads, without which nothing is kept from run to run; `recipe`, a string
+    that changes whenever equal files are to be read differently; and `in_memory`, true where reading costs nothing.
+    `read` is called from several threads.
+
+    Args:
+        sources: one a split.
+        cache: folder in which `examined/` is kept.
+        on_error: with "raise", samples that cannot be read are an error; with "skip", they are left out.
+
+    Raises:
+        DataError: with the number and the first few of the samples at fault, or when a split has no sample left.
+    """
+    splits = {split: _examine_source(split, source, cache) for split, source in sources.items()}
+    first: dict[tuple[str, str], Problem] = {}  # a split that stands in for another has the same problems
+    for split, examined in splits.items():
+        for position, sentence in examined.bad.items():
+            name = sources[split].ids[position]
+            first.setdefault((name, sentence), Problem(split, name, sentence))
+    problems = tuple(first.values())
+    if problems and on_error == "raise":
+        raise DataError(_complaint(problems, sum(examined.size for examined in splits.values())))
+    for split, examined in splits.items():
+        if len(examined.bad) == examined.size:
+            because = f", because {problems[0].sentence}" if examined.size else ""
+            raise DataError(f"the split '{split}' has no readable sample among its {examined.size}{because}")
+    return Findings(splits, problems)
+
+
+def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
+    """Loss weights that raise rare classes: one over the square root of a class's share, float64 [K].
+
+    The root is milder than the inverse share, with which a loss overrates classes of a few pixels. No weight is more
+    than `cap` times the smallest, and over the classes that occur their mean is 1. A class that never occurs
+    gets 1: no target refers to it, so its weight must only be harmless.
+
+    Args:
+        counts: pixels or samples of each class, [K].
+        cap: largest ratio of two weights.
+    """
+    weights = np.ones(len(counts))
+    present = counts > 0
+    if present.any():
+        raised = (counts.max() / counts[present]) ** 0.5
+        capped = np.minimum(raised, cap)
+        weights[present] = capped / capped.mean()
+    return weights
+
+
+def _examine_source(split: str, source: Source, cache: Path) -> Examined:
+    files = list(source.files()) if hasattr(source, "files") else []
+    examined = Examined(len(source), _fingerprint(source, files))
+    remaining: Sequence[int] = range(len(source))
+    kept = cache / "examined" / f"{examined.fingerprint}.json"
+    if files and kept.is_file():
+        remaining = examined.load_json(kept.read_text(encoding="utf-8"))
+    outcomes = (
+        map(partial(_read, source), remaining) if _costs_nothing(source) else _in_parallel(split, source, remaining)
+    )
+    for position, outcome in zip(remaining, outcomes, strict=True):
+        if isinstance(outcome, str):
+            examined.bad[position] = outcome
+            continue
+        size, counts = outcome
+        examined.sizes[size] += 1
+        for value, count in counts:
+            examined.counts[value] += count
+            examined.present[value] += 1
+    if files and len(examined.bad) != len(remaining):
+        write_text(kept, examined.to_json())
+    return examined
+
+
+def _costs_nothing(source: Source) -> bool:
+    return bool(getattr(source, "in_memory", False))
+
+
+def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterator["_Outcome"]:
+    """Outcomes in the order of `positions`; after a second, a terminal shows how far they are."""
+    if not positions:
+        return
+    began, shown = time.monotonic(), False
+    console = Console(stderr=True)
+    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+    # Threads suffice: decoding releases the interpreter's lock.
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        bar = progress.add_task(f"examining {split}", total=len(positions))
+        try:
+            for outcome in pool.map(partial(_read, source), positions):
+                yield outcome
+                progress.advance(bar)
+                if not shown and time.monotonic() - began > 1:
+                    progress.start()
+                    shown = True
+        finally:
+            progress.stop()
+
+
+_Outcome = (
+    str | tuple[tuple[int, int], list[tuple[int, int]]]
+)  # a sentence, or size and the targets' values with counts
+
+
+def _read(source: Source, position: int) -> _Outcome:
+    try:
+        image, target = source.read(position)
+    except DataError as error:
+        return str(error)
+    size = image.shape[0], image.shape[1]
+    if not isinstance(target, np.ndarray):
+        return size, [(int(target), 1)]
+    if target.ndim != 2:
+        return size, []  # a picture has no classes
+    counts = np.bincount(target.ravel(), minlength=256)
+    return size, [(int(value), int(counts[value])) for value in np.flatnonzero(counts)]
+
+
+def _fingerprint(source: Source, files: list[Path]) -> str:
+    root = os.path.commonpath([path.parent for path in files]) if files else ""
+    words = [str(_FORMAT), type(source).__qualname__, getattr(source, "recipe", ""), *source.ids]
+    for path in files:
+        words.append(os.path.relpath(path, root))
+        try:
+            facts = path.stat()
+            words.append(f"{facts.st_size} {facts.st_mtime_ns}")
+        except OSError:
+            words.append("missing")
+    return _digest(words)
+
+
+def _digest(words: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()
+
+
+def _array(counts: Counter[int], num_classes: int) -> np.ndarray:
+    return np.array([counts[index] for index in range(num_classes)], dtype=np.int64)
+
+
+def _complaint(problems: Sequence[Problem], total: int) -> str:
+    lines = [f"  {problem.split} {problem.id}: {problem.sentence}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more")
+    samples = "sample" if len(problems) == 1 else "samples"
+    return (
+        f"{len(problems)} {samples} of {total} cannot be read. Mend or remove them, leave them out with "
+        "data.on_error=skip, or list them all with `imagier doctor`:\n" + "\n".join(lines)
+    )

@@ -1,0 +1,205 @@
+"""Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao et al. 2017, arXiv:1708.07747)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagier.batch import Facts
+from imagier.datamodules.base import ImageData, Split
+from imagier.datamodules.idx_file import read_idx
+from imagier.datamodules.origin import locate
+from imagier.datamodules.palette import distinct_colors
+from imagier.errors import ConfigError, DataError
+from imagier.randomness import fraction
+
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+SIZE = (28, 28)
+FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+_RAW = Path("FashionMNIST") / "raw"  # where torchvision keeps them below its root
+
+
+class PictureArray:
+    """Samples that lie in memory: a source whose pictures are rows of one shared array."""
+
+    in_memory = True
+
+    def __init__(
+        self, images_NHWC: np.ndarray, labels_N: np.ndarray, ids: list[str], positions: np.ndarray, files: list[Path]
+    ) -> None:
+        self.images_NHWC, self.labels_N, self.positions = images_NHWC, labels_N, positions
+        self.ids: Sequence[str] = [ids[position] for position in positions]
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, index: int) -> tuple[np.ndarray, int]:
+        """The picture, uint8 [H, W, C], and its class."""
+        position = self.positions[index]
+        return self.images_NHWC[position].copy(), int(self.labels_N[position])
+
+    def files(self) -> list[Path]:
+        """What the samples were read from."""
+        return self._files
+
+
+class FashionMNIST(ImageData):
+    """Fashion-MNIST in the files that torchvision keeps, packed or unpacked, or an embedded set in the same files.
+
+    The official test files are the test split. Validation is cut from the official training files: of each class, the
+    `val_fraction` with the smallest hashes of their numbers; nothing but the files and that share decides it.
+
+    Args:
+        download: fetch the files into `root` when they are not there.
+        val_fraction: share of the training files that validates, above 0 and below 1.
+        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
+        options: those of `ImageData`.
+    """
+
+    def __init__(
+        self, *, download: bool = False, val_fraction: float = 0.1, embedded: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if not 0 < val_fraction < 1:
+            raise ConfigError(
+                f"data.val_fraction={val_fraction} is not a share of the training files; give a number above 0 and "
+                "below 1, such as 0.1."
+            )
+        self.download, self.val_fraction, self.embedded = download, val_fraction, embedded
+
+    def prepare_data(self) -> None:
+        """Generate the embedded set, or fetch the files when they were asked for and are not there."""
+        if self.embedded:
+            self._locate()
+        elif self.download and self.root and _missing(_raw_folder(self.root)):
+            _fetch(self.root)
+
+    def open_split(self, split: Split) -> PictureArray:
+        """The samples of `split`, in memory."""
+        if split == "test":
+            images, labels, files = self._test
+            return PictureArray(images, labels, _ids("test", len(images)), np.arange(len(images)), files)
+        images, labels, files = self._train
+        ids = _ids("train", len(images))
+        held_out = _held_out(labels, ids, self.val_fraction)
+        positions = np.flatnonzero(held_out if split == "val" else ~held_out)
+        if not len(positions):
+            raise ConfigError(
+                f"data.val_fraction={self.val_fraction} of {len(images)} pictures leaves none for the split '{split}'; "
+                "choose a share nearer to 0.5."
+            )
+        return PictureArray(images, labels, ids, positions, files)
+
+    def describe(self) -> Facts:
+        """Ten classes of grey pictures; mean and deviation are measured (0.2860 and 0.3530 for the official files)."""
+        mean, std = _statistics(self._train[0])
+        return Facts(
+            name=self.name,
+            channels=1,
+            size=self.size or SIZE,
+            mean=(mean,),
+            std=(std,),
+            classes=CLASSES,
+            colors=distinct_colors(len(CLASSES)),
+        )
+
+    @cached_property
+    def _train(self) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+        return self._read("train")
+
+    @cached_property
+    def _test(self) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+        return self._read("t10k")
+
+    def _locate(self) -> Path:
+        return locate(
+            self.name,
+            root=self.root,
+            embedded=self.embedded,
+            cache=self.cache,
+            expects=f"the folder that holds {_RAW}, as torchvision keeps it (with data.download=true it is fetched)",
+        )
+
+    def _read(self, part: str) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+        """Pictures uint8 [N, 28, 28, 1], labels uint8 [N], and their two files."""
+        folder = _raw_folder(self._locate())
+        if missing := _missing(folder):
+            raise DataError(
+                f"{folder} lacks {', '.join(missing)} (plain or with .gz) of Fashion-MNIST; the files may also lie in "
+                "data.root itself. Correct data.root, or add data.download=true to have them fetched."
+            )
+        images_path, labels_path = (path for name in FILES if name.startswith(part) and (path := _file(folder, name)))
+        images_NHW, labels = read_idx(images_path, dimensions=3), read_idx(labels_path, dimensions=1)
+        _check(images_NHW, labels, images_path, labels_path)
+        return images_NHW[..., None], labels, [images_path, labels_path]
+
+
+def _raw_folder(root: Path) -> Path:
+    """Where the most of the four files are: as torchvision has them, or in `root` itself."""
+    return min((root / _RAW, root / "raw", root), key=lambda folder: len(_missing(folder)))
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in FILES if not _file(folder, name)]
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _check(images_NHW: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
+    if len(images_NHW) != len(labels) or not len(labels):
+        raise DataError(
+            f"{images_path} holds {len(images_NHW)} pictures and {labels_path} {len(labels)} labels; there must be one "
+            "label a picture, and at least one. Take both files from the same set."
+        )
+    if images_NHW.shape[1:] != SIZE:
+        height, width = images_NHW.shape[1:]
+        raise DataError(f"{images_path} holds pictures of {height} x {width}; those of Fashion-MNIST are 28 x 28.")
+    if labels.max() >= len(CLASSES):
+        first = int(np.argmax(labels >= len(CLASSES)))
+        raise DataError(
+            f"{labels_path} gives sample {first} the label {labels[first]}; the {len(CLASSES)} classes are numbered 0 "
+            f"to {len(CLASSES) - 1}. Delete the file and fetch it again, or use a set with these classes."
+        )
+
+
+def _ids(part: str, count: int) -> list[str]:
+    return [f"{part}-{number:05d}" for number in range(count)]
+
+
+def _held_out(labels: np.ndarray, ids: list[str], share: float) -> np.ndarray:
+    """Which samples validate: bool [N]; of each class the same share."""
+    draws = np.array([fraction(name) for name in ids])
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held_out[members[np.argsort(draws[members])][: round(share * len(members))]] = True
+    return held_out
+
+
+def _statistics(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of image / 255, to four digits."""
+    # From a histogram and in pieces, since floats of 47 million pixels would take 400 MB.
+    counts = sum(np.bincount(piece.ravel(), minlength=256) for piece in np.array_split(images, 64))
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    deviation = np.average((values - mean) ** 2, weights=counts) ** 0.5
+    return round(float(mean), 4), max(round(float(deviation), 4), 1e-4)  # a net divides by it
+
+
+def _fetch(root: Path) -> None:
+    from torchvision.datasets import FashionMNIST as Torchvision  # slow to import, and seldom needed
+
+    try:
+        Torchvision(root, download=True)
+    except (RuntimeError, OSError, HTTPException) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(
+            f"data.download=true could not fetch Fashion-MNIST ({reason}); check the connection, or copy "
+            f"{', '.join(FILES)} into {root / _RAW} from another machine."
+        ) from error

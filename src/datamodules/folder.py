@@ -1,0 +1,128 @@
+"""The pictures in a folder, and which of them train, validate and test."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imagier.datamodules.base import SPLITS, Split
+from imagier.datamodules.image_file import SUFFIXES
+from imagier.errors import DataError
+from imagier.randomness import fraction
+
+_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders directly below `folder`, without hidden ones, in alphabetical order."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def split_folders(root: Path) -> dict[Split, Path]:
+    """The folder of each split that has one; without a folder for training, all pictures of `root` are to be cut.
+
+    A folder `train` is the training split when `val` (or valid, validation) or `test` stands beside it, or nothing
+    else: beside `bus` and `car` it is a class of trains. Upper and lower case are the same.
+
+    Raises:
+        DataError: two folders for the same split, or folders for validation and test alone.
+    """
+    names = subfolders(root)
+    found: dict[Split, Path] = {}
+    for name in names:
+        split = _NAMES.get(name.lower())
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(f"{root} holds both '{found[split].name}' and '{name}' for one split; merge or rename one.")
+        found[split] = root / name
+    if "train" in found:
+        return found if len(found) > 1 or len(names) == 1 else {"train": root}
+    if found and len(found) == len(names):
+        raise DataError(
+            f"{root} holds {' and '.join(path.name for path in found.values())}, but no folder 'train'. Add it, or set "
+            "data.root to one folder of pictures, which is then split by data.split."
+        )
+    return {"train": root}
+
+
+def list_images(folder: Path, ignored: Counter[str]) -> list[str]:
+    """Paths of all pictures below `folder`, relative to it, with forward slashes, in no particular order.
+
+    Hidden files and folders are passed over; files of other suffixes are counted in `ignored` by suffix. Links are
+    followed, save those to a folder that holds them.
+
+    Raises:
+        DataError: a folder cannot be read, or a name is not UTF-8.
+    """
+    try:
+        return list(_walk(folder, "", ignored))
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder} cannot be read: {error.strerror}. Mend its permissions."
+        ) from error
+
+
+def _walk(folder: Path, prefix: str, ignored: Counter[str]) -> Iterator[str]:
+    with os.scandir(folder / prefix) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = prefix + entry.name
+            if entry.is_dir():  # known from the listing itself; only links cost a look at the disk
+                if not (entry.is_symlink() and (folder / prefix).resolve().is_relative_to(Path(entry.path).resolve())):
+                    yield from _walk(folder, f"{name}/", ignored)
+            elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
+                if not name.isascii() and not _is_utf8(name):
+                    raise DataError(f"the file name {os.fsencode(entry.path)!r} is not UTF-8; rename the file.")
+                yield name
+            else:
+                ignored[suffix] += 1
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def place(name: str) -> float:
+    """Where in [0, 1) the hash of `name` falls, whether its accents are composed (Linux) or not (macOS)."""
+    return fraction(unicodedata.normalize("NFC", name))
+
+
+def cut(names: Sequence[str], shares: Sequence[float]) -> list[Split]:
+    """The split of each of `names`, decided by the hash of the name alone, so that it stays when files are added.
+
+    Chance could leave a part of a small set empty: with three names or more, an empty part of a share above 0 is given
+    the name whose hash is nearest to it, and fewer than three names all train.
+
+    Args:
+        names: paths relative to the folder, with forward slashes.
+        shares: of train, val and test; they add up to 1.
+    """
+    if len(names) < 3:
+        return ["train"] * len(names)
+    places = np.array([place(name) for name in names])
+    edges = np.cumsum([0, *shares])
+    parts = np.searchsorted(edges[1:-1], places, side="right")
+    for part, share in enumerate(shares):
+        if share and part not in parts:
+            spare = np.flatnonzero(np.bincount(parts, minlength=len(shares))[parts] > 1)
+            middle = (edges[part] + edges[part + 1]) / 2
+            parts[spare[np.argmin(abs(places[spare] - middle))]] = part
+    return [SPLITS[part] for part in parts]

@@ -1,0 +1,91 @@
+"""One picture from one file: whatever its colour mode, it becomes uint8 with one or three channels."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from imagier.errors import DataError
+
+# What a folder is searched for, in lower case. Pillow knows more suffixes, but few that people keep pictures under.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_CURE = "Replace or delete the file, or leave such files out with data.on_error=skip."
+
+
+def read_image(path: Path, channels: int) -> np.ndarray:
+    """Decode the picture at `path` as a viewer shows it: uint8 [H, W, channels], RGB or grey, writable.
+
+    - EXIF orientation is applied.
+    - Transparency, also that of a palette, is laid on white: the colour beneath transparent pixels is arbitrary.
+    - 16-bit grey is divided by 257 and rounded, so that 65535 becomes 255 and 257 becomes 1.
+    - Colour becomes grey by the luma of ITU-R 601-2; CMYK becomes RGB without regard to its colour profile.
+    - Of an animation, or of a file of many pages, the first picture counts.
+
+    Args:
+        path: any file that Pillow decodes; its content counts, not its suffix.
+        channels: 3 for RGB, 1 for grey.
+
+    Raises:
+        DataError: the file is missing, empty, cut short, no picture, larger than Pillow admits (some 179 million
+            pixels), or holds 32-bit or floating-point pixels, of which nothing tells what is white.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Restore the file or its permissions.") from error
+    if not data:
+        raise DataError(f"{path} is empty (0 bytes), as an interrupted copy leaves it. {_CURE}")
+    try:
+        # From memory, because Pillow maps an uncompressed TIFF into memory from its path and then turns it twice.
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return _pixels(image, channels)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path} is too large: {error} Cut it into tiles or scale it down.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not a picture: it begins like none of Pillow's formats. {_CURE}") from error
+    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
+        raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """The loaded `image`, turned upright and brought to uint8 [H, W, channels]."""
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    image = _eight_bits(image)
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = "RGB" if channels == 3 else "L"
+    pixels = np.array(image if image.mode == mode else image.convert(mode))
+    return pixels if channels == 3 else pixels[:, :, None]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    # Of 32-bit files only PGM states its white; Pillow has then scaled it to 65535.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit" if image.mode == "I" else "floating-point"
+        raise DataError(
+            f"holds {kind} pixels, and nothing tells which of their values is white. Scale the picture and save it "
+            "with 8 or 16 bits."
+        )
+    return image

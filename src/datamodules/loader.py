@@ -1,0 +1,190 @@
+"""From a source of samples to batches: one loader for every data set.
+
+The order of an epoch and every augmentation are pure functions of (seed, epoch, index). A loader therefore needs to
+remember only how many samples of which epoch it has handed out, and a resumed run sees the batches that the unbroken
+one would have seen, whatever the number of workers or processes.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from imagier.batch import Batch
+from imagier.errors import ConfigError, DataError, ImagierError
+from imagier.randomness import derive_seed, permutation
+
+Key = tuple[int, int]  # (epoch, index)
+Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
+Transform = Callable[[np.ndarray, Target, int], tuple[np.ndarray, Target]]  # (image, target, seed) -> the same pair
+
+
+class Source(Protocol):
+    """The samples of one split: names, and how to read one. Holds paths or arrays, never a generator."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The samples' names."""
+        ...
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    def read(self, index: int) -> tuple[np.ndarray, Target]:
+        """Return the image, uint8 [H, W, C], and its target. Raises DataError naming the file that is at fault."""
+        ...
+
+
+class Samples(Dataset[Batch | ImagierError]):
+    """Reads, transforms and stacks whole batches; runs inside the loader's workers."""
+
+    def __init__(
+        self, source: Source, transform: Transform, seed: int, on_error: Literal["raise", "skip"] = "raise"
+    ) -> None:
+        self.source, self.transform, self.seed, self.on_error = source, transform, seed, on_error
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, keys: list[Key]) -> Batch | ImagierError:
+        """Return the batch of `keys`. With on_error=skip, unreadable samples are left out of it with a warning.
+
+        The user's errors are returned, for `Loader` to raise: raised in a worker, they would arrive wrapped in a
+        traceback.
+        """
+        try:
+            return self._stack(keys)
+        except ImagierError as error:
+            return error
+
+    def _stack(self, keys: list[Key]) -> Batch:
+        read = [(index, sample) for epoch, index in keys if (sample := self._read(epoch, index)) is not None]
+        if not read:
+            raise DataError(f"none of the {len(keys)} samples of a batch can be read; run `imagier doctor` on this set")
+        sizes = sorted({image.shape[:2] for _, (image, _) in read})
+        if len(sizes) > 1:
+            listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
+            raise ConfigError(
+                f"a batch holds images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
+                "let a transform of augment crop them to one size, or set data.batch_size=1."
+            )
+        indices = [index for index, _ in read]
+        image_BCHW = _stack_pictures([image for _, (image, _) in read])
+        if all(target is image for _, (image, target) in read):
+            target = image_BCHW
+        elif isinstance(first := read[0][1][1], np.ndarray):
+            targets = [np.asarray(target) for _, (_, target) in read]
+            target = torch.from_numpy(np.stack(targets)) if first.ndim == 2 else _stack_pictures(targets)
+        else:
+            target = torch.tensor([target for _, (_, target) in read])
+        return {
+            "image": image_BCHW,
+            "target": target,
+            "index": torch.tensor(indices),
+            "id": [self.source.ids[index] for index in indices],
+        }
+
+    def _read(self, epoch: int, index: int) -> tuple[np.ndarray, Target] | None:
+        try:
+            image, target = self.source.read(index)
+        except DataError as error:
+            if self.on_error == "raise":
+                raise
+            warnings.warn(f"skipped a sample: {error}", stacklevel=2)
+            return None
+        return self.transform(image, target, derive_seed("augment", self.seed, epoch, index))
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The batches of one epoch for one process: lists of (epoch, index).
+
+    `batch_size` counts the samples of all processes together; process `rank` of `world` takes every world-th of them,
+    so that one process with 64 and two with 32 each see the same samples.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
+        self.rank, self.world = rank, world
+        # A last batch of one or two samples would upset batch normalisation; evaluation needs every sample.
+        self.drop_last = shuffle and size >= batch_size
+        self.epoch, self.start = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin `epoch` at its first sample, unless it is the epoch already set (which may have been resumed)."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, also while a resumed one is only finishing its rest."""
+        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = permutation(self.seed, self.epoch, self.size) if self.shuffle else np.arange(self.size)
+        stop = self.size - self.batch_size + 1 if self.drop_last else self.size
+        for first in range(self.start, stop, self.batch_size):
+            chosen = order[first : first + self.batch_size][self.rank :: self.world]
+            if len(chosen):
+                yield [(self.epoch, int(index)) for index in chosen]
+
+
+class Loader:
+    """Batches with a memory: its state says where in which epoch it stands, and `load_state_dict` goes back there."""
+
+    def __init__(self, samples: Samples, batches: EpochBatches, *, workers: int = 0, pin_memory: bool = False) -> None:
+        self.samples = samples
+        # By these names, which torch's DataLoader has too, Lightning finds whose set_epoch to call before each epoch.
+        self.sampler = self.batch_sampler = batches
+        self._handed_out = 0
+        self._loader: DataLoader[Batch | ImagierError] = DataLoader(
+            samples,
+            batch_sampler=batches,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_single_thread,
+            generator=torch.Generator(),  # workers draw nothing from it; it only keeps the global one untouched
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator starts at its first `next`, hence after `set_epoch`, though Lightning asks for it earlier.
+        self._handed_out = self.sampler.start
+        for batch in self._loader:
+            if isinstance(batch, ImagierError):
+                raise batch
+            self._handed_out += self.sampler.batch_size
+            yield batch
+        self.sampler.start = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples of which epoch have been handed out, over all processes, and of how many there are."""
+        return {"epoch": self.sampler.epoch, "samples": self._handed_out, "size": self.sampler.size}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after the samples that `state` counts; the batch size may have changed since."""
+        self.sampler.epoch, self.sampler.start = state["epoch"], state["samples"]
+
+
+def _stack_pictures(pictures_HWC: list[np.ndarray]) -> torch.Tensor:
+    # Permuting instead of copying leaves the batch in channels_last order, which convolutions like best.
+    return torch.from_numpy(np.stack(pictures_HWC)).permute(0, 3, 1, 2)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _single_thread(worker: int) -> None:
+    # Workers that each spin up a thread pool fight the training step for the cores.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

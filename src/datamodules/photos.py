@@ -1,0 +1,205 @@
+"""Any folder of pictures: with classes in subfolders, or without labels."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pytorch_lightning.utilities import rank_zero_info
+
+from imagier.batch import Facts
+from imagier.datamodules import imagenet
+from imagier.datamodules.base import SPLITS, ImageData, Split
+from imagier.datamodules.folder import cut, list_images, place, split_folders, subfolders
+from imagier.datamodules.image_file import SUFFIXES, read_image
+from imagier.datamodules.origin import locate
+from imagier.datamodules.palette import distinct_colors
+from imagier.errors import ConfigError, DataError, nearest
+
+USUAL_SIZE = (224, 224)  # for sets whose pictures differ in size; what most nets for photographs were designed for
+
+
+class PictureFiles:
+    """Pictures in files: a source whose targets are classes, or the pictures themselves."""
+
+    def __init__(
+        self, root: Path, ids: Sequence[str], labels: Sequence[int] | None, classes: Sequence[str], channels: int
+    ) -> None:
+        self.root, self.ids, self.labels, self.channels = root, ids, labels, channels
+        self.recipe = "/".join(classes)  # a new class in one split renumbers the labels of all
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | int]:
+        """The picture, uint8 [H, W, C], and its class, or the same picture once more without labels."""
+        image = read_image(self.root / self.ids[index], self.channels)
+        return image, image if self.labels is None else self.labels[index]
+
+    def files(self) -> list[Path]:
+        """The file of each sample."""
+        return [self.root / name for name in self.ids]
+
+
+class Photos(ImageData):
+    """Pictures below `root`, for classification with a folder a class, or unlabelled.
+
+    The splits are the folders train, val (or valid, validation) and test, where they exist. A split without a folder is
+    cut from the training folder, and from `root` itself when there is none of them: `split` says in which shares, and
+    the hash of a file's path decides, so that no picture changes sides when others are added. With labels each class is
+    cut by itself. The order within a split follows the same hash, so that its first samples are a fair mixture.
+
+    Pictures of another size than `size` are stretched to it whole, with no part cut off; a training split that is to
+    see crops says so in `augment`.
+
+    Args:
+        labels: whether the folders directly below a split's folder are classes; deeper folders are of no meaning.
+        channels: 3 for RGB, 1 for grey.
+        size: [height, width], or "auto": the pictures' own size where it is the same for all, otherwise 224 x 224 with
+            labels and left alone without.
+        split: shares of train, val and test, which add up to 1.
+        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
+        options: those of `ImageData`.
+    """
+
+    def __init__(
+        self,
+        *,
+        labels: bool = True,
+        channels: Literal[1, 3] = 3,
+        size: Sequence[int] | Literal["auto"] = "auto",
+        split: Sequence[float] = (0.7, 0.1, 0.2),
+        embedded: str | None = None,
+        **options: Any,
+    ) -> None:
+        _check_options(channels, size, split)
+        self.auto = size == "auto"
+        super().__init__(size=None if size == "auto" else size, **options)
+        self.labels, self.channels, self.split, self.embedded = labels, channels, tuple(split), embedded
+        self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
+
+    def prepare_data(self) -> None:
+        """Generate the embedded set when it is not there."""
+        self._locate()
+
+    def open_split(self, split: Split) -> PictureFiles:
+        """The pictures of `split`, from one look at the folders for all splits."""
+        names = self._names[split]
+        if not names:
+            total = sum(map(len, self._names.values()))
+            raise DataError(
+                f"{self._locate()} leaves no picture for the split '{split}': {total} pictures are shared by "
+                f"data.split={list(self.split)}, classes of fewer than three train. Add a folder '{split}' or more "
+                "pictures, or give every split a share above 0."
+            )
+        numbers = {label: number for number, label in enumerate(self._classes)}
+        labels = [numbers[label] for _, label in names] if self.labels else None
+        return PictureFiles(self._locate(), [name for name, _ in names], labels, self._classes, self.channels)
+
+    def describe(self) -> Facts:
+        """Classes by the names of their folders, in alphabetical order; ImageNet's mean and deviation."""
+        return Facts(
+            name=self.name,
+            channels=self.channels,
+            size=self._settle_size(),
+            mean=imagenet.MEAN if self.channels == 3 else imagenet.GREY_MEAN,
+            std=imagenet.STD if self.channels == 3 else imagenet.GREY_STD,
+            classes=self._classes,
+            colors=distinct_colors(len(self._classes)),
+        )
+
+    def _settle_size(self) -> tuple[int, int] | None:
+        if self.auto:
+            sizes = {size for split in SPLITS for size in self.findings.sizes(split)}
+            if len(sizes) == 1:
+                return sizes.pop()
+            self.size = USUAL_SIZE if self.labels else None
+        return self.size
+
+    def _locate(self) -> Path:
+        return locate(self.name, root=self.root, embedded=self.embedded, cache=self.cache, expects=self._expects)
+
+    @property
+    def _expects(self) -> str:
+        kind = "a folder that holds one folder of pictures a class" if self.labels else "a folder of pictures"
+        return f"{kind}, or one that holds such folders named train, val and test"
+
+    @cached_property
+    def _classes(self) -> tuple[str, ...]:
+        """Class names of all splits, in alphabetical order, once they are known to be learnable."""
+        if not self.labels:
+            return ()
+        found = {split: {label for _, label in self._names[split]} for split in SPLITS}
+        for split in SPLITS:
+            if unknown := sorted(found[split] - found["train"]):
+                raise DataError(
+                    f"class '{unknown[0]}' has pictures in the split '{split}' but none in training, so it could not "
+                    f"be learnt.{nearest(unknown[0], found['train'])} Add training pictures of it, or rename or remove "
+                    f"its folder; training has the classes {', '.join(sorted(found['train']))}."
+                )
+        if len(found["train"]) < 2:
+            raise DataError(
+                f"{self._locate()} has the one class '{min(found['train'])}'; classification needs two or more, each "
+                "in a folder of its own. Set data.root to the folder above the classes."
+            )
+        return tuple(sorted(found["train"]))
+
+    @cached_property
+    def _names(self) -> dict[Split, list[tuple[str, str]]]:
+        """The (path below root, class) of every picture; the class is empty without labels."""
+        root = self._locate()
+        folders = split_folders(root)
+        own = [share if split not in folders else 0.0 for split, share in zip(SPLITS[1:], self.split[1:], strict=True)]
+        shares = (1 - sum(own), *own)  # what has a folder of its own is not taken from training
+        names: dict[Split, list[tuple[str, str]]] = {split: [] for split in SPLITS}
+        for split, folder in folders.items():
+            prefix = "" if folder == root else f"{folder.name}/"
+            for label, members in self._list(split, folder).items():
+                splits = cut(members, shares) if split == "train" else [split] * len(members)
+                for member, chosen in zip(members, splits, strict=True):
+                    names[chosen].append((prefix + member, label))
+        if self.ignored:
+            rank_zero_info(f"data={self.name}: passed over files that are no pictures: {_counted(self.ignored)}.")
+        return {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
+
+    def _list(self, split: Split, folder: Path) -> dict[str, list[str]]:
+        """The pictures below the `folder` of `split` by class, in order of their names."""
+        groups: defaultdict[str, list[str]] = defaultdict(list)
+        for name in sorted(list_images(folder, self.ignored)):
+            label, nested, _ = name.partition("/")
+            if self.labels and not nested:
+                raise DataError(
+                    f"{folder / name} lies outside any class: with data.labels=true each picture belongs in a "
+                    f"subfolder of {folder} named after its class. Move it there, or set data.labels=false."
+                )
+            groups[label if self.labels else ""].append(name)
+        classes = subfolders(folder) if self.labels and split == "train" else []
+        empty = [name for name in classes if name not in groups]
+        if empty or not groups:
+            met = f" Other files were met: {_counted(self.ignored)}." if self.ignored else ""
+            raise DataError(
+                f"{folder.joinpath(*empty[:1])} holds no picture.{met} Fill the folder or remove it, or set data.root "
+                f"to {self._expects}; names of pictures end in {', '.join(sorted(SUFFIXES))}."
+            )
+        return groups
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
+
+
+def _check_options(channels: int, size: Any, split: Sequence[float]) -> None:
+    if channels not in (1, 3):
+        raise ConfigError(f"data.channels={channels} is not supported; give 3 for RGB or 1 for grey.")
+    if size != "auto" and not (
+        isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise ConfigError(f"data.size={size} is not a size; give [height, width], such as [224,224], or auto.")
+    if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
+        raise ConfigError(
+            f"data.split={list(split)} adds up to {sum(split):g}; give three shares, of train, val and test, none "
+            "negative and the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
+        )

@@ -1,0 +1,46 @@
+"""Soft Dice loss, after Milletari et al. 2016, arXiv 1606.04797, with the sums undivided by squares."""
+
+import torch
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError
+from imagier.losses.labels import IGNORED, as_labels, class_mean
+
+
+class Dice(nn.Module):
+    """Mean over the classes that the batch holds of 1 - (2 sum(p t) + s) / (sum(p) + sum(t) + s).
+
+    Sums run over the whole batch without what is ignored; p is the probability, t is 1 where the label is the class.
+
+    Args:
+        ignore_index: the label that counts nowhere.
+        class_weights: float [K], of the mean over classes.
+        smooth: s, at least 0; tempers classes of a few pixels.
+
+    Raises:
+        ConfigError: for an argument out of range.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self, ignore_index: int | None = None, class_weights: Tensor | None = None, smooth: float = 1.0
+    ) -> None:
+        super().__init__()
+        if smooth < 0:
+            raise ConfigError(f"loss.smooth={smooth} is out of range: it must be at least 0; 1 is usual.")
+        self.ignore_index, self.smooth = ignore_index, smooth
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
+        classes = logits.shape[1]
+        labels = as_labels(target, self.ignore_index).flatten()
+        chance_NK = logits.float().softmax(dim=1).movedim(1, -1).reshape(-1, classes)
+        chance_NK = chance_NK * (labels != IGNORED).unsqueeze(1)
+        truth_NK = labels.unsqueeze(1) == torch.arange(classes, device=labels.device)
+        common_K = (chance_NK * truth_NK).sum(dim=0)
+        truth_K = truth_NK.sum(dim=0)
+        sizes_K = (chance_NK.sum(dim=0) + truth_K).clamp(min=1e-7)
+        losses_K = 1 - (2 * common_K + self.smooth) / (sizes_K + self.smooth)
+        return class_mean(losses_K, truth_K > 0, self.class_weights)

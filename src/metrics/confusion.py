@@ -1,0 +1,79 @@
+"""The confusion matrix, and every score that follows from it.
+
+One table of counts serves intersection over union, accuracies and pictures, and adds up exactly over batches and
+processes, which means of per-batch scores do not.
+"""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ConfusionMatrix(Metric):
+    """Counts of (truth, prediction) pairs.
+
+    Args:
+        num_classes: K.
+        ignore_index: truths of this value are not counted.
+
+    `update(prediction, target)` takes class indices of equal shape, any integer dtype; truths outside 0..K-1 other than
+    `ignore_index` raise ValueError. `compute()` returns int64 [K, K], rows the truth, columns the prediction.
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
+        super().__init__()
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Count one batch."""
+        size = self.num_classes
+        # Ignored truths fall into one bin past the matrix, so that no boolean mask has to be gathered.
+        truth = target.long().flatten()
+        if self.ignore_index is not None:
+            truth = torch.where(truth == self.ignore_index, size, truth)
+        counts = torch.bincount(truth * size + prediction.long().flatten(), minlength=size * (size + 1))
+        if len(counts) > size * (size + 1):
+            raise ValueError(f"a truth of {int(target.max())} lies outside 0 to {size - 1} and is not ignored")
+        self.counts += counts[: size * size].view(size, size)
+
+    def compute(self) -> Tensor:
+        """Return the counts so far, int64 [K, K]."""
+        return self.counts
+
+
+def intersection_over_union(counts_KK: Tensor) -> Tensor:
+    """Per class, true positives / (true positives + false positives + false negatives): float64 [K].
+
+    NaN for a class that neither truth nor prediction holds, as cityscapesScripts has it.
+    """
+    hit, truth, predicted = _margins(counts_KK)
+    union = truth + predicted - hit
+    return torch.where(union > 0, hit / union, torch.nan)
+
+
+def class_accuracy(counts_KK: Tensor) -> Tensor:
+    """Per class, the share of its truths that were found (recall): float64 [K]; NaN where there is no truth."""
+    hit, truth, _ = _margins(counts_KK)
+    return torch.where(truth > 0, hit / truth, torch.nan)
+
+
+def mean_iou(counts_KK: Tensor) -> Tensor:
+    """Mean of `intersection_over_union` over the classes that truth or prediction holds: float64 scalar.
+
+    As in cityscapesScripts, a class that is predicted but never true counts with 0.
+    """
+    return intersection_over_union(counts_KK).nanmean()
+
+
+def accuracy(counts_KK: Tensor) -> Tensor:
+    """The share of pixels or samples that are right: float64 scalar."""
+    return counts_KK.diagonal().sum().double() / counts_KK.sum()
+
+
+def _margins(counts_KK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    counts = counts_KK.double()
+    return counts.diagonal(), counts.sum(1), counts.sum(0)

@@ -1,0 +1,1 @@
+"""Nets: one file a net, torch only. Each takes normalised float images and returns logits."""

@@ -1,0 +1,41 @@
+"""What nets ask of their own arguments. Each check raises ConfigError naming the value, the rule and the cure."""
+
+from collections.abc import Iterable
+
+from imagier.errors import ConfigError, nearest
+
+
+def check_minimum(name: str, value: int, minimum: int = 1) -> None:
+    """Raise ConfigError unless `value` is a whole number of at least `minimum`."""
+    if not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"model.{name}={value} is out of range: it must be a whole number of at least {minimum}.")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise ConfigError unless `value` lies in [0, 1)."""
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ConfigError(f"model.{name}={value} is out of range: it must be at least 0 and less than 1.")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`, naming the nearest of them (and all, when they are few)."""
+    known = sorted(choices)
+    if value in known:
+        return
+    rule = f"it must be one of {', '.join(known)}" if len(known) <= 20 else f"it is none of {len(known)} known names"
+    raise ConfigError(f"model.{name}={value} is unknown: {rule}.{nearest(str(value), known)}")
+
+
+def check_image_size(net: str, size: tuple[int, int] | None, minimum: int = 1) -> tuple[int, int]:
+    """Return (height, width), or raise ConfigError where images have no common size or one smaller than `minimum`."""
+    if size is None:
+        raise ConfigError(
+            f"{net} needs images of one size, and those of this data set differ: set data.size=[HEIGHT,WIDTH]."
+        )
+    height, width = size
+    if min(height, width) < minimum:
+        raise ConfigError(
+            f"{net} met images of {height}x{width} pixels and needs at least {minimum}x{minimum}: "
+            "set a larger data.size."
+        )
+    return height, width

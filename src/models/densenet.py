@@ -1,0 +1,74 @@
+"""DenseNet-121, after Huang et al. 2017, arXiv 1608.06993, as torchvision builds it, with small images in mind.
+
+The net halves its input five times, so that of 32x32 pixels one is left. Two cures: `stem=small`, which halves only
+three times, and `upsample`, which enlarges the image first and so keeps ImageNet's features at their own scale.
+"""
+
+import torch.nn.functional as F
+import torchvision.models as zoo
+from torch import Tensor, nn
+
+from imagier.models.arguments import check_choice, check_image_size, check_minimum
+from imagier.models.weights import initialize, load_weights
+
+
+class DenseNet121(nn.Module):
+    """Map images, float [B, in_channels, H, W], to logits [B, num_classes].
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: length of the logits.
+        image_size: (H, W); needed for `upsample` alone.
+        stem: "imagenet" (7x7 convolution of stride 2, pooling) or "small" (3x3 convolution of stride 1, no pooling).
+        upsample: the length in pixels to which the image's shorter side is enlarged (bilinear); None for no change.
+        freeze: train only the head of 1024 x num_classes; the rest keeps its weights and its batch statistics.
+        weights: None (Kaiming), "imagenet" for all but the head, or the path of a file.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        image_size: tuple[int, int] | None = None,
+        stem: str = "imagenet",
+        upsample: int | None = None,
+        freeze: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("stem", stem, ("imagenet", "small"))
+        self.freeze = freeze
+        self.enlargement = None
+        if upsample is not None:
+            short = min(check_image_size("densenet with upsample", image_size))
+            check_minimum("upsample", upsample, minimum=short)
+            self.enlargement = upsample / short
+        # Named as in torchvision, whose files then fit.
+        self.features = zoo.densenet121(num_classes=1).features
+        if stem == "small":
+            self.features.conv0 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+            self.features.pool0 = nn.Identity()
+        elif in_channels != 3:
+            self.features.conv0 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        self.classifier = nn.Linear(self.features.norm5.num_features, num_classes)
+        initialize(self)
+        files = zoo.DenseNet121_Weights
+        load_weights(self, weights, parts=[self.features], imagenet=files.IMAGENET1K_V1.url)
+        self.features.requires_grad_(not freeze)
+
+    def train(self, mode: bool = True) -> "DenseNet121":
+        """Switch to training; a frozen part stays in evaluation, so that its batch statistics do not drift."""
+        super().train(mode)
+        if self.freeze:
+            self.features.eval()
+        return self
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Return the logits."""
+        if self.enlargement is not None:
+            image_BCHW = F.interpolate(image_BCHW, scale_factor=self.enlargement, mode="bilinear", align_corners=False)
+        features = F.relu(self.features(image_BCHW), inplace=True)
+        return self.classifier(features.mean(dim=(-2, -1)))

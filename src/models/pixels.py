@@ -1,0 +1,87 @@
+"""From what a camera saw to what a net wants: the first layer of every net.
+
+Normalisation and padding live inside the module that is trained, saved, exported and served, so that no two of these
+can disagree about them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError
+
+
+class FromPixels(nn.Module):
+    """Let `net` take images as they are stored: uint8 [B, C, H, W] of 0 to 255 and, for dense nets, of any H and W.
+
+    Pixels become (x / 255 - mean) / std in the parameters' dtype. Where the net has an attribute `stride`, which makes
+    it a dense net, the image is extended to the right and downwards by repeating its last column and row, up to a
+    multiple of it (twice at least), and the logits are cropped back to H x W: all of them, where a net in training
+    returns a tuple.
+
+    Args:
+        net: the net, which takes float [B, C, H, W].
+        mean: per channel, of image / 255.
+        std: per channel, of image / 255; positive.
+        channels_last: keep images and kernels in channels_last order, which most convolutions run faster on.
+
+    Raises:
+        ConfigError: where `mean` and `std` differ in length or a deviation is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, net: nn.Module, mean: Sequence[float], std: Sequence[float], *, channels_last: bool = False
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ConfigError(
+                f"mean={list(mean)} and std={list(std)} cannot normalise an image: give one number a channel in each, "
+                "and deviations above 0."
+            )
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.stride: int | None = getattr(net, "stride", None)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what the net makes of the image: logits [B, K, H, W] from a dense net, [B, K] from a classifier."""
+        height, width = image_BCHW.shape[-2:]
+        if self.stride is not None:
+            image_BCHW = extend(image_BCHW, self.stride)
+        # The buffers follow the net's parameters through .to() and .half().
+        image_BCHW = image_BCHW.to(self.mean.dtype, memory_format=self.memory_format)
+        output = self.net((image_BCHW / 255 - self.mean) / self.std)
+        if self.stride is None:
+            return output
+        if isinstance(output, tuple):
+            return tuple(crop(logits_BKHW, height, width) for logits_BKHW in output)
+        return crop(output, height, width)
+
+
+def extend(image_BCHW: Tensor, stride: int) -> Tensor:
+    """Repeat the last row and column until height and width are multiples of `stride`, and twice it at least.
+
+    Twice, because batch normalisation finds no variance in a coarsest map of a single value.
+    """
+    # Indexing serves uint8, and every size at once when a graph is exported.
+    for axis in (-2, -1):
+        size = image_BCHW.shape[axis]
+        extended = torch.sym_max((size + stride - 1) // stride, 2) * stride
+        index = torch.arange(extended, device=image_BCHW.device)
+        image_BCHW = image_BCHW.index_select(axis, index.clamp(max=size - 1))
+    return image_BCHW
+
+
+def crop(logits_BKHW: Tensor, height: int, width: int) -> Tensor:
+    """Keep the first `height` rows and `width` columns."""
+    if not torch.compiler.is_exporting():
+        return logits_BKHW[..., :height, :width]
+    # A slice would ask the exporter to prove that the extended image is the larger one, which it cannot for all sizes.
+    for axis, size in ((-2, height), (-1, width)):
+        logits_BKHW = logits_BKHW.index_select(axis, torch.arange(size, device=logits_BKHW.device))
+    return logits_BKHW

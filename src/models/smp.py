@@ -1,0 +1,73 @@
+"""Any architecture with any encoder of segmentation_models_pytorch.
+
+https://github.com/qubvel-org/segmentation_models.pytorch
+"""
+
+import segmentation_models_pytorch as smp
+import timm
+from torch import Tensor, nn
+
+from imagier.models.arguments import check_choice
+from imagier.models.timm import pretrained_file
+from imagier.models.weights import hugging_face_file, load_weights
+
+
+class SMP(nn.Module):
+    """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
+
+    H and W must be multiples of `stride`, which the encoder gives: 32 for most.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the logits.
+        architecture: unet, unetplusplus, fpn, deeplabv3plus, segformer and others.
+        encoder: resnet34, efficientnet-b0 and others, or tu-NAME for a model of timm.
+        weights: None for the library's initialisation, one of its names for the encoder's weights (such as
+            "imagenet"), or the path of a file for the net or its encoder.
+
+    Raises:
+        ConfigError: for an unknown name, or weights that are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        architecture: str = "unet",
+        encoder: str = "resnet34",
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("architecture", architecture, smp.MODEL_ARCHITECTURES_MAPPING)
+        universal = encoder.startswith("tu-")
+        known = {f"tu-{name}" for name in (*timm.list_models(), *timm.list_pretrained())} if universal else set()
+        check_choice("encoder", encoder, {*smp.encoders.encoders, *known})
+        named = _fetch(encoder, weights)
+        self.net = smp.create_model(
+            architecture,
+            encoder,
+            encoder_weights=(True if universal else weights) if named else None,
+            in_channels=in_channels,
+            classes=num_classes,
+        )
+        self.stride: int = self.net.encoder.output_stride
+        if not named:
+            load_weights(self, weights, parts=[self.net, self.net.encoder])
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.net(image_BCHW)
+
+
+def _fetch(encoder: str, weights: str | None) -> bool:
+    """Make sure that the library will find the file of its own `weights` on this machine; False if it has none such."""
+    if encoder.startswith("tu-"):
+        if weights == "imagenet":
+            pretrained_file(encoder.removeprefix("tu-"))
+        return weights == "imagenet"
+    settings = smp.encoders.encoders[encoder]["pretrained_settings"]
+    if weights not in settings:
+        return False
+    for name in ("config.json", "model.safetensors"):
+        hugging_face_file(settings[weights]["repo_id"], [name], settings[weights]["revision"])
+    return True

@@ -1,0 +1,228 @@
+"""Where a net's weights come from: chance, a file, or a library's pretrained ones.
+
+`weights` of a net is None (initialised at random), "imagenet" (the library's own, where the net has a pretrained part)
+or the path of a .safetensors, .pth, .pt or .ckpt file. Nothing is fetched unless "imagenet" asks for a file that is not
+on the machine yet, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
+"""
+
+import os
+import re
+import urllib.error
+import urllib.request
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import huggingface_hub
+import safetensors
+import safetensors.torch
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+PATIENCE = 5.0  # seconds to wait for a host to answer before saying that it does not
+# Files written before torchvision 0.3 name the layers of DenseNet `norm.1` instead of `norm1`.
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+def initialize(net: nn.Module) -> None:
+    """Draw convolutions and linear layers after He et al. 2015 (Kaiming normal, fan in, ReLU) with zero biases.
+
+    Normalisation layers keep what torch gives them: scale 1, shift 0.
+    """
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def load_weights(
+    net: nn.Module, weights: str | None, *, parts: Sequence[nn.Module] = (), imagenet: str | None = None
+) -> None:
+    """Fill `net` as its option `weights` says; None leaves it as it is.
+
+    Args:
+        net: whose tensors are filled; its class names it in messages.
+        weights: None, "imagenet" or the path of a file.
+        parts: modules inside `net` that a file may fit instead, such as its backbone.
+        imagenet: the address of the library's file for the first of `parts`, or None where there is none.
+
+    Raises:
+        ConfigError: where the file is missing, unreadable, cannot be fetched, or does not fit.
+    """
+    if weights is None:
+        return
+    if weights == "imagenet":
+        if imagenet is None:
+            raise ConfigError(
+                f"model.weights=imagenet: there are no ImageNet weights for {type(net).__name__}; "
+                "leave model.weights=null or name a file with model.weights=PATH."
+            )
+        load_file(parts[0], torch_hub_file(imagenet))
+    else:
+        load_file(net, Path(weights).expanduser(), parts)
+
+
+def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> None:
+    """Copy the tensors of the file at `path` into `net`, or into that of its `parts` which they fit better.
+
+    A prefix common to the file's names (as in a checkpoint of a wrapped net) is dropped. A first convolution for RGB is
+    adapted to other channels: summed over them for grey, repeated and scaled otherwise. What the file lacks or holds in
+    another shape, such as the head for other classes, keeps its initial values, with a warning.
+
+    Raises:
+        ConfigError: where the file cannot be read or fills less than half of the tensors.
+    """
+    stored = read_file(path)
+    module, found = max(((m, _fitting(m, stored)) for m in (net, *parts)), key=lambda pair: len(pair[1]))
+    # Files from before torch 0.4.1 do not count batches.
+    wanted = [name for name in module.state_dict() if not name.endswith("num_batches_tracked")]
+    missing = [name for name in wanted if name not in found]
+    if len(missing) * 2 > len(wanted):
+        raise ConfigError(
+            f"model.weights={path} fits {len(wanted) - len(missing)} of the {len(wanted)} tensors of "
+            f"{type(net).__name__} ({missing[0]} is the first that is missing or has another shape): a file must fit "
+            "at least half of them. Choose the net and the options that it was trained with, or another file."
+        )
+    module.load_state_dict(found, strict=False)
+    if missing:
+        shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
+        warnings.warn(
+            f"{path.name} filled {len(wanted) - len(missing)} of {len(wanted)} tensors; these keep their initial "
+            f"values because the file lacks them or has them in another shape: {shown}",
+            stacklevel=2,
+        )
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Return the tensors stored at `path` by name, without executing anything the file may hold.
+
+    Raises:
+        ConfigError: where the file is missing, of another kind, corrupt, or holds objects other than tensors.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"model.weights={path} is neither 'imagenet' nor a file of weights: give one that ends in "
+            f"{', '.join(SUFFIXES)}, or null."
+        )
+    if not path.is_file():
+        raise ConfigError(f"model.weights={path}: there is no such file; check the path, or set model.weights=null.")
+    content: Any
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
+        raise ConfigError(
+            f"model.weights={path} cannot be read as plain tensors ({str(error).splitlines()[0]}): it is incomplete, "
+            "or holds pickled objects, which are not executed. Fetch it anew, or store its state_dict() alone."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = content.items() if isinstance(content, dict) else ()
+    return {OLD_DENSENET.sub(r"\1\2", str(name)): value for name, value in tensors if isinstance(value, Tensor)}
+
+
+def _fitting(module: nn.Module, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return those tensors of `stored`, under their names in `module`, that fit it."""
+    own = module.state_dict()
+    prefixes: Counter[str] = Counter()
+    for name in stored:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in own:
+                prefixes[".".join([*parts[:start], ""])] += 1
+    if not prefixes:
+        return {}
+    prefix = prefixes.most_common(1)[0][0]
+    found = {}
+    for name, value in stored.items():
+        short = name.removeprefix(prefix)
+        if name.startswith(prefix) and short in own:
+            value = _adapted(value, own[short].shape)
+            if value.shape == own[short].shape:
+                found[short] = value
+    return found
+
+
+def _adapted(kernel: Tensor, shape: torch.Size) -> Tensor:
+    """Return a kernel for RGB, [O, 3, h, w], with the channels that `shape` asks for, and anything else untouched."""
+    same_otherwise = len(shape) == kernel.ndim == 4 and kernel.shape[::2] == shape[::2] and kernel.shape[3] == shape[3]
+    if same_otherwise and kernel.shape[1] == 3 and shape[1] != 3:
+        return adapt_input_conv(shape[1], kernel)
+    return kernel
+
+
+def torch_hub_file(address: str) -> Path:
+    """Return the file at `address` from torch hub's folder, fetching it when it is not there.
+
+    Raises:
+        ConfigError: where it cannot be fetched.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
+    if not path.exists():
+        _check_online(path.name, address, f"in {path.parent}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The digits before the suffix are the start of the file's SHA-256, which torch hub checks.
+        digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        try:
+            _probe(address)
+            torch.hub.download_url_to_file(address, str(path), digits and digits[1])
+        except (OSError, RuntimeError) as error:
+            raise _unfetched(path.name, address, f"in {path.parent}", error) from error
+    return path
+
+
+def hugging_face_file(repository: str, names: Sequence[str], revision: str | None = None) -> Path:
+    """Return the first of `names` that `repository` has, from Hugging Face's cache or fetched into it.
+
+    Raises:
+        ConfigError: where none is in the cache and none can be fetched.
+    """
+    for name in names:
+        cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+    place = f"in the cache at {huggingface_hub.constants.HF_HUB_CACHE} (hf download {repository})"
+    address = huggingface_hub.hf_hub_url(repository, names[0], revision=revision)
+    _check_online(names[0], address, place)
+    failure: Exception | None = None
+    for name in names:
+        try:
+            _probe(huggingface_hub.hf_hub_url(repository, name, revision=revision))
+            return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
+        except urllib.error.HTTPError as error:  # perhaps the repository has the next name
+            failure = error
+        except (OSError, RuntimeError) as error:
+            failure = error
+            break
+    raise _unfetched(names[0], address, place, failure) from failure
+
+
+def _probe(address: str) -> None:
+    """Raise OSError soon when the host does not answer; the libraries' own loaders would wait, or try again."""
+    request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "imagier"})
+    with urllib.request.urlopen(request, timeout=PATIENCE):
+        pass
+
+
+def _check_online(name: str, address: str, place: str) -> None:
+    for variable in ("IMAGIER_OFFLINE", "HF_HUB_OFFLINE"):
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
+            raise _unfetched(name, address, place, f"{variable} is set")
+
+
+def _unfetched(name: str, address: str, place: str, reason: object) -> ConfigError:
+    return ConfigError(
+        f"model.weights=imagenet needs {name}, which is not on this machine and could not be fetched from {address} "
+        f"({reason}): put it {place}, name a copy with model.weights=PATH, or set model.weights=null."
+    )

@@ -1,0 +1,73 @@
+"""Embedded data sets, generated on first use into the layouts that real data sets have."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from imagier.errors import ConfigError, DataError, nearest
+from imagier.synthetic import garments, materials, streets
+
+__all__ = ["ensure"]
+
+SETS: dict[str, tuple[int, Callable[..., None], str]] = {
+    "garments": (garments.VERSION, garments.generate, "7,000 grey pictures of garments in Fashion-MNIST's files"),
+    "materials": (materials.VERSION, materials.generate, "2,000 pictures of materials, a folder a class"),
+    "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
+}
+
+
+def ensure(name: str, cache: Path) -> Path:
+    """Return the folder of an embedded data set, and generate it first when it is not there yet.
+
+    The set appears whole or not at all: it is written beside its place and then renamed. Of two processes that
+    generate at once, the later one discards its copy and uses the other's.
+
+    Args:
+        name: streets (Cityscapes' layout), garments (Fashion-MNIST's) or materials (a folder a class).
+        cache: folder below which the set is kept, as `embedded/NAME-vVERSION`.
+
+    Raises:
+        ConfigError: for an unknown name.
+        DataError: when the set cannot be written.
+    """
+    if name not in SETS:
+        raise ConfigError(
+            f"there is no embedded data set '{name}'.{nearest(name, SETS)} Choose one of {', '.join(SETS)}."
+        )
+    version, generate, contents = SETS[name]
+    folder = cache / "embedded" / f"{name}-v{version}"
+    if not folder.is_dir():
+        console = Console(stderr=True)
+        console.print(f"Writing {contents} to {folder}, once.", soft_wrap=True, highlight=False, markup=False)
+        try:
+            _generate_aside(folder, partial(generate, progress=partial(_bar, name, console)))
+        except OSError as error:
+            raise DataError(
+                f"the embedded data set '{name}' could not be written to {folder} ({error}). It needs a folder "
+                f"that can be written to and some 20 MB there: make room, or choose another cache folder."
+            ) from error
+    return folder
+
+
+def _generate_aside(folder: Path, generate: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        generate(aside)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was quicker, with the same bytes
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _bar(name: str, console: Console, steps: Sequence[Any]) -> Iterable[Any]:
+    return track(steps, description=f"Drawing {name}", console=console, transient=True)

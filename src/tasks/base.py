@@ -1,0 +1,156 @@
+"""What the tasks share: one training step, one evaluation step, an optimiser. A task adds loss, metrics and meaning."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric
+
+from imagier.batch import Batch, Facts
+from imagier.randomness import derive_seed
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+STAGES = ("train", "val", "test")
+
+
+class PerStage(nn.Module):
+    """One metric for each stage, so that a validation in mid-epoch leaves the training's counts alone.
+
+    Args:
+        make: makes a torchmetrics metric.
+    """
+
+    def __init__(self, make: Callable[[], Metric]) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleList(make() for _ in STAGES)
+
+    def __getitem__(self, stage: str) -> Any:
+        return self.metrics[STAGES.index(stage)]
+
+
+class Task(LightningModule):
+    """Base of all tasks.
+
+    A subclass implements `measure` (loss of one batch), `count` (metrics of one batch) and `scores` (what they add up
+    to), and sets `monitor` and `mode`, the score by which the best checkpoint is chosen.
+
+    Args:
+        net: takes uint8 [B, C, H, W], see `imagier.models.pixels.FromPixels`.
+        loss: of (outputs, target), a scalar.
+        facts: of the data.
+        optimizer: makes the optimiser from parameter groups; None for a task that only evaluates.
+        seed: of what is random on the device (dropout, noise).
+    """
+
+    monitor: str
+    mode: str
+
+    def __init__(
+        self, net: nn.Module, loss: nn.Module, facts: Facts, optimizer: OptimizerFactory | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.net, self.loss, self.facts = net, loss, facts
+        self._optimizer, self._seed = optimizer, seed
+        self.confusion_counts: dict[str, Tensor] = {}  # stage -> int64 [K, K] of its last epoch, on the CPU
+        self.mean_loss = PerStage(MeanMetric)
+
+    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """Return the loss of `batch`, a scalar, and the predictions to be counted."""
+        raise NotImplementedError
+
+    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
+        """Add one batch to the metrics of `stage`."""
+        raise NotImplementedError
+
+    def scores(self, stage: str) -> dict[str, Tensor]:
+        """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}."""
+        raise NotImplementedError
+
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return predictions, their confidence, and a score a sample, float [B], by which to find telling ones."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 [B, C, H, W] to the net's outputs."""
+        return self.net(image)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make dropout a function of (seed, epoch, batch) alone, so that a resumed run draws the same."""
+        torch.manual_seed(derive_seed("step", self._seed, self.current_epoch, batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss to descend."""
+        loss = self._step(batch, "train")
+        self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch["id"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one validation batch."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one test batch."""
+        self._step(batch, "test")
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        loss, prediction = self.measure(batch, stage)
+        # Every loss is a mean over its batch, so batches weigh by their size.
+        self.mean_loss[stage].update(loss.detach().float(), weight=len(batch["image"]))
+        self.count(stage, prediction, batch)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training scores."""
+        self._log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self._log_scores("test")
+
+    def _log_scores(self, stage: str) -> None:
+        values = {f"{stage}/loss": self.mean_loss[stage].compute()}
+        values |= {f"{stage}/{name}": value for name, value in self.scores(stage).items()}
+        # A class that does not occur has no score; left out, it cannot poison a mean or a monitor.
+        known = {name: value.float() for name, value in values.items() if not value.isnan()}
+        self.log_dict(known, rank_zero_only=False, sync_dist=False)
+        for metric in self.metrics_of(stage):
+            metric.reset()
+
+    def metrics_of(self, stage: str) -> Iterator[Any]:
+        """Every metric that counts `stage`."""
+        return (child[stage] for child in self.children() if isinstance(child, PerStage))
+
+    def configure_optimizers(self) -> Optimizer:
+        """Weight decay applies to kernels and matrices, not to biases and normalisation (one-dimensional)."""
+        if self._optimizer is None:
+            raise RuntimeError("this task was built for evaluation and has no optimiser")
+        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        kernels = [parameter for parameter in trained if parameter.ndim > 1]
+        others = [parameter for parameter in trained if parameter.ndim <= 1]
+        return self._optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the half-counted training scores of an interrupted epoch, so that a resumed one reports the same."""
+        checkpoint["train_metrics"] = [_state(metric) for metric in self.metrics_of("train")]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Undo `on_save_checkpoint`."""
+        for metric, state in zip(self.metrics_of("train"), checkpoint.get("train_metrics", []), strict=False):
+            for name, value in state.items():
+                setattr(metric, name, value.to(self.device) if isinstance(value, Tensor) else value)
+
+
+def _state(metric: Any) -> dict[str, Any]:
+    # clone: a checkpoint that is written later must not see counts added meanwhile
+    return {name: value.clone() for name, value in metric.metric_state.items()} | {
+        "_update_count": metric._update_count
+    }

@@ -1,0 +1,1 @@
+"""A run: Trainer, callbacks, run folder, report."""

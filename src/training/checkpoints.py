@@ -1,0 +1,150 @@
+"""best.ckpt and last.ckpt: when they are written, and how nothing is ever lost."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from imagier.errors import ImagierError, TrainingError
+from imagier.files import write_aside
+
+
+class Interrupted(ImagierError):
+    """The run was asked to stop and has saved its checkpoint."""
+
+    def __init__(self, number: int, last: Path) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}; nothing is lost. "
+            f"Continue with: python train.py resume={last.parent.parent}"
+        )
+        self.exit_code = 128 + number
+
+
+class WholeFileIO(TorchCheckpointIO):
+    """Writes a checkpoint aside and renames it, so that a full disk or a crash leaves the earlier one in place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`, whole or not at all.
+
+        Raises:
+            TrainingError: when the file cannot be written, saying which earlier file is still good.
+        """
+        path = Path(path)
+        try:
+            write_aside(path, lambda aside: torch.save(checkpoint, aside))
+        except (OSError, RuntimeError) as error:
+            kept = f"; the earlier {path} is untouched" if path.exists() else ""
+            raise TrainingError(
+                f"cannot write {path}: {error}{kept}. Make room on that disk, then continue with "
+                f"python train.py resume={path.parent.parent}"
+            ) from error
+
+
+class Checkpoints(Checkpoint):
+    """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
+
+    `last` is written every `every_n_steps` optimiser steps, after every epoch, and when the process is asked to stop
+    (SIGINT, SIGTERM; a second signal stops at once). `best` is the one with the best monitored validation score.
+
+    Args:
+        folder: where the two files go.
+        monitor: name of the score, for instance val/iou.
+        mode: "max" or "min".
+        every_n_steps: optimiser steps between two writes in mid-epoch.
+    """
+
+    def __init__(self, folder: str | Path, monitor: str, mode: str, every_n_steps: int = 500) -> None:
+        self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
+        self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
+        self.best_score: float | None = None
+        self.best_epoch, self.best_step = 0, 0
+        self._improved = False
+        self._signal: int | None = None
+        self._saved_step = 0
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for requests to stop."""
+        self._saved_step = trainer.global_step
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._ask_to_stop)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop listening."""
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write `last` when its time has come. An epoch's last batch waits for the validation that follows it."""
+        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # gradients that are still being gathered are in no checkpoint
+        step = trainer.global_step
+        if self._signal or (step > self._saved_step and step % self.every_n_steps == 0):
+            self._save(trainer)
+        if self._signal:
+            raise Interrupted(self._signal, self.last)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note whether the score is the best so far."""
+        score = trainer.callback_metrics.get(self.monitor)
+        if trainer.sanity_checking or score is None or not torch.isfinite(score):
+            return
+        value = float(score)
+        if self.best_score is None or (value > self.best_score if self.mode == "max" else value < self.best_score):
+            self.best_score, self.best_epoch, self.best_step = value, trainer.current_epoch, trainer.global_step
+            self._improved = True
+        if self._improved and not trainer.is_last_batch and not trainer.should_stop:
+            trainer.save_checkpoint(self.best)  # validated in mid-epoch: the epoch's end will have other weights
+            self._improved = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write `last`, and `best` as a second name of the same file where the score improved."""
+        improved, self._improved = self._improved, False
+        self._save(trainer, best=improved or self.best_score is None)
+        if self._signal:
+            trainer.should_stop = True  # the epoch's scores are logged before the run ends
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that the run was asked to stop."""
+        if self._signal:
+            raise Interrupted(self._signal, self.last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far and where it was."""
+        return {"score": self.best_score, "epoch": self.best_epoch, "step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
+
+    def _save(self, trainer: Trainer, best: bool = False) -> None:
+        trainer.save_checkpoint(self.last)
+        self._saved_step = trainer.global_step
+        if best and trainer.is_global_zero:
+            _link(self.last, self.best)
+        for logger in trainer.loggers:
+            logger.save()  # what a resumed run will not log again
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._signal:
+            raise KeyboardInterrupt
+        self._signal = number
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let `target` name the same file as `source`; where the file system has no hard links, copy."""
+    aside = target.with_name(f".{target.name}.link")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+        aside.replace(target)
+    except OSError:
+        write_aside(target, lambda copy: copy.write_bytes(source.read_bytes()))

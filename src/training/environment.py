@@ -1,0 +1,69 @@
+"""environment.json: what a result depends on besides its configuration."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imagier.version import __version__
+
+PACKAGES = (
+    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations",
+    "segmentation-models-pytorch", "timm", "numpy", "pillow", "opencv-python-headless", "wandb",
+)  # fmt: skip
+
+
+def environment(fingerprint: str) -> dict[str, Any]:
+    """Return versions, commit, machine and the data's fingerprint, as JSON can hold them."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "imagier": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": gpus,
+            "cuda": torch.version.cuda if gpus else None,
+        },
+        "data_fingerprint": fingerprint,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Linux keeps the readable name in /proc/cpuinfo; elsewhere `platform` knows at least the family."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, with a + when files differ from it; None outside a checkout."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(home), "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,119 @@
+"""Measuring: one split, every sample once; for the end of a run and for `imagier evaluate`."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning import Trainer
+from rich.console import Console
+from rich.table import Table
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.datamodules.base import ImageData, Split
+from imagier.errors import ConfigError
+from imagier.files import write_text
+from imagier.tasks.base import Task
+from imagier.training.hardware import make_trainer
+from imagier.training.run_folder import find_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict[str, float]:
+    """Return every score of `task` on `split` by its name without the split, for instance {"loss": ..., "iou": ...}."""
+    loader = data.loader(split)
+    run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
+    (scores,) = run(task, loader, verbose=False)
+    return {name.removeprefix(f"{stage}/"): value for name, value in scores.items()}
+
+
+def run(cfg: DictConfig) -> float:
+    """Evaluate `cfg.ckpt` on `cfg.split`, print a table and write metrics.json; returns the task's main score.
+
+    Raises:
+        ConfigError: when the data's classes are not those of the checkpoint.
+        TrainingError: when the checkpoint cannot be read.
+    """
+    path = find_checkpoint(cfg.ckpt, prefer="best")
+    task, trained, said = build.from_checkpoint(path)
+    facts = Facts.from_dict(said["facts"])
+    data = _data(cfg, trained)
+    _same_meaning(facts, data.facts)
+    trainer = make_trainer(cfg, path.parent, [], [])
+    scores = measure(trainer, task, data, cfg.split)
+    print_scores({cfg.split: scores}, facts)
+
+    run_dir = path.parent.parent
+    folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{data.name}-{cfg.split}"
+    record = {
+        "task": trained.task.name,
+        "model": trained.model.name,
+        "data": data.name,
+        "split": cfg.split,
+        "samples": len(data.sources[cfg.split]),
+        "metrics": scores,
+        "checkpoint": str(path),
+        "epoch": said["epoch"],
+        "step": said["step"],
+        "data_fingerprint": data.findings.fingerprint,
+        "skipped": [problem.sentence for problem in data.findings.problems],
+    }
+    counts = task.confusion_counts.get("test" if cfg.split == "test" else "val")
+    if counts is not None:
+        record["confusion"] = np.asarray(counts).tolist()
+    write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+    print(f"metrics: {folder / 'metrics.json'}")
+    return scores[task.monitor.removeprefix("val/")]
+
+
+def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
+    """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes."""
+    settings = OmegaConf.create(OmegaConf.to_container(trained, resolve=True))
+    with open_dict(settings):
+        if cfg.data is not None and "_target_" in cfg.data:
+            settings.data = cfg.data
+            for key in ("size", "channels", "label_set"):  # what the net was trained for, unless said otherwise
+                if key in settings.data and key in trained.data and settings.data[key] is None:
+                    settings.data[key] = trained.data[key]
+        elif cfg.data is not None:
+            settings.data = OmegaConf.merge(settings.data, cfg.data)
+        settings.pop("augment", None)
+    return build.data_module(settings)
+
+
+def _same_meaning(trained: Facts, given: Facts) -> None:
+    if given.classes != trained.classes:
+        raise ConfigError(
+            f"the checkpoint knows the classes {', '.join(trained.classes)}, but {given.name} has "
+            f"{', '.join(given.classes)}; evaluate on data with the same classes in the same order."
+        )
+    if given.channels != trained.channels:
+        raise ConfigError(
+            f"the checkpoint takes {trained.channels} channels, but {given.name} has {given.channels}; "
+            f"set data.channels={trained.channels}."
+        )
+
+
+def print_scores(results: dict[str, dict[str, float]], facts: Facts) -> None:
+    """Print a table of the scores: one row a metric, one column a split, then one row a class."""
+    names = list(dict.fromkeys(name for scores in results.values() for name in scores))
+    table = Table(show_edge=False)
+    table.add_column("score")
+    for split in results:
+        table.add_column(split, justify="right")
+    for name in sorted(names, key=lambda name: "/" in name):
+        table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
+    for name in facts.classes:
+        if any(f"iou/{name}" in scores or f"accuracy/{name}" in scores for scores in results.values()):
+            continue
+        table.add_row(f"{name} (absent)", *("–" for _ in results))
+    Console(file=sys.stdout).print(table)
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}"

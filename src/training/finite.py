@@ -1,0 +1,41 @@
+"""Stop at the first loss that is not a number, while the cause can still be seen."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from imagier.errors import TrainingError
+
+
+class StopOnNonFiniteLoss(Callback):
+    """Raises TrainingError with the step, the batch's samples and advice.
+
+    On a GPU the check would make the host wait for the device, so it is made every `every_n_steps` steps there, and in
+    every step on a CPU. No weights have been changed by the loss that is reported.
+
+    Args:
+        every_n_steps: steps between two checks on a GPU.
+    """
+
+    def __init__(self, every_n_steps: int = 20) -> None:
+        self.every_n_steps = every_n_steps
+        self._ids: list[str] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember whose loss comes next."""
+        self._ids = batch["id"]
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Look at the loss before it reaches any weight."""
+        if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
+            return
+        if not torch.isfinite(loss):
+            shown = ", ".join(self._ids[:8]) + (", ..." if len(self._ids) > 8 else "")
+            raise TrainingError(
+                f"the loss became {float(loss)} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
+                f"batch of {shown}. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer "
+                "scheduler.warmup, or trainer.precision=32-true; `imagier doctor` finds bad samples. "
+                "checkpoints/last.ckpt holds the last good state."
+            )

@@ -1,0 +1,60 @@
+"""Where a run's numbers and pictures go: metrics.csv always, W&B and TensorBoard when asked."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from imagier import build
+from imagier.training.metrics_csv import MetricsCsv
+
+
+def loggers(cfg: DictConfig, run_dir: Path, run_id: str, resumed_step: int | None) -> list[Logger]:
+    """Make the loggers of `cfg.logger`, after metrics.csv."""
+    known = {"run_dir": run_dir, "run_id": run_id}
+    asked = [build.call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
+    return [MetricsCsv(run_dir / "metrics.csv", resumed_step), *asked]
+
+
+def show(everywhere: Sequence[Logger], name: str, picture_HWC: np.ndarray, step: int) -> None:
+    """Send one picture, uint8 [H, W, 3], to every logger that takes pictures."""
+    for logger in everywhere:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key=name, images=[picture_HWC], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, picture_HWC, step, dataformats="HWC")
+
+
+def close(everywhere: Sequence[Logger], scores: Mapping[str, float], step: int) -> None:
+    """Log the final scores and end what has to be ended, so that a sweep's next trial starts its own W&B run."""
+    for logger in everywhere:
+        logger.log_metrics(dict(scores), step=step)
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send the house's log to the console and, with times, to the file at `path`; quieten Lightning's chatter."""
+    root = logging.getLogger("imagier")
+    console = logging.StreamHandler(sys.stdout)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    root.addHandler(console)
+    root.addHandler(file)
+    try:
+        yield
+    finally:
+        root.removeHandler(console)
+        root.removeHandler(file)
+        file.close()

@@ -1,0 +1,25 @@
+"""Pictures of a run, each a pure function to uint8 [H, W, 3]: for the report, TensorBoard, W&B and predictions."""
+
+from imagier.training.pictures.charts import class_bars, class_colors, confusion_chart
+from imagier.training.pictures.curves import History, draw_curves, read_history
+from imagier.training.pictures.masks import error_map, mask_overlay
+from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
+from imagier.training.pictures.samples import Sample, batch_grid, sample_grid
+
+__all__ = [
+    "History",
+    "Row",
+    "Sample",
+    "Tile",
+    "batch_grid",
+    "class_bars",
+    "class_colors",
+    "confusion_chart",
+    "draw_curves",
+    "error_map",
+    "fit",
+    "mask_overlay",
+    "mosaic",
+    "read_history",
+    "sample_grid",
+]

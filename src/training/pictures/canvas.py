@@ -1,0 +1,56 @@
+"""The paper that every picture is drawn on: one style for charts, one font and density for all."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DENSITY = 1.6  # pixels of a picture for one CSS pixel of the page, so that text stays crisp on fine screens
+INK, FAINT, ACCENT, MUTED, ALARM = "#1f2937", "#6b7280", "#1d4ed8", "#94a3b8", "#c81e1e"
+
+_STYLE: Any = {  # its keys are typed literally in new matplotlib releases, loosely in old ones
+    "font.family": "DejaVu Sans",  # comes with matplotlib, hence the same letters on every machine
+    "font.size": 9,
+    "text.parse_math": False,  # a class may be named "$5 note"
+    "text.color": INK,
+    "axes.edgecolor": "#cbd5e1",
+    "axes.labelcolor": FAINT,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#cbd5e1",
+    "ytick.color": "#cbd5e1",
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+
+
+def draw(width: float, height: float, paint: Callable[[Figure], None]) -> np.ndarray:
+    """Let `paint` fill a figure of `width` x `height` inches (100 CSS pixels each); return uint8 [H, W, 3]."""
+    with rc_context(_STYLE), warnings.catch_warnings():
+        # Names in scripts that the font lacks become boxes in the picture; the page's tables show them properly.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width, height), dpi=100 * DENSITY, layout="constrained")
+        paint(figure)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut `text` in its middle to at most `length` characters; names of files differ at both ends."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return f"{text[:head]}…{text[len(text) - (length - head - 1) :]}"

@@ -1,0 +1,157 @@
+"""Charts about classes: bars in their colours, and the confusion matrix."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from imagier.batch import Facts
+from imagier.training.pictures import wording
+from imagier.training.pictures.canvas import ALARM, FAINT, INK, draw, shorten
+
+RGB = tuple[int, int, int]
+MOST_BARS = 40
+MOST_LABELS = 35
+
+
+def class_colors(facts: Facts) -> list[RGB]:
+    """The colour of each class: those of the facts, or well-spread hues where the data set states none."""
+    if len(facts.colors) >= facts.num_classes:
+        return list(facts.colors[: facts.num_classes])
+    golden = 0.618034  # steps of the golden ratio never come close to an earlier hue
+    hues = [
+        colorsys.hls_to_rgb(golden * index % 1, 0.45 + 0.15 * (index % 2), 0.65) for index in range(facts.num_classes)
+    ]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
+
+
+def class_bars(
+    facts: Facts,
+    values: np.ndarray,
+    marks: Mapping[str, np.ndarray] | None = None,
+    *,
+    xlabel: str = "",
+    mean: bool = False,
+) -> np.ndarray:
+    """Draw one horizontal bar a class in its colour, highest first.
+
+    Args:
+        facts: names and colours of the K classes.
+        values: float [K], shares from 0 to 1; NaN is an absent class and shown as a dash.
+        marks: more values of the same kind to set beside the bars, each drawn with a mark of its own.
+        xlabel: what the values are.
+        mean: whether to draw a line at the mean of the present classes.
+
+    Returns:
+        uint8 [H, W, 3]. Of more than 40 classes the first and last 20 are shown.
+    """
+    order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")
+    if len(order) > MOST_BARS:
+        order = np.concatenate([order[: MOST_BARS // 2], order[-MOST_BARS // 2 :]])
+        xlabel += f"; the first and last {MOST_BARS // 2} of {len(values)} classes"
+
+    def paint(figure: Figure) -> None:
+        axis = figure.subplots()
+        _paint_bars(axis, facts, values, order)
+        for (label, others), shape in zip((marks or {}).items(), "Dos", strict=False):
+            axis.plot(
+                others[order], np.arange(len(order)), shape, color="white", markeredgecolor=INK, markersize=4.5,
+                label=label, linestyle="none", zorder=3,
+            )  # fmt: skip
+        if mean and np.isfinite(values).any():
+            average = float(np.nanmean(values))
+            axis.axvline(average, color=ALARM, linewidth=1.2, label=f"mean {wording.percent(average)}", zorder=1)
+        axis.set_xlabel(xlabel)
+        if axis.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper left", ncols=4, fontsize=8.5)
+
+    return draw(5.9, 0.9 + 0.24 * len(order), paint)
+
+
+def _paint_bars(axis: Axes, facts: Facts, values: np.ndarray, order: np.ndarray) -> None:
+    colors = np.array(class_colors(facts)) / 255
+    places = np.arange(len(order))
+    shown = np.nan_to_num(values[order])
+    axis.barh(places, shown, height=0.7, color=colors[order], edgecolor="#00000055", linewidth=0.6, zorder=2)
+    axis.set_yticks(places, [shorten(facts.classes[index], 24) for index in order], color=INK)
+    axis.set_ylim(len(order) - 0.4, -0.6)
+    axis.tick_params(axis="y", length=0)
+    right = axis.secondary_yaxis("right")  # the numbers in a column of their own, clear of bars and marks
+    right.set_yticks(places, [wording.percent(values[index]) for index in order], color=INK, fontsize=8)
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+    axis.set_xlim(0, 1.02 if shown.max(initial=0) > 0.5 else None)
+    axis.xaxis.set_major_formatter(FuncFormatter(wording.axis_percent))
+    axis.grid(axis="x")
+
+
+def confusion_chart(confusion_KK: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Draw a confusion matrix, each row as shares of its truth.
+
+    Args:
+        confusion_KK: int64 [K, K], rows truth, columns prediction.
+        names: of the K classes.
+
+    Returns:
+        uint8 [H, W, 3]. Up to 35 classes are named and their shares written out, up to 12 with counts. A class without
+        truth has a hatched row.
+    """
+    count = len(confusion_KK)
+    totals = confusion_KK.sum(1, keepdims=True)
+    shares = np.divide(confusion_KK, totals, out=np.full(confusion_KK.shape, np.nan), where=totals > 0)
+    side = max(1.8, 0.48 * count) if count <= 12 else min(8.2, 0.26 * count)
+
+    def paint(figure: Figure) -> None:
+        axis = figure.subplots()
+        axis.set_facecolor("#f3f4f6")
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        for row in np.flatnonzero(totals == 0):
+            axis.axhspan(row - 0.5, row + 0.5, facecolor="none", edgecolor="#9ca3af", hatch="////", linewidth=0)
+        if count <= MOST_LABELS:
+            _name_cells(axis, [shorten(name, 20) for name in names])
+            _write_cells(axis, confusion_KK, shares)
+        else:
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+        axis.set_xlabel("predicted", color=FAINT)
+        axis.set_ylabel("truth", color=FAINT)
+
+    return draw(side + 1.75, side + 1.2, paint)
+
+
+def _name_cells(axis: Axes, names: Sequence[str]) -> None:
+    places = np.arange(len(names))
+    axis.set_yticks(places, names, color=INK)
+    turn = 90 if len(names) > 12 else 40
+    axis.set_xticks(
+        places,
+        names,
+        color=INK,
+        rotation=turn,
+        ha="center" if turn == 90 else "right",
+        rotation_mode="anchor" if turn != 90 else "default",
+    )
+    axis.tick_params(length=0)
+    axis.set_xticks(places[1:] - 0.5, minor=True)
+    axis.set_yticks(places[1:] - 0.5, minor=True)
+    axis.grid(which="minor", color="white", linewidth=1)
+    axis.tick_params(which="minor", length=0)
+
+
+def _write_cells(axis: Axes, confusion_KK: np.ndarray, shares: np.ndarray) -> None:
+    few = len(shares) <= 12
+    for row, column in zip(*np.nonzero(np.nan_to_num(shares) >= (0 if few else 0.005)), strict=True):
+        share = shares[row, column]
+        if confusion_KK[row, column] == 0:
+            continue
+        percent = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        text = f"{percent} %\n{wording.amount(confusion_KK[row, column])}" if few else percent
+        size = 7.5 if few else 6.5
+        color = "white" if share > 0.55 else INK if row == column or share > 0.02 else FAINT
+        axis.text(
+            column, row, text, ha="center", va="center", fontsize=size, color=color, linespacing=1.3
+        ).set_in_layout(False)

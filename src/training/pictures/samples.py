@@ -1,0 +1,103 @@
+"""Samples of a data set as one picture: with their labels, and beside what the net made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imagier.batch import Facts
+from imagier.training.pictures import wording
+from imagier.training.pictures.charts import RGB, class_colors
+from imagier.training.pictures.masks import WRONG, error_map, mask_overlay
+from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
+
+_IMAGE_BOX = (300, 396)  # height and width: four pictures a row fill the page
+_LABEL_BOX = (224, 224)  # seven pictures a row
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample and what the net made of it.
+
+    id:         the sample's name.
+    image:      uint8 [H, W, 1 or 3].
+    target:     segment: mask of whole numbers [H, W]; classify: class index.
+    prediction: of the target's kind; None before the net has seen it.
+    score:      0 to 1. segment: the mean IoU of this sample; classify: the probability of the prediction.
+    """
+
+    id: str
+    image: np.ndarray
+    target: np.ndarray | int
+    prediction: np.ndarray | int | None = None
+    score: float | None = None
+
+
+def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
+    """Draw truth beside prediction, in the order given; uint8 [H, W, 3].
+
+    segment: a row a sample, picture, truth, prediction and errors. classify: seven samples a row, mistakes framed.
+    """
+    if any(isinstance(sample.target, np.ndarray) for sample in samples):
+        rows = [_mask_row(sample, facts) for sample in samples]
+        legend = [*_legend(samples, facts), ("wrong", WRONG)]
+        return mosaic(rows, ("picture", "truth", "prediction", "errors"), legend)
+    return mosaic(_in_rows([_label_tile(sample, facts) for sample in samples], 7))
+
+
+def batch_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
+    """Draw samples with their labels only, as a net meets them in training; uint8 [H, W, 3]."""
+    if any(isinstance(sample.target, np.ndarray) for sample in samples):
+        tiles = []
+        for sample in samples:
+            image, mask = _fitted(sample.image, sample.target)
+            tiles.append(Tile(mask_overlay(image, mask, facts), (sample.id,)))
+        return mosaic(_in_rows(tiles, 4), legend=_legend(samples, facts))
+    tiles = [Tile(fit(one.image, *_LABEL_BOX), (_name(one.target, facts), one.id)) for one in samples]
+    return mosaic(_in_rows(tiles, 7))
+
+
+def _mask_row(sample: Sample, facts: Facts) -> Row:
+    image, truth = _fitted(sample.image, sample.target)
+    _, prediction = _fitted(sample.image, sample.prediction)
+    pictures = (
+        image,
+        mask_overlay(image, truth, facts),
+        mask_overlay(image, prediction, facts),
+        error_map(image, truth, prediction, facts),
+    )
+    score = "" if sample.score is None else f"   ·   IoU {wording.percent(sample.score)}"
+    return Row([Tile(picture) for picture in pictures], title=sample.id + score)
+
+
+def _label_tile(sample: Sample, facts: Facts) -> Tile:
+    wrong = sample.prediction != sample.target
+    chance = "" if sample.score is None else f" {100 * sample.score:.0f} %"
+    said = f"{'✗' if wrong else '✓'} {_name(sample.prediction, facts)}{chance}"
+    truth = (f"truth: {_name(sample.target, facts)}",) if wrong else ()
+    return Tile(fit(sample.image, *_LABEL_BOX), (said, *truth, sample.id), wrong=wrong)
+
+
+def _fitted(image: np.ndarray, mask: np.ndarray | int | None) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.asarray(mask)
+    # Pillow shrinks bytes; a class beyond 255 does not occur, as masks are stored as bytes.
+    return fit(image, *_IMAGE_BOX), fit(labels.astype(np.uint8), *_IMAGE_BOX, smooth=False)
+
+
+def _name(label: Any, facts: Facts) -> str:
+    return facts.classes[int(label)] if label is not None and 0 <= label < facts.num_classes else str(label)
+
+
+def _legend(samples: Sequence[Sample], facts: Facts) -> list[tuple[str, RGB]]:
+    """The classes that can be seen, and black for ignored pixels if there are any."""
+    masks = [mask for sample in samples for mask in (sample.target, sample.prediction) if isinstance(mask, np.ndarray)]
+    seen = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
+    colors = class_colors(facts)
+    known = [index for index in seen.tolist() if 0 <= index < facts.num_classes and index != facts.ignore_index]
+    entries = [(facts.classes[index], colors[index]) for index in known]
+    return [*entries, ("ignored", (0, 0, 0))] if len(known) < len(seen) else entries
+
+
+def _in_rows(tiles: list[Tile], columns: int) -> list[Row]:
+    return [Row(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]

@@ -1,0 +1,69 @@
+"""How metrics and amounts are written for people, in charts and on the page alike."""
+
+import math
+
+DASH = "\N{EN DASH}"  # for what is undefined
+
+_TITLES = {
+    "iou": "Mean IoU",
+    "lr": "Learning rate",
+    "images_per_second": "Images per second",
+    "data_wait_share": "Time waiting for data",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "f1": "F1",
+}
+_SHARES = {"iou", "accuracy", "pixel_accuracy", "f1", "precision", "recall", "dice", "top5_accuracy", "data_wait_share"}
+
+
+def title(metric: str) -> str:
+    """The heading of a metric: "pixel_accuracy" -> "Pixel accuracy"."""
+    return _TITLES.get(metric) or metric.replace("_", " ").replace("/", " · ").capitalize()
+
+
+def is_share(metric: str) -> bool:
+    """Whether the metric is a share from 0 to 1 that people read as a percentage."""
+    return metric.split("/")[0] in _SHARES
+
+
+def value(metric: str, number: float | None) -> str:
+    """The value of a metric; a percentage for shares, and a dash where it is undefined."""
+    if number is None or not math.isfinite(number):
+        return DASH
+    return percent(number) if is_share(metric) else f"{number:.4g}"
+
+
+def percent(share: float) -> str:
+    """0.7236 -> "72.4 %", a dash for NaN."""
+    if not math.isfinite(share):
+        return DASH
+    # Almost all must not read as all, nor hardly anything as nothing.
+    if 0 < share < 0.0001:
+        return "<0.01 %"
+    if 0.9999 < share < 1:
+        return ">99.99 %"
+    digits = 1 if 0.001 <= share <= 0.999 or share in (0, 1) else 2
+    return f"{100 * share:.{digits}f} %"
+
+
+def axis_percent(share: float, _position: int | None = None) -> str:
+    """0.125 -> "12.5 %", as short as it goes; the signature is that of an axis formatter."""
+    return f"{100 * share:g} %"
+
+
+def amount(number: float) -> str:
+    """A count in at most four characters: 950, 1.2k, 34M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """3725 -> "1 h 2 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,131 @@
+"""The page itself: pictures written and embedded, text escaped, one file that needs nothing else."""
+
+import base64
+import io
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from imagier.files import write_aside, write_text
+from imagier.training.pictures import History, draw_curves, read_history, wording
+from imagier.training.pictures.canvas import DENSITY
+from imagier.training.report.sections import SPLIT_NAMES, TASK_SECTIONS
+from imagier.training.report.summary import Section, Summary, Table
+
+
+def write_report(run_dir: Path, summary: Summary) -> Path:
+    """Write report.html and pictures/NAME.png into `run_dir`, reading its metrics.csv where there is one.
+
+    The page embeds its pictures and styles and loads nothing else, so it can be mailed and read without a network.
+
+    Returns:
+        The path of report.html.
+    """
+    history = read_history(run_dir / "metrics.csv")
+    own = TASK_SECTIONS[summary.task](summary) if summary.task in TASK_SECTIONS else []
+    sections = [*_curves(history, summary), *own, *summary.sections]
+    for section in sections:
+        if section.picture is not None:
+            write_png(run_dir / "pictures" / f"{section.name}.png", section.picture)
+    page = _template().render(
+        summary=summary,
+        cards=_cards(history, summary),
+        results=_results(summary),
+        data=_data_facts(summary),
+        sections=sections,
+        environment=_flat(summary.environment),
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
+    )
+    write_text(run_dir / "report.html", page)
+    return run_dir / "report.html"
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, uint8 [H, W, 3], whole or not at all."""
+    write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG", optimize=True))
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"data_uri": _data_uri, "css_width": lambda picture: round(picture.shape[1] / DENSITY)}
+    environment.filters |= {"css_height": lambda picture: round(picture.shape[0] / DENSITY)}
+    return environment.get_template("page.html.j2")
+
+
+def _data_uri(section: Section) -> str:
+    """The section's picture as a data: address; photographs as WebP, a tenth of PNG's bytes, charts as exact PNG."""
+    buffer = io.BytesIO()
+    kind, options = ("webp", {"quality": 88}) if section.photograph else ("png", {"optimize": True})
+    if section.picture is not None:
+        Image.fromarray(section.picture).save(buffer, format=kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _curves(history: History, summary: Summary) -> list[Section]:
+    picture = draw_curves(history, summary.best_step)
+    if picture is None:
+        return []
+    caption = "The dashed line marks the checkpoint that was kept." if summary.best_step is not None else ""
+    return [
+        Section("curves", "Training", caption, picture, "Curves of loss, metrics, learning rate and speed over epochs")
+    ]
+
+
+def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
+    """The headline: (label, value) pairs, the verdict first."""
+    cards = []
+    for split in ("test", "val"):
+        if summary.metric in summary.results.get(split, {}):
+            label = f"{wording.title(summary.metric)}, {SPLIT_NAMES[split]}"
+            cards.append((label, wording.value(summary.metric, summary.results[split][summary.metric])))
+    loss = summary.results.get(summary.final_split, {}).get("loss")
+    if loss is not None:
+        cards.append((f"Loss, {SPLIT_NAMES[summary.final_split]}", wording.value("loss", loss)))
+    cards.append(("Parameters", wording.amount(summary.parameters)))
+    cards.append(("Training time", wording.duration(summary.seconds)))
+    if summary.best_epoch is not None:
+        trained = f" of {np.ceil(history.epoch.max()):.0f}" if len(history.epoch) else ""
+        cards.append(("Best epoch", f"{summary.best_epoch + 1}{trained}"))
+    return [*cards, ("Machine", summary.machine)] if summary.machine else cards
+
+
+def _results(summary: Summary) -> Table | None:
+    """All metrics of all splits, but for those of single classes, which have a table of their own."""
+    splits = [split for split in SPLIT_NAMES if split in summary.results]
+    names = dict.fromkeys(name for split in splits for name in summary.results[split] if "/" not in name)
+    rows = [
+        [wording.title(name), *(wording.value(name, summary.results[split].get(name)) for split in splits)]
+        for name in sorted(names, key=lambda name: name != summary.metric)
+    ]
+    return Table(["metric", *(SPLIT_NAMES[split] for split in splits)], rows) if rows else None
+
+
+def _data_facts(summary: Summary) -> list[tuple[str, str]]:
+    facts = summary.facts
+    size = f"{facts.size[1]} x {facts.size[0]} pixels" if facts.size else "of several sizes"
+    pairs = [("Data", facts.name), ("Pictures", f"{'grey' if facts.channels == 1 else 'RGB'}, {size}")]
+    if facts.classes:
+        pairs.append(("Classes", f"{facts.num_classes}: {', '.join(facts.classes)}"))
+    if facts.ignore_index is not None:
+        pairs.append(("Ignored mask value", str(facts.ignore_index)))
+    mean, std = (", ".join(f"{number:.3f}" for number in numbers) for numbers in (facts.mean, facts.std))
+    return [*pairs, ("Mean, deviation", f"{mean}; {std}")]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as (dotted name, text) pairs."""
+    pairs = []
+    for key, value in tree.items():
+        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
+    return pairs

@@ -1,0 +1,143 @@
+"""The sections of each task: which pictures and tables tell how such a net does."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from imagier.batch import Facts
+from imagier.training.pictures import batch_grid, class_bars, class_colors, confusion_chart, sample_grid, wording
+from imagier.training.report.summary import Section, Summary, Table
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+_MOST_PAIRS = 12
+
+
+def segment_sections(summary: Summary) -> list[Section]:
+    """Masks beside truth, IoU a class, confusion of pixels, data."""
+    grid = _samples(summary, "Every row is one validation picture. Red pixels are wrong, hatched ones count nowhere.")
+    return [*grid, *_class_sections(summary, "IoU", "pixels", intersection_over_union), *_data(summary, "pixels")]
+
+
+def classify_sections(summary: Summary) -> list[Section]:
+    """Labelled pictures, accuracy a class, confusion of samples, data."""
+    grid = _samples(
+        summary, "Validation pictures with the predicted class and its probability; mistakes are framed in red."
+    )
+    return [*grid, *_class_sections(summary, "accuracy", "samples", recall), *_data(summary, "samples")]
+
+
+TASK_SECTIONS: dict[str, Callable[[Summary], list[Section]]] = {
+    "segment": segment_sections,
+    "classify": classify_sections,
+}
+
+
+def intersection_over_union(confusion_KK: np.ndarray) -> np.ndarray:
+    """IoU of each class, float64 [K]; NaN for a class that neither truth nor prediction holds."""
+    hits = np.diagonal(confusion_KK)
+    return _ratio(hits, confusion_KK.sum(0) + confusion_KK.sum(1) - hits)
+
+
+def recall(confusion_KK: np.ndarray) -> np.ndarray:
+    """Share of each class's truth that was found, float64 [K]; NaN for a class without truth."""
+    return _ratio(np.diagonal(confusion_KK), confusion_KK.sum(1))
+
+
+def precision(confusion_KK: np.ndarray) -> np.ndarray:
+    """Share of each class's predictions that are right, float64 [K]; NaN for a class never predicted."""
+    return _ratio(np.diagonal(confusion_KK), confusion_KK.sum(0))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def _samples(summary: Summary, caption: str) -> list[Section]:
+    if not summary.samples:
+        return []
+    names = ", ".join(sample.id for sample in summary.samples[:12])
+    picture = sample_grid(summary.samples, summary.facts)
+    return [Section("samples", "Samples", caption, picture, f"Truth beside prediction for {names}", photograph=True)]
+
+
+def _class_sections(
+    summary: Summary, score: str, unit: str, measure: Callable[[np.ndarray], np.ndarray]
+) -> list[Section]:
+    """Bars, table, confusion matrix and most confused pairs, of the final split and beside it of the others."""
+    final = "test" if "test" in summary.confusion else "val"
+    if final not in summary.confusion:
+        return []
+    facts = summary.facts
+    confusion_KK = summary.confusion[final]
+    scores = {SPLIT_NAMES[split]: measure(counts) for split, counts in summary.confusion.items()}
+    others = {name: values for name, values in scores.items() if name != SPLIT_NAMES[final]}
+    marks = "".join(f" The mark is the {name} value." for name in others)
+    return [
+        Section(
+            "classes",
+            f"{score[0].upper()}{score[1:]} of each class",
+            f"Bars are of the {SPLIT_NAMES[final]} split.{marks} A dash marks a class that does not occur.",
+            class_bars(facts, scores[SPLIT_NAMES[final]], others, xlabel=f"{score}, {SPLIT_NAMES[final]}", mean=True),
+            f"Bars of {score} for {facts.num_classes} classes; the numbers are in the table",
+            table=_class_table(facts, scores, confusion_KK, score, unit),
+        ),
+        Section(
+            "confusion",
+            "Confusion",
+            f"Each row is the truth and sums to 100 %: what the net says where the {SPLIT_NAMES[final]} split has it. "
+            "The table lists the commonest mistakes.",
+            confusion_chart(confusion_KK, facts.classes),
+            f"Confusion matrix of {facts.num_classes} classes, rows truth, columns prediction",
+            table=_confused_pairs(confusion_KK, facts, unit),
+        ),
+    ]
+
+
+def _class_table(
+    facts: Facts, scores: Mapping[str, np.ndarray], confusion_KK: np.ndarray, score: str, unit: str
+) -> Table:
+    columns = [*scores.values(), precision(confusion_KK)]
+    rows = [
+        [name, *(wording.percent(values[index]) for values in columns), f"{confusion_KK[index].sum():,}"]
+        for index, name in enumerate(facts.classes)
+    ]
+    headers = ["class", *(f"{score}, {'val' if name == 'validation' else name}" for name in scores), "precision", unit]
+    return Table(headers, rows, class_colors(facts))
+
+
+def _confused_pairs(confusion_KK: np.ndarray, facts: Facts, unit: str) -> Table | None:
+    """The commonest mistakes, most frequent first; None for a net without any."""
+    mistakes_KK = confusion_KK.copy()
+    np.fill_diagonal(mistakes_KK, 0)
+    commonest = np.argsort(-mistakes_KK, axis=None, kind="stable")[:_MOST_PAIRS]
+    rows = []
+    for truth, said in zip(*np.unravel_index(commonest, mistakes_KK.shape), strict=True):
+        if count := mistakes_KK[truth, said]:
+            share = wording.percent(count / confusion_KK[truth].sum())
+            rows.append([facts.classes[truth], facts.classes[said], f"{count:,}", share])
+    return Table(("truth", "taken for", unit, "share of the truth"), rows, words=2) if rows else None
+
+
+def _data(summary: Summary, unit: str) -> list[Section]:
+    sections = []
+    if summary.class_counts:
+        shares = {SPLIT_NAMES[split]: _share(counts) for split, counts in summary.class_counts.items()}
+        first, *rest = shares
+        picture = class_bars(
+            summary.facts, shares[first], {name: shares[name] for name in rest}, xlabel=f"share of {unit}, {first}"
+        )
+        caption = f"Share of {unit} that each class has. Bars are of the {first} split, marks of the others."
+        sections.append(
+            Section("balance", "Balance of the data", caption, picture, f"Bars of the share of {unit} a class")
+        )
+    if summary.first_batch:
+        picture = batch_grid(summary.first_batch, summary.facts)
+        caption = "Training samples as the net saw them first, augmentation included."
+        sections.append(
+            Section("first_batch", "First batch", caption, picture, "Training samples with labels", photograph=True)
+        )
+    return sections
+
+
+def _share(counts: np.ndarray) -> np.ndarray:
+    return _ratio(counts, np.full(len(counts), counts.sum()))

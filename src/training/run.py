@@ -1,0 +1,191 @@
+"""A run, from a composed sentence to a report. Read `run` from top to bottom."""
+
+import json
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
+from pytorch_lightning.loggers import Logger
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.datamodules.base import ImageData, Split
+from imagier.files import write_text
+from imagier.randomness import derive_seed
+from imagier.tasks.base import Task
+from imagier.training import loggers as outlets
+from imagier.training.checkpoints import Checkpoints
+from imagier.training.environment import environment
+from imagier.training.evaluation import measure, print_scores
+from imagier.training.exhibits import exhibits, first_batch
+from imagier.training.finite import StopOnNonFiniteLoss
+from imagier.training.hardware import describe_hardware, make_trainer
+from imagier.training.progress import EpochLines, ProgressBar
+from imagier.training.provenance import Provenance
+from imagier.training.report import Summary, write_report
+from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder
+from imagier.training.schedule import Schedule, seconds
+from imagier.training.throughput import Throughput
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Train, validate, test and report; returns the best monitored validation score, which sweeps optimise.
+
+    Raises:
+        ImagierError: for whatever a user can mend.
+    """
+    began = time.monotonic()
+    resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
+    run_dir = _open_run_folder(cfg, resumed)
+    with outlets.log_to(run_dir / "log.txt"):
+        log.info("run folder: %s", run_dir)
+        torch.manual_seed(derive_seed("weights", cfg.seed))
+        data = build.data_module(cfg)
+        task = build.task(cfg, data.facts, data)
+        _describe(cfg, task, data)
+        said = build.read_checkpoint(resumed) if resumed else None
+        wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
+        everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
+        callbacks = _callbacks(cfg, run_dir, task, data.facts, wandb_id)
+        trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
+        _write_records(cfg, run_dir, data)
+        if cfg.trainer.compile:
+            task.net.compile()
+
+        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+
+        best = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
+        task.load_state_dict(build.read_checkpoint(best.best)["state_dict"])
+        splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
+        judge = make_trainer(cfg, run_dir, [], [])
+        results = {split: measure(judge, task, data, split) for split in splits}
+        write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
+        print_scores(results, data.facts)
+        report = _report(cfg, run_dir, task, data, results, best, time.monotonic() - began)
+        _close(everywhere, results, run_dir, best.best_step)
+        log.info("best checkpoint: %s", best.best)
+        log.info("report: %s", report)
+    return results["val"][task.monitor.removeprefix("val/")]
+
+
+def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
+    if resumed is None:
+        return new_run_folder(Path(cfg.paths.runs), cfg.task.name, cfg.model.name, cfg.data.name)
+    run_dir = resumed.parent.parent
+    name_latest(Path(cfg.paths.runs).resolve(), run_dir)
+    return run_dir
+
+
+def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, wandb_id: str) -> list[Callback]:
+    """In the order in which they act: what changes the step first, what saves it last."""
+    throughput = Throughput()
+    curve = build.call(cfg.scheduler, "scheduler", {})
+    budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    known = {"folder": run_dir / "checkpoints", "monitor": task.monitor, "mode": task.mode, "run_dir": run_dir}
+    return [
+        throughput,
+        Schedule(curve, build.learning_rate(cfg), budget),
+        StopOnNonFiniteLoss(),
+        EpochLines(throughput),
+        *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
+        Provenance({str(key): value for key, value in config.items()}, facts.to_dict(), wandb_id, cfg.data.batch_size),
+        *build.callbacks(cfg, **known),
+    ]
+
+
+def _describe(cfg: DictConfig, task: Task, data: ImageData) -> None:
+    sizes = ", ".join(f"{len(source):,} {split}" for split, source in data.sources.items())
+    trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
+    log.info("data: %s (%s); %d classes", data.name, sizes, data.facts.num_classes)
+    log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
+    log.info(
+        "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
+        build.learning_rate(cfg), cfg.optimizer.lr, cfg.optimizer.reference_batch,
+        cfg.data.batch_size * cfg.trainer.accumulate_grad_batches,
+    )  # fmt: skip
+    describe_hardware(cfg)
+    for note in data.notes:
+        log.info("note: %s", note)
+    if data.findings.problems:
+        log.warning("%d unreadable samples are left out; the report names them", len(data.findings.problems))
+
+
+def _write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
+    """What somebody needs to understand or repeat the run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
+    if HydraConfig.initialized():
+        words = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+        write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in words))
+
+
+def _sentence(run_dir: Path) -> str:
+    saved = run_dir / "overrides.txt"
+    words = saved.read_text(encoding="utf-8").splitlines() if saved.exists() else []
+    return shlex.join(["python", "train.py", *words])
+
+
+def _report(
+    cfg: DictConfig,
+    run_dir: Path,
+    task: Task,
+    data: ImageData,
+    results: dict[str, dict[str, float]],
+    best: Checkpoints,
+    spent: float,
+) -> Path:
+    records = environment(data.findings.fingerprint)
+    summary = Summary(
+        title=f"{cfg.model.name} on {cfg.data.name}",
+        sentence=_sentence(run_dir),
+        task=cfg.task.name,
+        metric=task.monitor.removeprefix("val/"),
+        facts=data.facts,
+        results=results,
+        parameters=sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad),
+        seconds=spent,
+        machine=", ".join(records["machine"]["gpus"]) or records["machine"]["processor"],
+        best_epoch=best.best_epoch,
+        best_step=best.best_step,
+        confusion={split: task.confusion_counts[split].numpy() for split in results if split in task.confusion_counts},
+        samples=exhibits(task, data),
+        first_batch=first_batch(data),
+        class_counts={split: data.findings.class_counts(split, data.facts.num_classes) for split in data.sources},
+        problems=[problem.sentence for problem in data.findings.problems],
+        notes=data.notes,
+        environment=records,
+        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        next_commands=_next_commands(cfg, run_dir),
+    )
+    return write_report(run_dir, summary)
+
+
+def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
+    longer = "trainer.budget=30m" if cfg.trainer.budget else f"trainer.max_epochs={2 * cfg.trainer.max_epochs}"
+    return [
+        ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
+        ("train longer", f"python train.py resume={run_dir} {longer}"),
+    ]
+
+
+def _close(everywhere: list[Logger], results: dict[str, dict[str, Any]], run_dir: Path, step: int) -> None:
+    import numpy as np
+    from PIL import Image
+
+    for path in sorted((run_dir / "pictures").glob("confusion*.png")):
+        with Image.open(path) as picture:
+            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), step)
+    scores = {f"best/{split}/{name}": value for split, scores in results.items() for name, value in scores.items()}
+    outlets.close(everywhere, scores, step)

@@ -1,0 +1,174 @@
+"""Learning rates as functions of how much of the run is done.
+
+A schedule sees a share of the run in [0, 1], not a step number. So it needs no state, fits itself to a wall-clock
+budget as well as to epochs, and follows when a resumed run gets more epochs or another batch size.
+"""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from imagier.errors import ConfigError
+
+
+class Curve(Protocol):
+    """What a schedule is: from the share of the run done, the rate over its highest value, in (0, 1]."""
+
+    def __call__(self, done: float) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant rate after a linear warm-up."""
+
+    warmup: float = 0.0
+
+    def __call__(self, done: float) -> float:
+        """Return the factor at `done`."""
+        return _warm(done, self.warmup)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 to `final` after a linear warm-up (SGDR without restarts, arXiv 1608.03983)."""
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __call__(self, done: float) -> float:
+        """Return the factor at `done`."""
+        return _warm(done, self.warmup) * _cosine(1.0, self.final, _after(done, self.warmup))
+
+
+@dataclass(frozen=True)
+class Poly:
+    """(1 - done) ** power down to `final`, after a linear warm-up (DeepLab, arXiv 1606.00915)."""
+
+    power: float = 0.9
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __call__(self, done: float) -> float:
+        """Return the factor at `done`."""
+        falling = (1 - _after(done, self.warmup)) ** self.power
+        return _warm(done, self.warmup) * (self.final + (1 - self.final) * falling)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `initial` to 1 and down to `final`, momentum the other way round (arXiv 1708.07120)."""
+
+    rise: float = 0.3
+    initial: float = 0.04
+    final: float = 4e-6
+    momentum: tuple[float, float] | None = (0.95, 0.85)
+
+    def __call__(self, done: float) -> float:
+        """Return the factor at `done`."""
+        return self._anneal(done, self.initial, 1.0, self.final)
+
+    def momentum_at(self, done: float) -> float | None:
+        """Return the momentum (SGD) or first beta (Adam) at `done`, or None to leave it alone."""
+        return self.momentum and self._anneal(done, self.momentum[0], self.momentum[1], self.momentum[0])
+
+    def _anneal(self, done: float, first: float, top: float, last: float) -> float:
+        if done < self.rise:
+            return _cosine(first, top, done / self.rise)
+        return _cosine(top, last, _after(done, self.rise))
+
+
+def _warm(done: float, warmup: float) -> float:
+    return min(1.0, done / warmup) if warmup else 1.0
+
+
+def _after(done: float, start: float) -> float:
+    return min(1.0, max(0.0, (done - start) / (1 - start))) if start < 1 else 0.0
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+class Schedule(Callback):
+    """Sets the learning rate before each step, and ends the run when its budget is spent.
+
+    Args:
+        curve: the shape.
+        lr: the highest rate, already scaled to the batch.
+        budget: wall-clock seconds of training and validation, or None to go by epochs or steps.
+    """
+
+    def __init__(self, curve: Curve, lr: float, budget: float | None = None) -> None:
+        self.curve, self.lr, self.budget = curve, lr, budget
+        self._spent = 0.0  # seconds of earlier sessions of a resumed run
+        self._began = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Set the rate (and momentum, where the curve has one) of every parameter group."""
+        done = self.done(trainer, batch_idx)
+        momentum = self.curve.momentum_at(done) if isinstance(self.curve, OneCycle) else None
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.lr * self.curve(done)
+            if momentum is not None and "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            elif momentum is not None:
+                group["momentum"] = momentum
+        pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let the run end, after one more validation, once the budget is spent."""
+        if self.budget is not None and self.seconds() >= self.budget:
+            trainer.should_stop = True
+
+    def done(self, trainer: Trainer, batch_idx: int) -> float:
+        """The share of the run that is behind, in [0, 1], taken in the middle of the coming step."""
+        if self.budget is not None:
+            return min(1.0, self.seconds() / self.budget)
+        shares = []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            epochs = trainer.current_epoch + (batch_idx + 0.5) / trainer.num_training_batches
+            shares.append(epochs / trainer.max_epochs)
+        if trainer.max_steps > 0:
+            shares.append((trainer.global_step + 0.5) / trainer.max_steps)
+        return min(1.0, max(shares, default=0.0))
+
+    def seconds(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self._spent + time.monotonic() - self._began
+
+    def state_dict(self) -> dict[str, float]:
+        """The time spent, so that a resumed run has the rest of its budget."""
+        return {"seconds": self.seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Undo `state_dict`."""
+        self._spent = state_dict["seconds"]
+
+
+def seconds(budget: str | float) -> float:
+    """Read a wall-clock budget: `90s`, `20m`, `1h30m`, or a number of minutes.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    text = str(budget).strip()
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        total = 60 * float(text)
+    elif match and text:
+        total = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    else:
+        total = 0.0
+    if total <= 0:
+        raise ConfigError(f"trainer.budget={budget!r} is no length of time; write it as 90s, 20m or 1h30m.")
+    return total

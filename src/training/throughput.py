@@ -1,0 +1,53 @@
+"""How many images a second, and which share of the time the step waits for data."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class Throughput(Callback):
+    """Measures each epoch's training, validation left out.
+
+    Waiting is the time between the end of one step's hooks and the arrival of the next batch. Logs
+    `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch.
+    """
+
+    def __init__(self) -> None:
+        self.images, self.waited, self.worked = 0, 0.0, 0.0
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self.images, self.waited, self.worked = 0, 0.0, 0.0
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The batch is here."""
+        now = time.perf_counter()
+        self.waited += now - self._mark
+        self._mark = now
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is done."""
+        now = time.perf_counter()
+        self.worked += now - self._mark
+        self._mark = now
+        self.images += len(batch["id"]) * trainer.world_size
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Time spent in validation is nobody's waiting."""
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's figures."""
+        pl_module.log_dict(self.figures())
+
+    def figures(self) -> dict[str, float]:
+        """The figures of this epoch so far."""
+        total = self.waited + self.worked
+        if not total:
+            return {}
+        return {"images_per_second": self.images / total, "data_wait_share": self.waited / total}

@@ -1,0 +1,72 @@
+"""Weights & Biases: online with a key, offline without one, and always saying which."""
+
+import logging
+import netrc
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pytorch_lightning.loggers import WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(
+    *,
+    run_dir: str | Path,
+    run_id: str,
+    project: str,
+    entity: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
+    mode: Literal["auto", "online", "offline"] = "auto",
+) -> WandbLogger:
+    """Make the logger of a run.
+
+    Args:
+        run_dir: run folder; W&B writes under run_dir/wandb.
+        run_id: W&B's id of the run. It lives in the checkpoint, so that a resumed run continues its W&B run.
+        project: W&B project.
+        entity: W&B user or team; None is the key's own.
+        group: of runs, for instance the seeds of one recipe.
+        tags: of the run.
+        mode: auto goes online when a key is found (WANDB_API_KEY, or a login), else offline; WANDB_MODE wins.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nobody asked for reports to be sent
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    if mode == "auto":
+        mode = "online" if os.environ.get("WANDB_MODE", "online") == "online" and _has_key(wandb) else "offline"
+    run_dir = Path(run_dir)
+    if mode == "offline":
+        log.info("W&B is offline (no key, or asked so); send the run later with: wandb sync %s/wandb/*", run_dir)
+    else:
+        log.info("W&B is online: project %s, run %s", project, run_id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wandb deprecates its own defaults from release to release
+        return WandbLogger(
+            name=f"{run_dir.parent.name}/{run_dir.name}",
+            save_dir=run_dir,
+            id=run_id,
+            project=project,
+            entity=entity,
+            group=group,
+            tags=list(tags or ()),
+            offline=mode == "offline",
+            resume="allow",
+            job_type=run_dir.parent.parent.name,
+        )
+
+
+def _has_key(wandb: object) -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(wandb.Settings().base_url).hostname  # type: ignore[attr-defined]
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,1 @@
+"""Augmentation of an image together with its target."""

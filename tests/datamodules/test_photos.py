@@ -1,0 +1,273 @@
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagier import synthetic
+from imagier.datamodules.folder import cut
+from imagier.datamodules.palette import distinct_colors
+from imagier.datamodules.photos import Photos
+from imagier.errors import ConfigError, DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def _picture(path: Path, size: tuple[int, int] = (8, 6), color: tuple[int, int, int] = (9, 80, 200)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path)
+
+
+def _classes(folder: Path, names: Iterable[str] = ("cat", "dog"), count: int = 20) -> Path:
+    for number, name in enumerate(names):
+        for index in range(count):
+            _picture(folder / name / f"{index:03d}.png", color=(number, index, 0))
+    return folder
+
+
+def _open(root: Path, **options: Any) -> Photos:
+    data = Photos(name="photos", cache=root.parent / "cache", root=root, **options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def _ids(data: Photos) -> dict[str, set[str]]:
+    return {split: set(data.sources[split].ids) for split in SPLITS}
+
+
+def test_each_picture_arrives_once_with_the_class_of_its_folder(tmp_path: Path) -> None:
+    data = _open(_classes(tmp_path / "set"))
+    assert data.facts.classes == ("cat", "dog")
+    seen = set()
+    for split in SPLITS:
+        source = data.sources[split]
+        for index, name in enumerate(source.ids):
+            image, label = source.read(index)
+            assert image.shape == (6, 8, 3)
+            assert image[0, 0].tolist() == [label, int(Path(name).stem), 0]
+            assert data.facts.classes[label] == name.split("/")[0]
+            seen.add(name)
+    assert len(seen) == sum(len(data.sources[split]) for split in SPLITS) == 40
+    batch = next(iter(data.val_dataloader()))
+    assert batch["image"].shape[1:] == (3, 6, 8)
+    assert batch["target"].dim() == 1
+
+
+def test_nothing_changes_sides_when_files_are_added(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set", count=40)
+    before = _ids(_open(root))
+    _classes(root, count=80)
+    _classes(root, names=["ant"], count=40)
+    after = _ids(_open(root))
+    assert all(before[split] < after[split] for split in SPLITS)
+
+
+def test_shares_are_kept_and_the_cut_is_golden() -> None:
+    parts = cut([f"cat/{index:05d}.jpg" for index in range(5000)], (0.7, 0.1, 0.2))
+    shares = [parts.count(split) / 5000 for split in SPLITS]
+    assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.02)
+    # Golden: a new version that moved pictures between the splits would spoil every comparison with older scores.
+    assert "".join(part[:2] for part in parts[:12]) == "trtrvatrtrtrtrtrtrtrtrtr"
+    # The same name as Linux and as macOS spell it.
+    names = [f"caf\u00e9/{index}.jpg" for index in range(50)]
+    assert cut(names, (0.5, 0.2, 0.3)) == cut([name.replace("\u00e9", "e\u0301") for name in names], (0.5, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_small_sets_leave_no_split_empty(count: int) -> None:
+    for draw in range(20):
+        parts = cut([f"{draw}/{index}" for index in range(count)], (0.7, 0.1, 0.2))
+        assert set(parts) == set(SPLITS)
+    assert set(cut(["a", "b"], (0.1, 0.45, 0.45))) == {"train"}
+    assert "val" not in cut([str(index) for index in range(200)], (0.8, 0.0, 0.2))
+
+
+@pytest.mark.parametrize(("val", "test"), [("val", "test"), ("valid", "Test"), ("validation", "testing")])
+def test_folders_of_their_own(tmp_path: Path, val: str, test: str) -> None:
+    root = tmp_path / "set"
+    for name, count in (("train", 5), (val, 3), (test, 2)):
+        _classes(root / name, count=count)
+    _picture(root / "cover.png")
+    data = _open(root)
+    assert [len(data.sources[split]) for split in SPLITS] == [10, 6, 4]
+    assert f"{val}/dog/002.png" in data.sources["val"].ids
+    assert data.facts.classes == ("cat", "dog")
+
+
+def test_what_has_no_folder_is_cut_from_training(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    _classes(root / "train", count=100)
+    _classes(root / "val", count=10)
+    data = _open(root)
+    sizes = {split: len(data.sources[split]) for split in SPLITS}
+    assert sizes["val"] == 20
+    assert sizes["train"] + sizes["test"] == 200
+    assert 20 <= sizes["test"] <= 60
+    assert all(name.startswith("train/") for name in data.sources["test"].ids)
+
+
+def test_train_may_be_a_class(tmp_path: Path) -> None:
+    data = _open(_classes(tmp_path / "set", names=["bus", "car", "train"], count=5))
+    assert data.facts.classes == ("bus", "car", "train")
+
+
+def test_the_first_samples_are_a_mixture(tmp_path: Path) -> None:
+    data = _open(_classes(tmp_path / "set", count=40), limit=16)
+    assert len(data.sources["train"]) == 16
+    assert len({name.split("/")[0] for name in data.sources["train"].ids}) == 2
+
+
+def test_nested_hidden_and_foreign_files_and_links(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set", count=5)
+    _picture(root / "cat" / "2024" / "may" / "deep.PNG")
+    _picture(root / "cat" / ".hidden.png")
+    _picture(root / ".trash" / "old.png")
+    (root / "cat" / "notes.txt").write_text("no picture")
+    (root / "cat" / "Thumbs.db").write_text("no picture")
+    (root / "dog" / "README").write_text("no picture")
+    elsewhere = tmp_path / "elsewhere"
+    _picture(elsewhere / "linked.png")
+    (root / "dog" / "more").symlink_to(elsewhere)
+    (root / "dog" / "loop").symlink_to(root)
+    data = _open(root)
+    names = set().union(*_ids(data).values())
+    assert len(names) == 12
+    assert {"cat/2024/may/deep.PNG", "dog/more/linked.png"} < names
+    assert data.facts.classes == ("cat", "dog")
+    assert data.ignored == {".txt": 1, ".db": 1, "": 1}
+
+
+def test_size_auto(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set")
+    assert _open(root).facts.size == (6, 8)
+    _picture(root / "cat" / "wide.png", size=(300, 100))
+    data = _open(root)
+    assert data.facts.size == (224, 224)
+    assert next(iter(data.train_dataloader()))["image"].shape[2:] == (224, 224)
+    data = _open(root, size=[10, 12])
+    assert data.facts.size == (10, 12)
+    assert next(iter(data.test_dataloader()))["image"].shape[2:] == (10, 12)
+    assert _open(root, labels=False).facts.size is None
+
+
+def test_without_labels_the_picture_is_its_own_target(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for index in range(12):
+        _picture(root / f"{index}.png", color=(index, 0, 0))
+    data = _open(root, labels=False, channels=1)
+    assert (data.facts.classes, data.facts.channels, data.facts.size) == ((), 1, (6, 8))
+    image, target = data.sources["train"].read(0)
+    assert image.shape == (6, 8, 1)
+    assert target is image
+    assert sum(len(data.sources[split]) for split in SPLITS) == 12
+
+
+def test_grey(tmp_path: Path) -> None:
+    facts = _open(_classes(tmp_path / "set"), channels=1).facts
+    assert len(facts.mean) == len(facts.std) == facts.channels == 1
+
+
+def test_the_embedded_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "ensure", lambda name, cache: _classes(cache / name), raising=False)
+    data = Photos(name="materials", cache=tmp_path, embedded="materials")
+    data.prepare_data()
+    data.setup()
+    assert data.facts.name == "materials"
+    with pytest.raises(ConfigError, match=r"data=materials is generated .* Drop data\.root"):
+        Photos(name="materials", cache=tmp_path, embedded="materials", root=tmp_path).prepare_data()
+
+
+def test_a_new_class_in_one_split_renumbers_the_others(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for split in SPLITS:
+        _classes(root / split, count=4)
+    _open(root)
+    _classes(root / "train", names=["ant"], count=4)
+    data = _open(root)
+    assert data.findings.class_counts("val", 3).tolist() == [0, 4, 4]
+
+
+def test_broken_picture_stops_or_is_skipped(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set")
+    (root / "cat" / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.png is not a picture"):
+        _open(root)
+    names = set().union(*_ids(_open(root, on_error="skip")).values())
+    assert len(names) == 40
+
+
+def _raises(root: Path, said: str, **options: Any) -> None:
+    with pytest.raises(DataError, match=said):
+        _open(root, **options)
+
+
+def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
+    _raises(tmp_path / "gone", r"data\.root=.*gone is not a folder")
+    (tmp_path / "empty").mkdir()
+    _raises(tmp_path / "empty", "empty holds no picture.* set data.root to")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.heic").write_text("")
+    _raises(tmp_path / "texts", "texts holds no picture. Other files were met: 1 x .heic")
+    _raises(_classes(tmp_path / "one", names=["cat"]), "has the one class 'cat'; classification needs two")
+    flat = _classes(tmp_path / "flat")
+    _picture(flat / "stray.png")
+    _raises(flat, r"stray\.png lies outside any class.*data\.labels=false")
+    hollow = _classes(tmp_path / "hollow")
+    (hollow / "fox").mkdir()
+    _raises(hollow, "fox holds no picture")
+
+
+def test_split_folders_that_do_not_fit(tmp_path: Path) -> None:
+    root = tmp_path / "unlearnt"
+    for split in SPLITS:
+        _classes(root / split, count=3)
+    _classes(root / "test", names=["dogs"], count=1)
+    _raises(root, r"class 'dogs' has pictures in the split 'test' but none in training.* Did you mean 'dog'\?")
+    _classes(tmp_path / "trainless" / "val")
+    _classes(tmp_path / "trainless" / "test")
+    _raises(tmp_path / "trainless", "but no folder 'train'")
+    for name in ("train", "val", "valid"):
+        _classes(tmp_path / "twice" / name, count=3)
+    _raises(tmp_path / "twice", "both 'val' and 'valid'")
+    _raises(_classes(tmp_path / "tiny", count=2), r"no picture for the split 'val': 4 pictures")
+    _raises(_classes(tmp_path / "zero"), "no picture for the split 'val'", split=[0.8, 0, 0.2])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 there")
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set")
+    try:
+        os.link(root / "cat" / "000.png", os.fsencode(root / "cat") + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system admits UTF-8 only")
+    _raises(root, r"caf\\xe9\.png.*not UTF-8; rename")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"split": [0.7, 0.1, 0.1]}, "adds up to 0.9"),
+        ({"split": [0.5, 0.5]}, "three shares"),
+        ({"split": [1.2, -0.2, 0.0]}, "none negative"),
+        ({"channels": 4}, "data.channels=4"),
+        ({"size": "big"}, "data.size=big"),
+        ({"size": [224]}, "data.size="),
+        ({"size": [0, 224]}, "data.size="),
+    ],
+)
+def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Photos(name="photos", cache=tmp_path, root=tmp_path, **options)
+
+
+def test_colors_are_distinct_and_do_not_depend_on_the_count() -> None:
+    colors = distinct_colors(1000)
+    assert len(set(colors)) == 1000
+    assert distinct_colors(7) == colors[:7]
+    first = np.array(colors[:12], dtype=float)
+    distances = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1e9 * np.eye(12)
+    assert distances.min() > 40

@@ -1,0 +1,166 @@
+"""What every net promises: shapes, counts, gradients, and that its config builds it."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import nn
+
+from imagier.errors import ConfigError
+from imagier.models.cnn import CNN
+from imagier.models.densenet import DenseNet121
+from imagier.models.fcn8 import FCN8
+from imagier.models.mlp import MLP
+from imagier.models.pixels import FromPixels
+from imagier.models.pspnet import BINS, PSPNet, mean_over_cells
+from imagier.models.smp import SMP
+from imagier.models.timm import Timm
+from imagier.models.unet import UNet
+
+CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+# Each net as small as its options make it.
+DENSE = {
+    "unet": lambda c, k: UNet(c, k, width=4, depth=3),
+    "pspnet": lambda c, k: PSPNet(c, k, backbone="resnet18"),
+    "pspnet dilated": lambda c, k: PSPNet(c, k, backbone="resnet50"),
+    "fcn8": lambda c, k: FCN8(c, k, backbone="vgg16", head_width=8),
+    "fcn8 jpu": lambda c, k: FCN8(c, k, head_width=8, jpu=True),
+    "smp": lambda c, k: SMP(c, k, architecture="fpn", encoder="resnet18"),
+    "smp of stride 16": lambda c, k: SMP(c, k, architecture="deeplabv3plus", encoder="tu-resnet18"),
+}
+LABELLING = {
+    "cnn": lambda c, k: CNN(c, k, (32, 48), width=4, hidden=8),
+    "mlp": lambda c, k: MLP(c, k, (32, 48), hidden=[8]),
+    "densenet": lambda c, k: DenseNet121(c, k, image_size=(32, 48), upsample=40),
+    "densenet small": lambda c, k: DenseNet121(c, k, stem="small"),
+    "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
+    "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
+}
+
+
+def trainable(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+def wrap(net: nn.Module, channels: int) -> FromPixels:
+    return FromPixels(net, [0.5] * channels, [0.25] * channels)
+
+
+def pixels(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+
+def test_the_reports_nets_have_their_parameters() -> None:
+    assert trainable(UNet(3, 8)) == 31_043_976
+    assert trainable(CNN(1, 10, (28, 28))) == 468_202
+    assert trainable(DenseNet121(3, 5, freeze=True)) == 1024 * 5 + 5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", DENSE)
+def test_a_dense_net_answers_every_pixel_of_an_odd_size(name: str, channels: int) -> None:
+    net = wrap(DENSE[name](channels, 5), channels).eval()
+    with torch.no_grad():
+        assert net(pixels(1, channels, 97, 131)).shape == (1, 5, 97, 131)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LABELLING)
+def test_a_labelling_net_answers_once_an_image(name: str, channels: int) -> None:
+    net = wrap(LABELLING[name](channels, 5), channels).eval()
+    with torch.no_grad():
+        assert net(pixels(2, channels, 32, 48)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", [*DENSE, *LABELLING])
+def test_training_reaches_every_parameter(name: str) -> None:
+    dense = name in DENSE
+    net = wrap((DENSE if dense else LABELLING)[name](3, 5), 3).train()
+    # A dense net trains on a single small image; the global pooling of classifiers and of DeepLab needs two.
+    single = dense and name != "smp of stride 16"
+    outputs = net(pixels(1 if single else 2, 3, *((31, 17) if dense else (32, 48))))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert len(outputs) == (2 if name.startswith("pspnet") else 1)
+    for logits in outputs:
+        assert not dense or logits.shape[1:] == (5, 31, 17)
+    target = torch.zeros(outputs[0].shape[:1] + outputs[0].shape[2:], dtype=torch.long)
+    sum(F.cross_entropy(logits, target) for logits in outputs).backward()
+    unreached = [key for key, value in net.named_parameters() if value.requires_grad and value.grad is None]
+    assert unreached == []
+    assert all(value.grad.isfinite().all() for value in net.parameters() if value.grad is not None)
+
+
+def test_frozen_features_do_not_drift() -> None:
+    net = DenseNet121(3, 5, stem="small", freeze=True).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    F.cross_entropy(net(torch.randn(2, 3, 16, 16)), torch.tensor([0, 1])).backward()
+    optimizer.step()
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("bins", BINS)
+def test_mean_over_cells_is_adaptive_average_pooling(bins: int) -> None:
+    features = torch.randn(2, 3, 13, 17, dtype=torch.float64)
+    torch.testing.assert_close(mean_over_cells(features, bins), F.adaptive_avg_pool2d(features, bins))
+
+
+def test_fcn8_starts_by_bilinear_interpolation() -> None:
+    up = FCN8(3, 4, head_width=8).fuse.up_top
+    scores = torch.randn(1, 4, 5, 6)
+    bilinear = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(up(scores)[..., 1:-1, 1:-1], bilinear[..., 1:-1, 1:-1])
+
+
+def test_dilation_keeps_pspnet_at_an_eighth() -> None:
+    net = PSPNet(3, 4, backbone="resnet50")
+    shapes = []
+    net.backbone.layer4.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    with torch.no_grad():
+        net.eval()(torch.randn(1, 3, 64, 48))
+    assert shapes == [(1, 2048, 8, 6)]
+
+
+def test_there_are_configs() -> None:
+    names = {path.stem for path in CONFIGS}
+    assert names >= {"unet", "pspnet", "fcn8", "smp", "cnn", "mlp", "densenet", "timm"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_its_net(path: Path) -> None:
+    options = yaml.safe_load(path.read_text())
+    assert options.pop("name") == path.stem
+    assert set(options.pop("tasks")) <= {"segment", "classify", "denoise", "compress"}
+    module, _, name = options.pop("_target_").rpartition(".")
+    build = getattr(importlib.import_module(module), name)
+    takes = build.__init__.__code__.co_varnames
+    facts = {"in_channels": 3, "num_classes": 8, "image_size": (32, 32)}
+    with torch.device("meta"):
+        build(**{key: value for key, value in facts.items() if key in takes}, **options)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: UNet(3, 8, width=0), r"model\.width=0 .* at least 1"),
+        (lambda: CNN(3, 8, (3, 9)), r"3x9 pixels .* at least 4x4.*data\.size"),
+        (lambda: MLP(3, 8, None), r"data\.size=\[HEIGHT,WIDTH\]"),
+        (lambda: MLP(3, 8, (4, 4), hidden=7), r"model\.hidden=7 is not a list"),
+        (lambda: MLP(3, 8, (4, 4), dropout=1.0), r"model\.dropout=1\.0 .* less than 1"),
+        (lambda: PSPNet(3, 8, backbone="resnet51"), r"model\.backbone=resnet51 .* Did you mean 'resnet50'"),
+        (lambda: FCN8(3, 8, backbone="vgg"), r"one of vgg16, vgg16_bn"),
+        (lambda: SMP(3, 8, architecture="unett"), "Did you mean 'unet'"),
+        (lambda: SMP(3, 8, encoder="resnett34"), "Did you mean 'resnet34'"),
+        (lambda: SMP(3, 8, encoder="tu-convnext_tiy"), "Did you mean 'tu-convnext_tiny'"),
+        (lambda: Timm(3, 8, (28, 32), architecture="test_vit"), r"patches of 16x16 .* 28x32: set data\.size"),
+        (lambda: Timm(3, 8, architecture="resnet18.a1_in2k"), r"Did you mean 'resnet18\.a1_in1k'"),
+        (lambda: DenseNet121(3, 8, image_size=(32, 32), upsample=16), r"model\.upsample=16 .* at least 32"),
+    ],
+)
+def test_an_argument_out_of_range_is_explained(build: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()

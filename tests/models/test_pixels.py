@@ -1,0 +1,104 @@
+"""Pixels in, logits of the same size out."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.transforms.v2.functional import normalize, to_dtype
+
+from imagier.errors import ConfigError
+from imagier.models.cnn import CNN
+from imagier.models.pixels import FromPixels
+from imagier.models.unet import UNet
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Seen(nn.Module):
+    """Returns its input, and keeps it."""
+
+    def __init__(self, stride: int | None = None) -> None:
+        super().__init__()
+        if stride:
+            self.stride = stride
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.image = image
+        return image
+
+
+def pixels(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+
+def test_normalises_as_torchvision_does() -> None:
+    image = pixels(2, 3, 9, 11)
+    expected = normalize(to_dtype(image, torch.float32, scale=True), MEAN, STD)
+    torch.testing.assert_close(FromPixels(Seen(), MEAN, STD)(image), expected)
+
+
+def test_extends_by_the_last_row_and_column_and_crops_back() -> None:
+    net = Seen(stride=8)
+    image = pixels(1, 3, 17, 30)
+    output = FromPixels(net, (0.0,) * 3, (1.0,) * 3)(image)
+    assert net.image.shape == (1, 3, 24, 32)
+    torch.testing.assert_close(net.image[..., 17:, :30], (image[..., 16:17, :] / 255).expand(-1, -1, 7, -1))
+    torch.testing.assert_close(net.image[..., :17, 30:], (image[..., 29:30] / 255).expand(-1, -1, -1, 2))
+    torch.testing.assert_close(output, image / 255)
+
+
+def test_a_multiple_of_the_stride_is_left_alone() -> None:
+    net = Seen(stride=8)
+    FromPixels(net, MEAN, STD)(pixels(1, 3, 16, 24))
+    assert net.image.shape == (1, 3, 16, 24)
+
+
+@pytest.mark.parametrize("arriving", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_memory_format_is_what_was_asked_for(arriving: torch.memory_format, wanted: bool) -> None:
+    net = UNet(3, 4, width=4, depth=2)
+    seen = []
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    FromPixels(net, MEAN, STD, channels_last=wanted)(pixels(2, 3, 16, 16).to(memory_format=arriving))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) is wanted
+    assert net.encoder[1][0].weight.is_contiguous(memory_format=torch.channels_last) is wanted
+
+
+def test_memory_format_changes_no_result() -> None:
+    net = UNet(3, 4, width=4, depth=2).eval()
+    image = pixels(2, 3, 19, 23)
+    plain = FromPixels(net, MEAN, STD)(image)
+    torch.testing.assert_close(FromPixels(net, MEAN, STD, channels_last=True)(image), plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_follows_the_nets_dtype(dtype: torch.dtype) -> None:
+    net = FromPixels(CNN(1, 3, (8, 8), width=2, hidden=4), (0.5,), (0.5,)).to(dtype)
+    assert net(pixels(2, 1, 8, 8)).dtype == dtype
+
+
+def test_runs_under_autocast() -> None:
+    net = FromPixels(UNet(1, 3, width=4, depth=2), (0.5,), (0.5,))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(pixels(1, 1, 9, 9))
+    assert logits.dtype == torch.bfloat16
+    assert logits.shape == (1, 3, 9, 9)
+
+
+def test_its_state_holds_the_normalisation() -> None:
+    state = FromPixels(Seen(), MEAN, STD).state_dict()
+    torch.testing.assert_close(state["mean"].flatten(), torch.tensor(MEAN))
+    torch.testing.assert_close(state["std"].flatten(), torch.tensor(STD))
+
+
+def test_refuses_a_deviation_of_zero() -> None:
+    with pytest.raises(ConfigError, match="above 0"):
+        FromPixels(Seen(), (0.5,), (0.0,))
+
+
+def test_one_exported_graph_serves_every_size() -> None:
+    net = FromPixels(UNet(3, 4, width=4, depth=3), MEAN, STD).eval()
+    names = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    graph = torch.export.export(net, (pixels(2, 3, 21, 30),), dynamic_shapes=(names,)).module()
+    for shape in ((1, 3, 64, 32), (3, 3, 33, 47), (1, 3, 5, 7)):
+        image = pixels(*shape)
+        torch.testing.assert_close(graph(image), net(image))

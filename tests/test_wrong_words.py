@@ -1,0 +1,86 @@
+"""What a slip of the tongue gets: one clear sentence with the cure, exit code 2, no traceback, no run folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagier import cli
+
+# the words -> what the sentence must say
+SLIPS = {
+    "": ("task is not given", "classify, segment"),
+    "task=segmnt": ("task=segmnt is not known", "classify, segment", "Did you mean 'segment'?"),
+    "task=segment model=unett": ("model=unett is not known", "pspnet", "Did you mean 'unet'?"),
+    "task=segment data=citiscapes": ("data=citiscapes is not known", "Did you mean 'cityscapes'?"),
+    "task=segment model=cnn": ("model=cnn is for task=classify", "not for task=segment", "fcn8, pspnet, smp, unet"),
+    "task=classify data=streets": ("data=streets is for task=segment", "fashion_mnist"),
+    "task=segment modle=unet": ("modle does not exist", "Did you mean 'model'?"),
+    "task=segment optimizer.lrr=1": ("optimizer.lrr does not exist", "weight_decay", "Did you mean 'lr'?"),
+    "task=segment trainer.max_epoch=3": ("trainer.max_epoch does not exist", "Did you mean 'max_epochs'?"),
+    "task=segment optimizer.lr=-1": ("optimizer.lr=-1 is out of range", "above 0"),
+    "task=segment optimizer.lr=fast": ("optimizer.lr=fast is out of range", "a number above 0"),
+    "task=segment data.batch_size=0": ("data.batch_size=0 is out of range", "at least 1"),
+    "task=segment data.batch_size=2.5": ("data.batch_size=2.5 is out of range", "whole number"),
+    "task=segment seed=-1": ("seed=-1 is out of range",),
+    "task=segment trainer.precision=fp8": ("trainer.precision=fp8 is out of range", "bf16-mixed"),
+    "task=segment callbacks.ema.decay=1.5": ("callbacks.ema.decay=1.5 is out of range", "below 1"),
+    "task=segment data.on_error=ignore": ("data.on_error=ignore is out of range", "raise, skip"),
+    "task=segment scheduler=cosin": ("scheduler=cosin is not known", "Did you mean 'cosine'?"),
+    "task=segment scheduler.warmup=3": ("scheduler.warmup=3 is out of range", "below 1"),
+    "task=segment trainer.budget=soon": ("trainer.budget='soon' is no length of time", "20m"),
+    "task=segment +model.widht=8": ("model.widht is unknown to UNet", "Did you mean 'width'?"),
+    "task=segment model.width=0": ("model.width=0",),
+    "task=segment task.class_weights=[1,2]": ("task.class_weights holds 2 numbers", "task.class_weights=auto"),
+    "task=segment +loss.gama=2": ("loss.gama is unknown to CrossEntropy",),
+    "task=segment +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
+    "task=segment trainer=gpu": ("torch sees no GPU",),
+    "task=segment resume=nowhere": ("resume=nowhere: there is no",),
+    "task=segment data.root=[": ("cannot be read",),
+}
+
+
+def sentence(capsys: pytest.CaptureFixture[str], verb: str, words: list[str], code: int) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [verb, *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(verb)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == code, said
+    assert len(said) == 1, said
+    assert said[0].startswith("imagier: ")
+    return said[0]
+
+
+@pytest.mark.parametrize("words", SLIPS)
+def test_a_slip_is_answered_in_one_sentence(
+    words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    if "trainer=gpu" in words and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.chdir(tmp_path)
+    said = sentence(capsys, "train", [*words.split(), "trainer.max_epochs=1"] if words else [], 2)
+    for part in SLIPS[words]:
+        assert part in said
+    assert not list(tmp_path.glob("runs/*/*/*"))
+
+
+def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["imagier", "trian", "task=segment"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 2
+    assert (
+        "'trian' is no verb; imagier knows: train, evaluate, doctor. Did you mean 'train'?" in capsys.readouterr().err
+    )
+
+
+def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "ckpt is not given" in sentence(capsys, "evaluate", [], 2)
+    assert "does not exist" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}/none"], 2)
+    assert "is not a run folder" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}"], 2)
+    (tmp_path / "broken.ckpt").write_bytes(b"PK\x03\x04 not really")
+    assert "cannot be read as a checkpoint" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}/broken.ckpt"], 4)

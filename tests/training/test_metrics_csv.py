@@ -1,0 +1,33 @@
+"""metrics.csv survives new columns and resumption."""
+
+from pathlib import Path
+
+from imagier.training.metrics_csv import MetricsCsv, read_rows
+
+
+def test_rows_come_back_with_their_own_columns_only(tmp_path: Path) -> None:
+    table = MetricsCsv(tmp_path / "metrics.csv")
+    table.log_metrics({"train/loss": 1.5, "epoch": 0}, step=10)
+    table.log_metrics({"val/iou": 0.25, "epoch": 0}, step=19)
+    table.save()
+    first, second = read_rows(tmp_path / "metrics.csv")
+    assert first["train/loss"] == 1.5
+    assert "val/iou" not in first
+    assert (second["step"], second["val/iou"]) == (19, 0.25)
+
+
+def test_a_resumed_run_drops_what_it_will_log_again(tmp_path: Path) -> None:
+    table = MetricsCsv(tmp_path / "metrics.csv")
+    for step in (5, 10, 15, 20):
+        table.log_metrics({"train/step_loss": 1 / step, "epoch": 0}, step=step)
+    table.save()
+    resumed = MetricsCsv(tmp_path / "metrics.csv", resumed_step=12)
+    resumed.log_metrics({"train/step_loss": 0.5, "epoch": 0}, step=15)
+    resumed.save()
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [5, 10, 15]
+    assert read_rows(tmp_path / "metrics.csv")[-1]["train/step_loss"] == 0.5
+
+
+def test_a_new_run_does_not_read_an_old_table(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,time\n0,1,2\n")
+    assert MetricsCsv(tmp_path / "metrics.csv").rows == []

@@ -1,0 +1,6 @@
+"""python train.py task=segment|classify [model=...] [data=...] [key=value ...]"""  # noqa: D400
+
+from imagier.cli import main
+
+if __name__ == "__main__":
+    main("train")
