@@ -1,4 +1,4 @@
-"""python scripts/doctor.py key=value ...: the same as `imagier doctor`."""  # noqa: D400
+"""python scripts/doctor.py key=value ...: the same as `imagier doctor`."""
 
 from imagier.cli import main
 

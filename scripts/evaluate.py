@@ -1,4 +1,4 @@
-"""python scripts/evaluate.py key=value ...: the same as `imagier evaluate`."""  # noqa: D400
+"""python scripts/evaluate.py key=value ...: the same as `imagier evaluate`."""
 
 from imagier.cli import main
 

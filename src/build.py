@@ -6,7 +6,7 @@ added wherever the signature asks for it by name.
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from imagier.batch import Facts
 from imagier.datamodules.base import ImageData
@@ -90,13 +89,9 @@ def call(
     """
     target = _target(node, where)
     accepted, open_ended = _parameters(target)
-    given = {str(key): node[key] for key in node if key not in RESERVED | leave_out}
-    if unknown := [key for key in given if key not in accepted and not open_ended]:
-        names = [name for name in accepted if name not in extra]
-        raise ConfigError(
-            f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
-            f"{nearest(unknown[0], names)}"
-        )
+    given = {str(key): node[key] for key in list(node) if key not in RESERVED | leave_out}
+    if not open_ended:
+        _refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
     known = {key: value for key, value in extra.items() if key in accepted or open_ended}
     try:
         return target(**{key: _call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
@@ -109,21 +104,17 @@ def call(
 
 
 def _parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The arguments that `target` takes by name, those it hands on to its base classes included; and any others?"""
+    """The arguments that `target` takes by name, those it hands on to base classes included; and whether any other."""
     named: dict[str, inspect.Parameter] = {}
-    owners = (
-        [owner.__init__ for owner in target.__mro__ if "__init__" in vars(owner)]
-        if inspect.isclass(target)
-        else [target]
-    )
-    for function in owners:
-        parameters = list(inspect.signature(function).parameters.values())
-        named |= {
-            one.name: one
-            for one in parameters
-            if one.name != "self" and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
-        }
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+    makers = [target]
+    if inspect.isclass(target):
+        makers = [vars(owner)["__init__"] for owner in target.__mro__ if "__init__" in vars(owner)]
+    for maker in makers:
+        parameters = list(inspect.signature(maker).parameters.values())
+        open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        by_name = (one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
+        named |= {one.name: one for one in by_name if one.name != "self"}
+        if not open_ended:
             return named, False
     return named, True
 
@@ -164,21 +155,30 @@ def _weights(cfg: DictConfig, facts: Facts, data: ImageData | None) -> torch.Ten
 def _optimizer(cfg: DictConfig) -> Any:
     if "optimizer" not in cfg:
         return None
-    node = OmegaConf.to_container(cfg.optimizer, resolve=True)
-    assert isinstance(node, dict)
-    target = _target(node, "optimizer")
-    for key in ("reference_batch", "lr_scaling", "_target_"):
-        del node[key]
+    target = _target(cfg.optimizer, "optimizer")
     accepted, _ = _parameters(target)
-    if unknown := [key for key in node if key not in accepted]:
-        names = [name for name in accepted if name != "params"]
-        raise ConfigError(
-            f"optimizer.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
-            f"{nearest(str(unknown[0]), names)}"
-        )
+    settings: dict[str, Any] = {str(key): value for key, value in plain(cfg.optimizer).items()}
+    for key in ("reference_batch", "lr_scaling", "_target_"):
+        del settings[key]
+    _refuse_unknown("optimizer", target, settings, [name for name in accepted if name != "params"])
     if "fused" in accepted and cfg.trainer.fused is not False:
-        node["fused"] = True
-    return functools.partial(target, **(node | {"lr": learning_rate(cfg)}))
+        settings["fused"] = True
+    return functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
+
+
+def _refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[str]) -> None:
+    if unknown := [key for key in given if key not in names]:
+        raise ConfigError(
+            f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
+            f"{nearest(unknown[0], names)}"
+        )
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """The node as dictionaries, lists and plain values."""
+    container = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
@@ -200,7 +200,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways, and all mean the same to a user
+    except Exception as error:
         raise TrainingError(
             f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]}); it is damaged or no "
             "checkpoint. A run folder keeps another one: checkpoints/best.ckpt or checkpoints/last.ckpt."

@@ -106,7 +106,8 @@ def _saved_words(resume: str) -> list[str]:
     saved = folder / "overrides.txt"
     if not saved.is_file():
         raise ConfigError(
-            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint in one."
+            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint "
+            "in one."
         )
     return saved.read_text(encoding="utf-8").splitlines()
 

@@ -13,7 +13,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         DataError: when samples are at fault, or when there is nothing to look at.
     """
-    settings = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
         settings.data.on_error = "skip"  # name them all instead of stopping at the first
     data = build.data_module(settings)

@@ -166,6 +166,13 @@ class Loader:
             yield batch
         self.sampler.start = 0
 
+    def pick(self, indices: list[int]) -> Batch:
+        """Return the batch of these samples, as epoch 0 has them. Raises what reading them raises."""
+        batch = self.samples.__getitems__([(0, index) for index in indices])
+        if isinstance(batch, ImagierError):
+            raise batch
+        return batch
+
     def state_dict(self) -> dict[str, Any]:
         """How many samples of which epoch have been handed out, over all processes, and of how many there are."""
         return {"epoch": self.sampler.epoch, "samples": self._handed_out, "size": self.sampler.size}

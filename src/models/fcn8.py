@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 import torchvision.models as zoo
 from torch import Tensor, nn
+from torchvision.models.vgg import cfgs, make_layers
 
 from imagier.models.arguments import check_choice, check_minimum, check_probability
 from imagier.models.weights import initialize, load_weights
 
-BACKBONES = {"vgg16": (zoo.vgg16, zoo.VGG16_Weights), "vgg16_bn": (zoo.vgg16_bn, zoo.VGG16_BN_Weights)}
+BACKBONES = {"vgg16": zoo.VGG16_Weights, "vgg16_bn": zoo.VGG16_BN_Weights}
 POOL3, POOL4, POOL5 = 256, 512, 512  # channels of VGG16 after its last three poolings
 JPU_WIDTH = 256
 
@@ -57,12 +58,11 @@ class FCN8(nn.Module):
         check_choice("backbone", backbone, BACKBONES)
         check_minimum("head_width", head_width)
         check_probability("dropout", dropout)
-        build, files = BACKBONES[backbone]
-        # Named as in torchvision's VGG, whose files then fit; its dense layers are let go.
-        vgg: nn.Sequential = build(num_classes=1).features
+        # Not torchvision's VGG16 itself, whose dense layers would be made only to be thrown away.
+        vgg = make_layers(cfgs["D"], batch_norm=backbone == "vgg16_bn")
         if in_channels != 3:
             vgg[0] = nn.Conv2d(in_channels, 64, 3, padding=1)
-        self.backbone = nn.ModuleDict({"features": vgg})
+        self.backbone = nn.ModuleDict({"features": vgg})  # named as there, so that its files fit
         self.top = nn.Sequential(
             nn.Conv2d(POOL5, head_width, 7, padding=3),
             nn.ReLU(inplace=True),
@@ -76,7 +76,7 @@ class FCN8(nn.Module):
             initialize(part)
         if isinstance(self.fuse, Skips):
             self.fuse.start_bilinear()
-        load_weights(self, weights, parts=[self.backbone], imagenet=files.IMAGENET1K_V1.url)
+        load_weights(self, weights, parts=[self.backbone], imagenet=BACKBONES[backbone].IMAGENET1K_V1.url)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""

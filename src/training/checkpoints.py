@@ -15,7 +15,7 @@ from imagier.errors import ImagierError, TrainingError
 from imagier.files import write_aside
 
 
-class Interrupted(ImagierError):
+class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
     """The run was asked to stop and has saved its checkpoint."""
 
     def __init__(self, number: int, last: Path) -> None:

@@ -61,7 +61,7 @@ def _commit() -> str | None:
         return None
     try:
         described = subprocess.run(
-            ["git", "-C", str(home), "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607
+            ["git", "-C", str(home), "describe", "--always", "--dirty=+", "--abbrev=12"],
             capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def run(cfg: DictConfig) -> float:
 
 def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
     """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes."""
-    settings = OmegaConf.create(OmegaConf.to_container(trained, resolve=True))
+    settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
     with open_dict(settings):
         if cfg.data is not None and "_target_" in cfg.data:
             settings.data = cfg.data
@@ -99,7 +100,7 @@ def _same_meaning(trained: Facts, given: Facts) -> None:
         )
 
 
-def print_scores(results: dict[str, dict[str, float]], facts: Facts) -> None:
+def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> None:
     """Print a table of the scores: one row a metric, one column a split, then one row a class."""
     names = list(dict.fromkeys(name for scores in results.values() for name in scores))
     table = Table(show_edge=False)
@@ -111,9 +112,9 @@ def print_scores(results: dict[str, dict[str, float]], facts: Facts) -> None:
     for name in facts.classes:
         if any(f"iou/{name}" in scores or f"accuracy/{name}" in scores for scores in results.values()):
             continue
-        table.add_row(f"{name} (absent)", *("–" for _ in results))
+        table.add_row(f"{name} (absent)", *("-" for _ in results))
     Console(file=sys.stdout).print(table)
 
 
 def _cell(value: Any) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"

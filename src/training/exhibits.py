@@ -30,7 +30,7 @@ def exhibits(task: Task, data: ImageData, each: int = 3) -> list[Sample]:
     order = sorted(scores, key=lambda index: -scores[index])
     middle = max(0, len(order) // 2 - each // 2)
     chosen = dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]])
-    return [sample for index in chosen for sample in samples(task, loader.samples.__getitems__([(0, index)]))]
+    return [sample for index in chosen for sample in samples(task, loader.pick([index]))]
 
 
 def samples(task: Task, batch: Batch) -> list[Sample]:
@@ -66,5 +66,5 @@ def _label(value: torch.Tensor) -> np.ndarray | int:
 
 @torch.inference_mode()
 def _judge(task: Task, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    on_device: Batch = batch | {"image": batch["image"].to(task.device), "target": batch["target"].to(task.device)}  # type: ignore[assignment]
+    on_device: Batch = batch | {"image": batch["image"].to(task.device), "target": batch["target"].to(task.device)}
     return task.judge(on_device)

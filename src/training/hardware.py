@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
+from imagier.build import plain
 from imagier.errors import ConfigError
 from imagier.training.checkpoints import WholeFileIO
 
@@ -24,11 +25,11 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: for a GPU that is not there.
     """
-    settings = OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(settings, dict)
+    settings = plain(cfg.trainer)
     if settings["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            f"trainer.accelerator={settings['accelerator']}, but torch sees no GPU here; use trainer=cpu or trainer=auto."
+            f"trainer.accelerator={settings['accelerator']}, but torch sees no GPU here; "
+            "use trainer=cpu or trainer=auto."
         )
     if settings["accelerator"] == "auto":
         settings["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
@@ -38,7 +39,7 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else "bf16-mixed"
     if settings["budget"] is not None:
         settings["max_epochs"] = -1
-    return {str(key): value for key, value in settings.items() if key not in OURS}
+    return {key: value for key, value in settings.items() if key not in OURS}
 
 
 def make_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
 from imagier.files import write_text
 
@@ -49,7 +49,7 @@ class MetricsCsv(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add one row."""
         seconds = round(time.monotonic() - self._began, 3)
-        first = {"epoch": metrics.get("epoch", 0), "step": step or 0, "time": seconds}
+        first = {"epoch": metrics["epoch"], "step": step or 0, "time": seconds}
         self.rows.append(first | {key: value for key, value in metrics.items() if key != "epoch"})
 
     @rank_zero_only

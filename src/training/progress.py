@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
+from imagier.tasks.base import Task
 from imagier.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class ProgressBar(TQDMProgressBar):
         known = trainer.callback_metrics
         names = {"loss": "train/step_loss", str(pl_module.monitor): str(pl_module.monitor)}
         shown: dict[str, Any] = {label: f"{float(known[name]):.3f}" for label, name in names.items() if name in known}
-        return shown | {label: text for label, text in _speeds(self.throughput.figures()).items()}
+        return shown | _speeds(self.throughput.figures())
 
 
 class EpochLines(Callback):
@@ -42,6 +43,7 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line."""
+        assert isinstance(pl_module, Task)
         known = trainer.callback_metrics
         names = ("val/loss", str(pl_module.monitor))
         parts = [f"train/loss {float(pl_module.mean_loss['train'].compute()):.4f}"]

@@ -1,23 +1,10 @@
-"""What a checkpoint says about itself, so that every verb needs the checkpoint alone; and how a run is taken up again."""
+"""What a checkpoint says about itself, so that every verb needs the checkpoint alone."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.version import __version__
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """Where an interrupted run stood.
-
-    step:     optimiser steps taken.
-    wandb_id: of its W&B run.
-    """
-
-    step: int
-    wandb_id: str
 
 
 class Provenance(Callback):
@@ -54,10 +41,9 @@ class Provenance(Callback):
         if not states or _epoch_is_over(loops):
             return
         state = states[0]
-        batches = state["size"] // self.batch_size
-        state["samples"] = min(state["samples"], max(0, batches - 1) * self.batch_size)
-        left = -(-(batches * self.batch_size - state["samples"]) // self.batch_size)
-        done = batches - left
+        state["samples"] = min(state["samples"], max(0, state["size"] - self.batch_size))  # one batch at least is left
+        left = (state["size"] - state["samples"]) // self.batch_size
+        done = state["size"] // self.batch_size - left
         progress = loops["epoch_loop.batch_progress"]
         progress["current"] = {"ready": done, "started": done, "processed": done, "completed": done - 1}
 

@@ -6,10 +6,11 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
@@ -70,7 +71,7 @@ def run(cfg: DictConfig) -> float:
         write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
         print_scores(results, data.facts)
         report = _report(cfg, run_dir, task, data, results, best, time.monotonic() - began)
-        _close(everywhere, results, run_dir, best.best_step)
+        _close(everywhere, results, run_dir, best)
         log.info("best checkpoint: %s", best.best)
         log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
@@ -89,8 +90,6 @@ def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, wandb_i
     throughput = Throughput()
     curve = build.call(cfg.scheduler, "scheduler", {})
     budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     known = {"folder": run_dir / "checkpoints", "monitor": task.monitor, "mode": task.mode, "run_dir": run_dir}
     return [
         throughput,
@@ -98,7 +97,7 @@ def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, wandb_i
         StopOnNonFiniteLoss(),
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
-        Provenance({str(key): value for key, value in config.items()}, facts.to_dict(), wandb_id, cfg.data.batch_size),
+        Provenance(build.plain(cfg), facts.to_dict(), wandb_id, cfg.data.batch_size),
         *build.callbacks(cfg, **known),
     ]
 
@@ -142,7 +141,7 @@ def _report(
     run_dir: Path,
     task: Task,
     data: ImageData,
-    results: dict[str, dict[str, float]],
+    results: dict[Split, dict[str, float]],
     best: Checkpoints,
     spent: float,
 ) -> Path:
@@ -153,7 +152,7 @@ def _report(
         task=cfg.task.name,
         metric=task.monitor.removeprefix("val/"),
         facts=data.facts,
-        results=results,
+        results={str(split): scores for split, scores in results.items()},
         parameters=sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad),
         seconds=spent,
         machine=", ".join(records["machine"]["gpus"]) or records["machine"]["processor"],
@@ -180,12 +179,9 @@ def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _close(everywhere: list[Logger], results: dict[str, dict[str, Any]], run_dir: Path, step: int) -> None:
-    import numpy as np
-    from PIL import Image
-
+def _close(everywhere: list[Logger], results: dict[Split, dict[str, float]], run_dir: Path, best: Checkpoints) -> None:
     for path in sorted((run_dir / "pictures").glob("confusion*.png")):
         with Image.open(path) as picture:
-            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), step)
+            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
     scores = {f"best/{split}/{name}": value for split, scores in results.items() for name, value in scores.items()}
-    outlets.close(everywhere, scores, step)
+    outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)

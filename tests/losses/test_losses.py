@@ -165,10 +165,11 @@ def test_where_all_is_ignored_the_loss_is_zero_and_has_a_gradient(path: Path) ->
 def test_half_precision_logits_are_summed_in_full(path: Path, batch: tuple[Tensor, Tensor]) -> None:
     loss = build(path, ignore_index=255)
     logits = batch[0].bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        value = loss(logits, batch[1])
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(logits.float(), batch[1]))
+    for autocast in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            value = loss(logits, batch[1])
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, loss(logits.float(), batch[1]))
 
 
 @each_loss
