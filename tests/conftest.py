@@ -7,3 +7,61 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def streets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few embedded street scenes, in Cityscapes' layout."""
+    from imagier.synthetic import streets
+
+    root = tmp_path_factory.mktemp("streets")
+    streets.generate(root, train=24, val=6, test=6, size=(48, 96))
+    return root
+
+
+@pytest.fixture(scope="session")
+def garments_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few embedded garments, in Fashion-MNIST's files."""
+    from imagier.synthetic import garments
+
+    root = tmp_path_factory.mktemp("garments")
+    garments.generate(root, train=300, test=60)
+    return root
+
+
+@pytest.fixture(scope="session")
+def materials_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few embedded materials, a folder a class."""
+    from imagier.synthetic import materials
+
+    root = tmp_path_factory.mktemp("materials")
+    materials.generate(root, per_class=30)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("IMAGIER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def imagier(*words: str, cwd: Path, script: str = "train.py", code: int = 0) -> str:
+    """Run a sentence in a process of its own and return what it printed."""
+    ended = subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *words],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr

@@ -123,6 +123,10 @@ class Schedule(Callback):
                 group["momentum"] = momentum
         pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the rate of the epoch's last step: a small set's epoch may hold no step that is logged."""
+        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

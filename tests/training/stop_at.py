@@ -1,0 +1,18 @@
+"""A callback for tests: the process sends itself a signal before a given optimiser step."""
+
+import os
+import signal
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class StopAt(Callback):
+    """Sends `name` (SIGKILL, SIGTERM or SIGINT) to this process when `step` steps have been taken."""
+
+    def __init__(self, step: int, name: str = "SIGKILL") -> None:
+        self.step, self.name = step, name
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.Signals[self.name])

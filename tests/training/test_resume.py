@@ -1,0 +1,103 @@
+"""A run that was killed and resumed ends with the very numbers of the unbroken one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagier.training.metrics_csv import read_rows
+from tests.conftest import imagier
+
+STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
+SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
+
+
+def words_of(task: str, root: Path) -> list[str]:
+    if task == "segment":
+        data = ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"]
+    else:
+        data = ["data=fashion_mnist", "data.batch_size=45", "augment=shift"]  # 6 steps an epoch, dropout in the net
+    return [f"task={task}", f"data.root={root}", *data, *SHARED]
+
+
+def root_of(task: str, request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue({"segment": "streets_root", "classify": "garments_root"}[task])
+
+
+@pytest.fixture(scope="module")
+def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    done: dict[str, Path] = {}
+
+    def run(task: str) -> Path:
+        if task not in done:
+            done[task] = tmp_path_factory.mktemp(task)
+            imagier(*words_of(task, root_of(task, request)), cwd=done[task])
+        return done[task] / "runs" / "latest"
+
+    return run
+
+
+def last(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """The places at which two nested states differ, to the last bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        return [line for key in one for line in differences(one[key], other[key], f"{where}/{key}")]
+    if isinstance(one, list | tuple):
+        return [line for key, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{where}/{key}")]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [where]
+
+
+@pytest.mark.parametrize(("task", "workers", "step"), [
+    ("segment", 0, 9), ("segment", 2, 5), ("classify", 0, 4), ("classify", 2, 11),
+])  # fmt: skip
+def test_killed_and_resumed_equals_unbroken(
+    task: str, workers: int, step: int, unbroken: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    words = [*words_of(task, root_of(task, request)), f"data.workers={workers}"]
+    imagier(*words, STOP, f"+callbacks.stop.step={step}", cwd=tmp_path, code=-9)
+    imagier("resume=runs/latest", "~callbacks.stop", cwd=tmp_path)
+
+    whole, mended = unbroken(task), tmp_path / "runs" / "latest"
+    for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "train_metrics"):
+        assert differences(last(whole)[part], last(mended)[part]) == []
+    assert last(whole)["global_step"] == last(mended)["global_step"] == 12
+
+    def scores(run: Path) -> list[dict[str, float]]:
+        told = ("val/", "train/", "lr")
+        return [{k: v for k, v in row.items() if k.startswith(told)} for row in read_rows(run / "metrics.csv")]
+
+    assert scores(whole) == scores(mended)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_saves_and_ends_cleanly(name: str, code: int, garments_root: Path, tmp_path: Path) -> None:
+    stop = [STOP, "+callbacks.stop.step=3", f"+callbacks.stop.name={name}"]
+    said = imagier(*words_of("classify", garments_root), *stop, cwd=tmp_path, code=code)
+    assert f"stopped by {name}; nothing is lost" in said
+    assert "Traceback" not in said
+    assert last(tmp_path / "runs" / "latest")["global_step"] == 4
+
+
+def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken: Any, tmp_path: Path) -> None:
+    import shutil
+
+    whole = unbroken("classify").resolve()
+    copy = tmp_path / "runs" / "classify" / "copy" / "time"
+    shutil.copytree(whole, copy)
+    imagier(f"resume={copy}", "trainer.max_epochs=3", "data.batch_size=90", cwd=tmp_path)
+    assert last(copy)["global_step"] == 12 + 3
+    epochs = [row["epoch"] for row in read_rows(copy / "metrics.csv") if "val/loss" in row]
+    assert epochs == [0, 1, 2]
+
+
+def test_a_run_stopped_in_mid_epoch_goes_on_with_another_batch_size(garments_root: Path, tmp_path: Path) -> None:
+    words = words_of("classify", garments_root)
+    imagier(*words, STOP, "+callbacks.stop.step=4", cwd=tmp_path, code=-9)  # 4 of 6 batches of 45: 180 of 270 samples
+    imagier("resume=runs/latest", "~callbacks.stop", "data.batch_size=30", cwd=tmp_path)
+    assert last(tmp_path / "runs" / "latest")["global_step"] == 4 + 3 + 9  # the other 90 samples, then an epoch
