@@ -31,23 +31,17 @@ def data_module(cfg: DictConfig) -> ImageData:
     Raises:
         ConfigError, DataError: see `ImageData.setup`.
     """
-    extra = {"augment": _call_nested(cfg.augment.transforms, "augment")} if "augment" in cfg else {}
+    extra = {"augment": call_nested(cfg.augment.transforms, "augment")} if "augment" in cfg else {}
     data: ImageData = call(cfg.data, "data", extra)
     data.prepare_data()
     data.setup()
     return data
 
 
-def task(cfg: DictConfig, facts: Facts, data: ImageData | None = None) -> Task:
-    """Make the task of `cfg` with its net, loss and optimiser.
-
-    Args:
-        cfg: of a run.
-        facts: of the data.
-        data: for `task.class_weights=auto`; without it the weights are left out, as evaluation needs none.
-    """
-    weights = _weights(cfg, facts, data)
-    loss = call(cfg.loss, "loss", {"class_weights": weights, "ignore_index": facts.ignore_index})
+def task(cfg: DictConfig, facts: Facts) -> Task:
+    """Make the task of `cfg` with its net, loss and optimiser, for data of these facts."""
+    known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
+    loss = call(cfg.loss, "loss", known)
     optimizer = _optimizer(cfg)
     given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
     made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights"}))
@@ -59,10 +53,7 @@ def net(cfg: DictConfig, facts: Facts) -> FromPixels:
     """Make the net of `cfg.model` for these facts, taking uint8 pixels."""
     known = {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
     inner = call(cfg.model, "model", known, leave_out=frozenset({"name"}))
-    channels_last = cfg.trainer.get("channels_last", "auto") is not False
-    if channels_last:
-        inner = inner.to(memory_format=torch.channels_last)
-    return FromPixels(inner, facts.mean, facts.std, channels_last=channels_last)
+    return FromPixels(inner, facts.mean, facts.std, channels_last=cfg.trainer.channels_last is not False)
 
 
 def learning_rate(cfg: DictConfig) -> float:
@@ -94,7 +85,7 @@ def call(
         _refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
     known = {key: value for key, value in extra.items() if key in accepted or open_ended}
     try:
-        return target(**{key: _call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
+        return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
     except (TypeError, ValueError) as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
@@ -126,7 +117,8 @@ def _target(node: DictConfig | Mapping[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
 
 
-def _call_nested(value: Any, where: str) -> Any:
+def call_nested(value: Any, where: str) -> Any:
+    """Return `value`, with every node in it that has a `_target_` called. Raises ConfigError where that fails."""
     if not OmegaConf.is_config(value):
         return value
     try:
@@ -138,12 +130,16 @@ def _call_nested(value: Any, where: str) -> Any:
         raise ConfigError(f"{where} cannot be built: {' '.join(str(cause or error).split())}") from error
 
 
-def _weights(cfg: DictConfig, facts: Facts, data: ImageData | None) -> torch.Tensor | None:
+def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:
+    """Write the numbers that `task.class_weights=auto` means into `cfg`, so that a checkpoint's loss needs no data."""
+    if cfg.task.get("class_weights") == "auto":
+        cfg.task.class_weights = [round(float(weight), 6) for weight in class_weights(data.class_counts())]
+
+
+def _weights(cfg: DictConfig, facts: Facts) -> torch.Tensor | None:
     wanted = cfg.task.get("class_weights")
-    if wanted is None or data is None:
+    if wanted is None:
         return None
-    if wanted == "auto":
-        return torch.tensor(class_weights(data.class_counts()), dtype=torch.float32)
     if len(wanted) != facts.num_classes:
         raise ConfigError(
             f"task.class_weights holds {len(wanted)} numbers, but {facts.name} has {facts.num_classes} classes: "

@@ -28,12 +28,12 @@ SLIPS = {
     "task=segment data.on_error=ignore": ("data.on_error=ignore is out of range", "raise, skip"),
     "task=segment scheduler=cosin": ("scheduler=cosin is not known", "Did you mean 'cosine'?"),
     "task=segment scheduler.warmup=3": ("scheduler.warmup=3 is out of range", "below 1"),
-    "task=segment trainer.budget=soon": ("trainer.budget='soon' is no length of time", "20m"),
-    "task=segment +model.widht=8": ("model.widht is unknown to UNet", "Did you mean 'width'?"),
-    "task=segment model.width=0": ("model.width=0",),
-    "task=segment task.class_weights=[1,2]": ("task.class_weights holds 2 numbers", "task.class_weights=auto"),
-    "task=segment +loss.gama=2": ("loss.gama is unknown to CrossEntropy",),
-    "task=segment +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
+    "task=segment STREETS trainer.budget=soon": ("trainer.budget='soon' is no length of time", "20m"),
+    "task=segment STREETS +model.widht=8": ("model.widht is unknown to UNet", "Did you mean 'width'?"),
+    "task=segment STREETS model.width=0": ("model.width=0",),
+    "task=segment STREETS task.class_weights=[1,2]": ("task.class_weights holds 2 numbers", "task.class_weights=auto"),
+    "task=segment STREETS +loss.gama=2": ("loss.gama is unknown to CrossEntropy",),
+    "task=segment STREETS +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
     "task=segment trainer=gpu": ("torch sees no GPU",),
     "task=segment resume=nowhere": ("resume=nowhere: there is no",),
     "task=segment data.root=[": ("cannot be read",),
@@ -54,14 +54,19 @@ def sentence(capsys: pytest.CaptureFixture[str], verb: str, words: list[str], co
 
 @pytest.mark.parametrize("words", SLIPS)
 def test_a_slip_is_answered_in_one_sentence(
-    words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    streets_root: Path,
 ) -> None:
     import torch
 
     if "trainer=gpu" in words and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     monkeypatch.chdir(tmp_path)
-    said = sentence(capsys, "train", [*words.split(), "trainer.max_epochs=1"] if words else [], 2)
+    given = words.replace("STREETS", f"data=cityscapes data.label_set=category data.root={streets_root}")
+    said = sentence(capsys, "train", given.split(), 2)
     for part in SLIPS[words]:
         assert part in said
     assert not list(tmp_path.glob("runs/*/*/*"))

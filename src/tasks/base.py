@@ -57,7 +57,7 @@ class Task(LightningModule):
         self.net, self.loss, self.facts = net, loss, facts
         self._optimizer, self._seed = optimizer, seed
         self.confusion_counts: dict[str, Tensor] = {}  # stage -> int64 [K, K] of its last epoch, on the CPU
-        self.mean_loss = PerStage(MeanMetric)
+        self.mean_loss = PerStage(lambda: MeanMetric(nan_strategy="disable"))
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Return the loss of `batch`, a scalar, and the predictions to be counted."""
@@ -117,11 +117,10 @@ class Task(LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
-        values = {f"{stage}/loss": self.mean_loss[stage].compute()}
-        values |= {f"{stage}/{name}": value for name, value in self.scores(stage).items()}
-        # A class that does not occur has no score; left out, it cannot poison a mean or a monitor.
-        known = {name: value.float() for name, value in values.items() if not value.isnan()}
-        self.log_dict(known, rank_zero_only=False, sync_dist=False)
+        # A class that does not occur has no score.
+        known = {name: value for name, value in self.scores(stage).items() if not value.isnan()}
+        values = {"loss": self.mean_loss[stage].compute()} | known
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()})
         for metric in self.metrics_of(stage):
             metric.reset()
 

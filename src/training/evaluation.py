@@ -74,15 +74,16 @@ def run(cfg: DictConfig) -> float:
 
 def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
     """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes."""
+    given = cfg.get("data")
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
     with open_dict(settings):
-        if cfg.data is not None and "_target_" in cfg.data:
-            settings.data = cfg.data
+        if given is not None and "_target_" in given:
+            settings.data = given
             for key in ("size", "channels", "label_set"):  # what the net was trained for, unless said otherwise
                 if key in settings.data and key in trained.data and settings.data[key] is None:
                     settings.data[key] = trained.data[key]
-        elif cfg.data is not None:
-            settings.data = OmegaConf.merge(settings.data, cfg.data)
+        elif given is not None:
+            settings.data = OmegaConf.merge(settings.data, given)
         settings.pop("augment", None)
     return build.data_module(settings)
 

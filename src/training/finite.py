@@ -34,7 +34,7 @@ class StopOnNonFiniteLoss(Callback):
         if not torch.isfinite(loss):
             shown = ", ".join(self._ids[:8]) + (", ..." if len(self._ids) > 8 else "")
             raise TrainingError(
-                f"the loss became {float(loss)} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
+                f"the loss became {loss.item()} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
                 f"batch of {shown}. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer "
                 "scheduler.warmup, or trainer.precision=32-true; `imagier doctor` finds bad samples. "
                 "checkpoints/last.ckpt holds the last good state."

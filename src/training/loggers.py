@@ -40,21 +40,28 @@ def close(everywhere: Sequence[Logger], scores: Mapping[str, float], step: int) 
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Send the house's log to the console and, with times, to the file at `path`; quieten Lightning's chatter."""
+def log_to(handler: logging.Handler) -> Iterator[None]:
+    """Send the house's log to `handler` as well; Lightning's chatter is quietened."""
     root = logging.getLogger("imagier")
-    console = logging.StreamHandler(sys.stdout)
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root.setLevel(logging.INFO)
     root.propagate = False
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    root.addHandler(console)
-    root.addHandler(file)
+    root.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(console)
-        root.removeHandler(file)
-        file.close()
+        root.removeHandler(handler)
+        handler.close()
+
+
+def console() -> logging.Handler:
+    """The bare message, on standard output."""
+    return logging.StreamHandler(sys.stdout)
+
+
+def file(path: Path) -> logging.Handler:
+    """The message with its time, added to the file at `path`."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler

@@ -26,7 +26,7 @@ from imagier.training.environment import environment
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.finite import StopOnNonFiniteLoss
-from imagier.training.hardware import describe_hardware, make_trainer
+from imagier.training.hardware import describe_hardware, make_trainer, trainer_settings
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.report import Summary, write_report
@@ -43,37 +43,46 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
-    began = time.monotonic()
-    resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
-    run_dir = _open_run_folder(cfg, resumed)
-    with outlets.log_to(run_dir / "log.txt"):
-        log.info("run folder: %s", run_dir)
+    with outlets.log_to(outlets.console()):
+        resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
+        trainer_settings(cfg)  # a GPU that is not there is said before anything is read
         torch.manual_seed(derive_seed("weights", cfg.seed))
         data = build.data_module(cfg)
-        task = build.task(cfg, data.facts, data)
-        _describe(cfg, task, data)
-        said = build.read_checkpoint(resumed) if resumed else None
-        wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
-        everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
-        callbacks = _callbacks(cfg, run_dir, task, data.facts, wandb_id)
-        trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
-        _write_records(cfg, run_dir, data)
-        if cfg.trainer.compile:
-            task.net.compile()
+        build.settle_class_weights(cfg, data)
+        task = build.task(cfg, data.facts)
+        schedule = _schedule(cfg)
+        run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
+        with outlets.log_to(outlets.file(run_dir / "log.txt")):
+            return _fit_and_report(cfg, run_dir, data, task, schedule, resumed)
 
-        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
 
-        best = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
-        task.load_state_dict(build.read_checkpoint(best.best)["state_dict"])
-        splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
-        judge = make_trainer(cfg, run_dir, [], [])
-        results = {split: measure(judge, task, data, split) for split in splits}
-        write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
-        print_scores(results, data.facts)
-        report = _report(cfg, run_dir, task, data, results, best, time.monotonic() - began)
-        _close(everywhere, results, run_dir, best)
-        log.info("best checkpoint: %s", best.best)
-        log.info("report: %s", report)
+def _fit_and_report(
+    cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, resumed: Path | None
+) -> float:
+    began = time.monotonic()
+    _describe(cfg, run_dir, task, data)
+    said = build.read_checkpoint(resumed) if resumed else None
+    wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
+    everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
+    callbacks = _callbacks(cfg, run_dir, task, data.facts, schedule, wandb_id)
+    trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
+    _write_records(cfg, run_dir, data)
+    if cfg.trainer.compile:
+        task.net.compile()
+
+    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+
+    best = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
+    task.load_state_dict(build.read_checkpoint(best.best)["state_dict"])
+    splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
+    judge = make_trainer(cfg, run_dir, [], [])
+    results = {split: measure(judge, task, data, split) for split in splits}
+    write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
+    print_scores(results, data.facts)
+    report = _report(cfg, run_dir, task, data, results, best, time.monotonic() - began)
+    _close(everywhere, results, run_dir, best)
+    log.info("best checkpoint: %s", best.best)
+    log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
 
 
@@ -85,15 +94,20 @@ def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
     return run_dir
 
 
-def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, wandb_id: str) -> list[Callback]:
+def _schedule(cfg: DictConfig) -> Schedule:
+    budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
+    return Schedule(build.call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
+
+
+def _callbacks(
+    cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, schedule: Schedule, wandb_id: str
+) -> list[Callback]:
     """In the order in which they act: what changes the step first, what saves it last."""
     throughput = Throughput()
-    curve = build.call(cfg.scheduler, "scheduler", {})
-    budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
     known = {"folder": run_dir / "checkpoints", "monitor": task.monitor, "mode": task.mode, "run_dir": run_dir}
     return [
         throughput,
-        Schedule(curve, build.learning_rate(cfg), budget),
+        schedule,
         StopOnNonFiniteLoss(),
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
@@ -102,7 +116,8 @@ def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, wandb_i
     ]
 
 
-def _describe(cfg: DictConfig, task: Task, data: ImageData) -> None:
+def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> None:
+    log.info("run folder: %s", run_dir)
     sizes = ", ".join(f"{len(source):,} {split}" for split, source in data.sources.items())
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     log.info("data: %s (%s); %d classes", data.name, sizes, data.facts.num_classes)

@@ -48,7 +48,11 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
         assert one.keys() == other.keys(), where
         return [line for key in one for line in differences(one[key], other[key], f"{where}/{key}")]
     if isinstance(one, list | tuple):
-        return [line for key, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{where}/{key}")]
+        return [
+            line
+            for key, pair in enumerate(zip(one, other, strict=True))
+            for line in differences(*pair, f"{where}/{key}")
+        ]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     return [] if same else [where]
 

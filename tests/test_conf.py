@@ -1,0 +1,174 @@
+"""Every choice in conf/ composes, builds and works; and no rule speaks of a key that does not exist."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.configuration import RULES, check, choices
+from imagier.training.hardware import OURS, trainer_settings
+from imagier.transforms.augment import Augment
+from tests.conftest import REPOSITORY
+
+CONF = REPOSITORY / "conf"
+GROUPS = [
+    "task", "model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths",
+    "experiment", "debug",
+]  # fmt: skip
+FACTS = {
+    "segment": Facts("streets", 3, (48, 96), (0.5,) * 3, (0.2,) * 3, tuple("abcdefg"), ((0, 0, 0),) * 7, 255),
+    "classify": Facts("materials", 3, (32, 32), (0.5,) * 3, (0.2,) * 3, tuple("abcde"), ((0, 0, 0),) * 5),
+}
+
+
+def composed(*words: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(words))
+
+
+def every(*groups: str) -> list[tuple[str, str]]:
+    return [(group, choice) for group in groups for choice in choices(CONF, group)]
+
+
+def task_of(group: str, choice: str) -> str:
+    tasks = OmegaConf.load(CONF / group / f"{choice}.yaml").get("tasks", ["segment"])
+    return str(tasks[0])
+
+
+def test_no_group_is_forgotten() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))}
+    assert folders - {"local"} == set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "choice"), every(*GROUPS))
+def test_every_choice_composes_and_is_sound(group: str, choice: str) -> None:
+    words = [] if group in ("task", "experiment") else [f"task={task_of(group, choice)}"]
+    cfg = composed(*words, f"{group}={choice}")
+    check(cfg, CONF)
+
+
+@pytest.mark.parametrize("name", choices(CONF, "model"))
+def test_every_net_builds_and_answers_in_the_shape_of_its_task(name: str) -> None:
+    task = task_of("model", name)
+    facts = FACTS[task]
+    net = build.net(composed(f"task={task}", f"model={name}"), facts).eval()
+    height, width = facts.size or (0, 0)
+    with torch.inference_mode():
+        logits = net(torch.zeros(2, 3, height, width, dtype=torch.uint8))
+    assert logits.shape == ((2, 7, height, width) if task == "segment" else (2, 5))
+
+
+@pytest.mark.parametrize("name", choices(CONF, "loss"))
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_every_loss_serves_a_task(name: str, task: str) -> None:
+    small = ["model=unet", "model.width=2"] if task == "segment" else ["model=mlp", "model.hidden=[4]"]
+    made = build.task(composed(f"task={task}", f"loss={name}", *small), FACTS[task])
+    shape = (2, 48, 96) if task == "segment" else (2,)
+    batch = {
+        "image": torch.randint(0, 256, (2, 3, *(FACTS[task].size or ())), dtype=torch.uint8),
+        "target": torch.randint(0, 5, shape, dtype=torch.uint8 if task == "segment" else torch.int64),
+        "index": torch.arange(2),
+        "id": ["one", "two"],
+    }
+    loss, _ = made.measure(batch, "train")
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in made.net.parameters())
+
+
+@pytest.mark.parametrize("name", choices(CONF, "optimizer"))
+def test_every_optimizer_descends_and_decays_kernels_only(name: str) -> None:
+    words = ["task=classify", f"optimizer={name}", "model=mlp", "model.hidden=[4]", "optimizer.weight_decay=0.1"]
+    made = build.task(composed(*words), FACTS["classify"])
+    optimizer = made.configure_optimizers()
+    kernels, others = optimizer.param_groups
+    assert (kernels["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert {parameter.ndim for parameter in others["params"]} == {1}
+    assert optimizer.defaults["fused"]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "batch", "accumulate", "expected"),
+    [("none", 256, 1, 1e-3), ("linear", 256, 1, 2e-3), ("sqrt", 64, 8, 2e-3), ("linear", 64, 1, 5e-4)],
+)
+def test_the_rate_follows_the_effective_batch(scaling: str, batch: int, accumulate: int, expected: float) -> None:
+    cfg = composed(
+        "task=classify", "optimizer.lr=1e-3", "optimizer.reference_batch=128", f"optimizer.lr_scaling={scaling}",
+        f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={accumulate}",
+    )  # fmt: skip
+    assert build.learning_rate(cfg) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", choices(CONF, "scheduler"))
+def test_every_schedule_stays_between_nothing_and_its_peak(name: str) -> None:
+    curve = build.call(composed("task=classify", f"scheduler={name}").scheduler, "scheduler", {})
+    factors = [curve(done) for done in np.linspace(0, 1, 101)]
+    assert 0 <= min(factors) <= max(factors) <= 1
+    assert max(factors) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", choices(CONF, "trainer"))
+def test_every_trainer_choice_resolves_to_what_lightning_takes(name: str) -> None:
+    if name == "gpu" and not torch.cuda.is_available():
+        pytest.skip("no GPU here; that this is said in a sentence is tested among the wrong words")
+    settings = trainer_settings(composed("task=classify", f"trainer={name}"))
+    import inspect
+
+    from pytorch_lightning import Trainer
+
+    assert not set(settings) - set(inspect.signature(Trainer.__init__).parameters)
+    assert not set(settings) & set(OURS)
+    assert "auto" not in (settings["accelerator"], settings["precision"])
+
+
+@pytest.mark.parametrize("name", choices(CONF, "augment"))
+def test_every_augmentation_keeps_size_and_classes(name: str) -> None:
+    transforms = build.call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
+    change = Augment(transforms, size=(48, 96), num_classes=7, ignore_index=255)
+    draw = np.random.default_rng(0)
+    for seed in range(5):
+        image, mask = change(
+            draw.integers(0, 256, (96, 192, 3), np.uint8), draw.integers(0, 7, (96, 192)).astype(np.uint8), seed
+        )
+        assert image.shape == (48, 96, 3)
+        assert isinstance(mask, np.ndarray)
+        assert mask.shape == (48, 96)
+        assert set(np.unique(mask)) <= {*range(7), 255}
+
+
+def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
+    known: set[str] = set()
+    for group, choice in every("task", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger"):
+        words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
+        known |= set(_keys(OmegaConf.to_container(composed(*words))))
+    assert set(RULES) - known == {"split"}  # of `imagier evaluate`
+
+
+def test_a_task_alone_picks_its_net_and_data_and_an_experiment_wins_over_it() -> None:
+    alone = composed("task=segment")
+    assert (alone.model.name, alone.data.name) == ("unet", "streets")
+    assert composed("task=segment", "model=pspnet").model.name == "pspnet"
+    recipe = composed("experiment=first_run")
+    assert (recipe.task.name, recipe.model.width, recipe.augment.transforms[0].p) == ("segment", 16, 0.5)
+    assert composed("experiment=first_run", "model.width=4", "augment=none").model.width == 4
+
+
+def test_a_machines_own_settings_are_read_when_they_are_there(tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "conf" / "local").mkdir(exist_ok=True)
+    (tmp_path / "conf" / "local" / "default.yaml").write_text("# @package _global_\npaths:\n  runs: /elsewhere\n")
+    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
+        assert compose("train", ["task=segment"]).paths.runs == "/elsewhere"
+
+
+def _keys(node: object, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix[:-1]]
+    return [name for key, value in node.items() for name in _keys(value, f"{prefix}{key}.")]

@@ -1,0 +1,155 @@
+"""A whole run, in this process: what it leaves, and that its checkpoint alone is enough afterwards."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagier import cli
+from imagier.training.metrics_csv import read_rows
+
+QUICK = ["trainer=cpu", "trainer.max_epochs=2"]
+CLASSIFY = ["task=classify", "model=mlp", "model.hidden=[32]", "data=fashion_mnist", "data.batch_size=30", *QUICK]
+SEGMENT = ["task=segment", "model.width=4", "data=cityscapes", "data.label_set=category", "data.size=[48,96]", *QUICK]
+
+
+def say(verb: str, *words: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [verb, *words])
+        cli.main(verb)
+
+
+def refused(verb: str, *words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        say(verb, *words)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory, streets_root: Path) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    extra = ["task.class_weights=auto", "callbacks.pictures.every_n_epochs=1", "trainer.log_every_n_steps=1"]
+    say("train", *SEGMENT, f"data.root={streets_root}", f"paths.runs={runs}", "data.batch_size=8", *extra)
+    return runs / "latest"
+
+
+def test_a_run_leaves_a_folder_that_explains_itself(segmented: Path) -> None:
+    assert segmented.resolve().parent.name == "unet-cityscapes"
+    assert segmented.resolve().parent.parent.name == "segment"
+    left = {str(path.relative_to(segmented)) for path in segmented.rglob("*") if path.is_file()}
+    assert left >= {
+        "config.yaml", "environment.json", "metrics.csv", "metrics.json", "overrides.txt", "log.txt", "report.html",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/curves.png", "pictures/confusion.png",
+        "pictures/samples.png", "pictures/epoch_0001.png", "pictures/epoch_0002.png",
+    }  # fmt: skip
+    environment = json.loads((segmented / "environment.json").read_text())
+    assert torch.__version__.startswith(environment["packages"]["torch"])  # which may add +cpu or +cu130
+    assert len(environment["data_fingerprint"]) >= 16
+
+
+def test_what_is_logged_is_what_people_look_for(segmented: Path) -> None:
+    rows = read_rows(segmented / "metrics.csv")
+    names = {name for row in rows for name in row}
+    assert names >= {
+        "train/loss", "train/iou", "val/loss", "val/iou", "val/accuracy", "val/class_accuracy", "val/iou/flat",
+        "val/iou/human", "lr", "images_per_second", "data_wait_share", "train/step_loss", "best/test/iou",
+    }  # fmt: skip
+    assert [row["epoch"] for row in rows if "val/iou" in row] == [0, 1]
+
+
+def test_the_report_needs_nothing_else(segmented: Path) -> None:
+    page = (segmented / "report.html").read_text()
+    assert "unet on cityscapes" in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']+""", page)
+    scores = json.loads((segmented / "metrics.json").read_text())
+    assert set(scores) == {"val", "test"}
+    assert 0 <= scores["test"]["iou"] <= 1
+
+
+def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
+    segmented: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = json.loads((segmented / "metrics.json").read_text())
+    for split in ("val", "test"):
+        say("evaluate", f"ckpt={segmented}", f"split={split}")
+        record = json.loads((segmented / "evaluate" / f"cityscapes-{split}" / "metrics.json").read_text())
+        assert record["metrics"] == told[split]
+        assert sum(map(sum, record["confusion"])) > 0
+    assert "iou/vehicle" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
+    segmented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from imagier.synthetic import streets
+
+    streets.generate(tmp_path / "other", train=2, val=4, test=2, size=(48, 96), seed=7)
+    words = [f"ckpt={segmented}", "split=val", f"output={tmp_path}"]
+    say("evaluate", *words, f"data.root={tmp_path}/other")
+    assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 4
+    say("evaluate", *words, "data=cityscapes", "data.label_set=category", f"data.root={tmp_path}/other")
+    capsys.readouterr()
+    assert refused("evaluate", *words, "data=cityscapes", "data.label_set=train", f"data.root={tmp_path}/other") == 2
+    assert "evaluate on data with the same classes" in capsys.readouterr().err
+
+
+def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
+    saved = torch.load(segmented / "checkpoints" / "best.ckpt", weights_only=True)
+    assert saved["imagier"]["config"]["model"]["width"] == 4
+    assert saved["imagier"]["facts"]["classes"][0] == "flat"
+
+
+def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}"]
+    code = refused("train", *words, "optimizer=sgd", "optimizer.lr=1e38", "scheduler=constant")
+    said = capsys.readouterr().err
+    assert code == 4
+    assert re.search(r"the loss became (nan|inf) at epoch 0, step \d+, on the batch of \S+", said)
+    assert "optimizer.lr" in said
+    assert "Traceback" not in said
+
+
+def test_the_budget_ends_the_run_and_the_schedule_fits_it(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.budget=3s"]
+    say("train", *words, "scheduler=cosine", "scheduler.final=0.0", "trainer.log_every_n_steps=1")
+    rates = [row["lr"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "lr" in row]
+    assert len(rates) > 20
+    assert rates[-1] < 0.02 * max(rates)
+
+
+def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=30"]
+    say("train", *words, "optimizer.lr=1e-9", "callbacks.early_stopping.patience=2")
+    assert [row["epoch"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "val/loss" in row] == [0, 1, 2]
+
+
+def test_tensorboard_gets_scores_and_pictures(garments_root: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "logger=tensorboard")
+    events = EventAccumulator(str(tmp_path / "latest" / "tensorboard")).Reload()
+    assert {"val/loss", "val/accuracy", "lr"} <= set(events.Tags()["scalars"])
+    assert {"val/samples", "confusion"} <= set(events.Tags()["images"])
+
+
+def test_doctor_prints_facts_and_names_bad_files(
+    materials_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    say("doctor", "data=photos", f"data.root={materials_root}")
+    assert "task.class_weights=" in capsys.readouterr().out
+    shutil.copytree(materials_root, tmp_path / "set")
+    broken = next((tmp_path / "set").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert refused("doctor", "data=photos", f"data.root={tmp_path}/set") == 3
+    said: Any = capsys.readouterr()
+    assert broken.name in said.out
+    assert "1 samples cannot be used" in said.err or "1 sample cannot be used" in said.err
