@@ -1,0 +1,102 @@
+"""Every command of README.md runs, and what ARCHITECTURE.md tells people to write works as it stands."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from imagier import cli
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+# Small enough to run them all: one batch of a few samples each, and slighter nets.
+LESS = ["debug=one_batch", "data.limit=10", "data.batch_size=5"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+COMMANDS = [line for block in blocks(README, "bash") for line in block.splitlines() if not line.startswith("make ")]
+
+
+def test_readme_runs_from_its_first_command_to_its_last(
+    streets_root: Path,
+    garments_root: Path,
+    materials_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"/data/cityscapes": streets_root, "/data/photos": materials_root, "/data": garments_root}
+    assert len(COMMANDS) >= 10
+    for command in COMMANDS:
+        words = shlex.split(command)
+        verb = "train" if words[:2] == ["python", "train.py"] else words[1]
+        words = [_placed(word, places) for word in words[2:]]
+        if verb == "train" and not any(word.startswith("resume=") for word in words):
+            words += [word for word in LESS if not word.startswith("data.limit") or "data=photos" not in command]
+            words += ["model.width=4"] if "unet" in command or command.endswith("task=segment") else []
+        if not torch.cuda.is_available():
+            words = [word for word in words if word != "trainer=gpu"]
+        monkeypatch.setattr(sys, "argv", [verb, *words])
+        cli.main(verb)
+
+
+def _placed(word: str, places: dict[str, Path]) -> str:
+    key, _, value = word.partition("=")
+    shorter = {"trainer.max_epochs=20": "trainer.max_epochs=2", "trainer.budget=20m": "trainer.budget=1s"}
+    return f"{key}={places[value]}" if key == "data.root" else shorter.get(word, word)
+
+
+def test_readme_quotes_what_is_said() -> None:
+    quoted = next(line.strip() for line in README.splitlines() if line.strip().startswith("imagier: model=unett"))
+    ended = subprocess.run(
+        [sys.executable, "train.py", "task=segment", "model=unett"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert ended.stderr.strip() == quoted
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
+def test_every_make_target_of_readme_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a copy of the house, with nothing else touched."""
+    house = tmp_path / "house"
+    for part in ("src", "conf"):
+        shutil.copytree(REPOSITORY / part, house / part, ignore=shutil.ignore_patterns("__pycache__", "local"))
+    (house / "imagier").symlink_to("src")
+    (house / "train.py").write_text((REPOSITORY / "train.py").read_text())
+    files = re.findall(r"`((?:src|conf)/\S+?)`[^`]*?```(?:python|yaml)\n(.*?)```", ARCHITECTURE, flags=re.DOTALL)
+    assert [name for name, _ in files] == [
+        "src/models/stripes.py", "conf/model/stripes.yaml", "src/datamodules/dots.py", "conf/data/dots.yaml",
+    ]  # fmt: skip
+    for name, text in files:
+        (house / name).write_text(text)
+    sentences = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
+    assert len(sentences) == 2
+    for sentence in sentences:
+        data = f"data.limit=4 paths.cache={tmp_path}/cache" if "data=dots" in sentence else ""
+        ended = subprocess.run(
+            [sys.executable, "train.py", *sentence.split(), "debug=one_batch", *data.split(), "--cfg", "job"],
+            cwd=house, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+    ended = subprocess.run(
+        [sys.executable, "-P", "train.py", *sentences[1].split(), "debug=one_batch", f"paths.cache={tmp_path}/cache"],
+        cwd=house, env={"PYTHONPATH": str(house), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "dots (200 train, 200 val, 200 test); 2 classes" in ended.stdout

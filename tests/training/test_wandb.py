@@ -1,0 +1,78 @@
+"""W&B without a network: what is in the file that `wandb sync` would send."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import imagier
+
+BLOCK, HEADER = 32 * 1024, 7  # of LevelDB's log format, which W&B's file follows
+WORDS = ["task=classify", "model=mlp", "model.hidden=[16]", "data=fashion_mnist", "data.batch_size=90", "test=false"]
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The records of a W&B file: chunks of blocks of 32 KiB, each with checksum, length and type."""
+    content = path.read_bytes()
+    place, parts = HEADER, []
+    while place + HEADER <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < HEADER:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEADER])
+        parts.append(content[place + HEADER : place + HEADER + length])
+        place += HEADER + length
+        if kind in (1, 4):  # whole, or the last of several
+            yield b"".join(parts)
+            parts = []
+
+
+def read(run: Path) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+    """W&B's run ids, rows of history, and files of every W&B file under a run folder, oldest first."""
+    protocol = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    ids, rows, files = [], [], []
+    for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
+        for content in records(path):
+            record = protocol.Record()
+            record.ParseFromString(content)
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                ids.append(record.run.run_id)
+            elif kind == "history":
+                items = record.history.item
+                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+        files += [str(found.name) for found in path.parent.rglob("*.png")]
+    return ids, rows, files
+
+
+def test_an_offline_run_holds_its_scores_and_a_resumed_one_continues_it(garments_root: Path, tmp_path: Path) -> None:
+    said = imagier(*WORDS, f"data.root={garments_root}", "logger=wandb", "trainer.max_epochs=2", cwd=tmp_path)
+    assert "W&B is offline" in said
+    run = tmp_path / "runs" / "latest"
+    ids, rows, files = read(run)
+    logged = {name for row in rows for name in row}
+    assert {"val/loss", "val/accuracy", "val/accuracy/Bag", "train/loss", "lr", "images_per_second"} <= logged
+    accuracies = [row["val/accuracy"] for row in rows if "val/accuracy" in row]
+    assert len(accuracies) == 2
+    assert any(name.startswith("samples") for name in files)
+    assert any(name.startswith("confusion") for name in files)
+
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert set(ids) == {saved["imagier"]["wandb_id"]}
+    imagier("resume=runs/latest", "trainer.max_epochs=3", cwd=tmp_path)
+    again, more, _ = read(run)
+    assert set(again) == set(ids)
+    assert len([row for row in more if "val/accuracy" in row]) == 3
+
+
+def test_a_segmentation_logs_mean_and_class_iou(streets_root: Path, tmp_path: Path) -> None:
+    words = ["task=segment", "model.width=4", "data=cityscapes", "data.label_set=category", "data.size=[32,64]"]
+    imagier(*words, f"data.root={streets_root}", "logger=wandb", "trainer.max_epochs=1", "test=false", cwd=tmp_path)
+    _, rows, _ = read(tmp_path / "runs" / "latest")
+    logged = {name for row in rows for name in row}
+    assert {"val/iou", "val/iou/flat", "val/accuracy", "val/loss"} <= logged
