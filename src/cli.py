@@ -66,18 +66,19 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    sys.argv = [program, *words]
+    typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_job(verb))()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_job(verb, typed))()
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, verb, words) from error
 
 
-def _job(verb: str) -> Callable[[Any], Any]:
+def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
     def job(cfg: Any) -> Any:
         from imagier.configuration import check
 
+        sys.argv = typed  # the processes of trainer=ddp are started with the same words
         try:
             check(cfg, CONF)
             module, _, function = VERBS[verb][0].partition(":")

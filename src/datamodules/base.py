@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import Facts
@@ -91,8 +92,15 @@ class ImageData(LightningDataModule):
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
         return self.findings.class_counts("train", self.facts.num_classes)
 
-    def loader(self, split: Split, *, shuffle: bool = False) -> Loader:
-        """Build the loader of `split`: shuffled and augmented for training, plain and complete otherwise."""
+    def loader(self, split: Split, *, shuffle: bool = False, rank: int = 0, world: int = 1) -> Loader:
+        """Build the loader of `split`: shuffled and augmented for training, plain and complete otherwise.
+
+        Args:
+            split: train, val or test.
+            shuffle: for training.
+            rank: of this process.
+            world: processes among which the samples are shared out; one gets them all.
+        """
         source = self.sources[split]
         transform = Augment(
             self.augment if shuffle else (),
@@ -101,28 +109,29 @@ class ImageData(LightningDataModule):
             ignore_index=self.facts.ignore_index,
         )
         samples = Samples(source, transform, self.seed, self.on_error)
-        trainer = self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         if self.batch_size % world:
             raise ConfigError(
                 f"data.batch_size={self.batch_size} cannot be shared equally by {world} processes; "
                 f"choose a multiple of {world}."
             )
         batches = EpochBatches(len(source), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        return Loader(samples, batches, workers=self._workers(source), pin_memory=on_gpu)
+        return Loader(samples, batches, workers=self._workers(source), pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> Loader:
-        """Shuffled and augmented."""
-        return self.loader("train", shuffle=True)
+        """Shuffled and augmented; this process's share."""
+        return self._shared("train", shuffle=True)
 
     def val_dataloader(self) -> Loader:
-        """Every sample once, in order."""
-        return self.loader("val")
+        """Every sample once, in order; this process's share."""
+        return self._shared("val")
 
     def test_dataloader(self) -> Loader:
-        """Every sample once, in order."""
-        return self.loader("test")
+        """Every sample once, in order; this process's share."""
+        return self._shared("test")
+
+    def _shared(self, split: Split, shuffle: bool = False) -> Loader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self.loader(split, shuffle=shuffle, rank=rank, world=world)
 
     def _workers(self, source: Source) -> int:
         if self.workers is not None:

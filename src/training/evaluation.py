@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> float:
     facts = Facts.from_dict(said["facts"])
     data = _data(cfg, trained)
     _same_meaning(facts, data.facts)
-    trainer = make_trainer(cfg, path.parent, [], [])
+    trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     print_scores({cfg.split: scores}, facts)
 

@@ -42,13 +42,19 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in OURS}
 
 
-def make_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
-    """Make the Trainer of a run."""
+def make_trainer(
+    cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger], devices: int | None = None
+) -> Trainer:
+    """Make the Trainer of a run; with `devices=1`, one that measures in this process alone."""
     settings = trainer_settings(cfg)
+    if devices is not None:
+        settings |= {"devices": devices, "strategy": "auto"}
     if settings["accelerator"] != "cpu":
         torch.set_float32_matmul_precision("high")  # TF32 where bf16 is not used
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `data.workers` is our own choice
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
+    # torchmetrics has added the counts of all processes up before a score is logged.
+    warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # small sets are welcome
     try:
         return Trainer(

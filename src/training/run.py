@@ -30,7 +30,7 @@ from imagier.training.hardware import describe_hardware, make_trainer, trainer_s
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.report import Summary, write_report
-from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder
+from imagier.training.run_folder import find_checkpoint, leader, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
 
@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
-    with outlets.log_to(outlets.console()):
+    with outlets.log_to(outlets.console() if leader() else logging.NullHandler()):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
         trainer_settings(cfg)  # a GPU that is not there is said before anything is read
         torch.manual_seed(derive_seed("weights", cfg.seed))
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> float:
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
-        with outlets.log_to(outlets.file(run_dir / "log.txt")):
+        with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
             return _fit_and_report(cfg, run_dir, data, task, schedule, resumed)
 
 
@@ -66,16 +66,21 @@ def _fit_and_report(
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
     callbacks = _callbacks(cfg, run_dir, task, data.facts, schedule, wandb_id)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
-    _write_records(cfg, run_dir, data)
+    if leader():
+        _write_records(cfg, run_dir, data)
     if cfg.trainer.compile:
         task.net.compile()
 
     trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
 
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # measuring and reporting are for one process
+    if not leader():
+        return float("nan")
     best = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
     task.load_state_dict(build.read_checkpoint(best.best)["state_dict"])
     splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
-    judge = make_trainer(cfg, run_dir, [], [])
+    judge = make_trainer(cfg, run_dir, [], [], devices=1)
     results = {split: measure(judge, task, data, split) for split in splits}
     write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
     print_scores(results, data.facts)
@@ -87,10 +92,12 @@ def _fit_and_report(
 
 
 def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
+    runs = Path(cfg.paths.runs)
     if resumed is None:
-        return new_run_folder(Path(cfg.paths.runs), cfg.task.name, cfg.model.name, cfg.data.name)
+        return shared_run_folder(lambda: new_run_folder(runs, cfg.task.name, cfg.model.name, cfg.data.name))
     run_dir = resumed.parent.parent
-    name_latest(Path(cfg.paths.runs).resolve(), run_dir)
+    if leader():
+        name_latest(runs, run_dir)
     return run_dir
 
 

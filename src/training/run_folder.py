@@ -2,11 +2,15 @@
 
 import datetime
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
 
 from imagier.errors import ConfigError
 
 LATEST = "latest"
+SHARED = "IMAGIER_RUN_FOLDER"  # environment variable by which the processes of one run agree on its folder
 
 
 def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
@@ -23,6 +27,27 @@ def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
         name_latest(runs, folder)
         return folder
     raise ConfigError(f"{home} already holds a thousand runs of this second; choose another paths.runs.")
+
+
+def shared_run_folder(make: Callable[[], Path]) -> Path:
+    """Return the one folder of a run for all its processes: the first makes it and tells those that it starts.
+
+    Raises:
+        ConfigError: in a process that was started by something else.
+    """
+    if leader():
+        os.environ[SHARED] = str(make().absolute())
+    if SHARED not in os.environ:
+        raise ConfigError(
+            "this process was started as one of several, but not by imagier; let it start them itself: "
+            "python train.py trainer=ddp trainer.devices=N"
+        )
+    return Path(os.environ[SHARED])
+
+
+def leader() -> bool:
+    """Whether this process is the one that writes: the first of its run, or the only one."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def name_latest(runs: Path, folder: Path) -> None:
