@@ -8,8 +8,11 @@ import torch.nn.functional as F
 import torchvision.models as zoo
 from torch import Tensor, nn
 
+from imagier.errors import ConfigError
 from imagier.models.arguments import check_choice, check_image_size, check_minimum
 from imagier.models.weights import initialize, load_weights
+
+SHORTEST = {"imagenet": 29, "small": 8}  # the side in pixels of which one pixel is left at the end
 
 
 class DenseNet121(nn.Module):
@@ -46,6 +49,11 @@ class DenseNet121(nn.Module):
             short = min(check_image_size("densenet with upsample", image_size))
             check_minimum("upsample", upsample, minimum=short)
             self.enlargement = upsample / short
+        elif image_size is not None and min(image_size) < SHORTEST[stem]:
+            raise ConfigError(
+                f"densenet with model.stem={stem} met images of {image_size[0]}x{image_size[1]} pixels and needs at "
+                f"least {SHORTEST[stem]} a side: enlarge them with model.upsample=32, or set model.stem=small."
+            )
         # Named as in torchvision, whose files then fit.
         self.features = zoo.densenet121(num_classes=1).features
         if stem == "small":
