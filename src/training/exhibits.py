@@ -11,13 +11,12 @@ from imagier.training.pictures import Sample
 AT_MOST = 512  # samples looked at: enough to find telling ones without a second validation
 
 
-def exhibits(task: Task, data: ImageData, each: int = 3) -> list[Sample]:
-    """Return `each` of the best, median and worst validation samples with their predictions.
+def exhibits(task: Task, data: ImageData) -> list[Sample]:
+    """Return some of the best, median and worst validation samples with their predictions.
 
     Args:
         task: with the weights to show; left in evaluation mode.
         data: set up.
-        each: how many of each kind.
     """
     task.eval()
     loader = data.loader("val")
@@ -27,6 +26,7 @@ def exhibits(task: Task, data: ImageData, each: int = 3) -> list[Sample]:
         scores |= dict(zip(batch["index"].tolist(), values.tolist(), strict=True))
         if len(scores) >= AT_MOST:
             break
+    each = 3 if isinstance(loader.samples.source.read(0)[1], np.ndarray) else 7  # a mask takes a row, a label a seventh
     order = sorted(scores, key=lambda index: -scores[index])
     middle = max(0, len(order) // 2 - each // 2)
     chosen = dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]])
@@ -49,11 +49,12 @@ def samples(task: Task, batch: Batch) -> list[Sample]:
     ]
 
 
-def first_batch(data: ImageData, count: int = 8) -> list[Sample]:
-    """Return `count` training samples as the net sees them first, augmented."""
+def first_batch(data: ImageData) -> list[Sample]:
+    """Return some training samples as the net sees them first, augmented: two rows of the report's picture."""
     batch = next(iter(data.loader("train", shuffle=True)))
     rows = zip(batch["id"], batch["image"], batch["target"], strict=True)
-    return [Sample(id=name, image=_picture(image), target=_label(target)) for name, image, target in rows][:count]
+    shown = [Sample(id=name, image=_picture(image), target=_label(target)) for name, image, target in rows]
+    return shown[:14] if batch["target"].ndim == 1 else shown[:8]
 
 
 def _picture(image_CHW: torch.Tensor) -> np.ndarray:

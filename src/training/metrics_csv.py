@@ -28,7 +28,7 @@ class MetricsCsv(Logger):
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
         super().__init__()
         self.path = path
-        self.rows = [] if resumed_step is None else [r for r in read_rows(path) if r["step"] < resumed_step]
+        self.rows = [] if resumed_step is None else [row for row in read_rows(path) if _stays(row, resumed_step)]
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 
     @property
@@ -67,6 +67,10 @@ class MetricsCsv(Logger):
         """Write what is left."""
         if self.rows:
             self.save()
+
+
+def _stays(row: dict[str, float], resumed_step: int) -> bool:
+    return row["step"] < resumed_step and not any(name.startswith("best/") for name in row)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

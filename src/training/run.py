@@ -1,35 +1,26 @@
 """A run, from a composed sentence to a report. Read `run` from top to bottom."""
 
-import json
 import logging
-import shlex
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
-from PIL import Image
+from omegaconf import DictConfig
 from pytorch_lightning import Callback
-from pytorch_lightning.loggers import Logger
 
 from imagier import build
-from imagier.batch import Facts
 from imagier.datamodules.base import ImageData, Split
-from imagier.files import write_text
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
 from imagier.training.checkpoints import Checkpoints
-from imagier.training.environment import environment
 from imagier.training.evaluation import measure, print_scores
-from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.hardware import describe_hardware, make_trainer, trainer_settings
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
-from imagier.training.report import Summary, write_report
+from imagier.training.records import write_records, write_results
 from imagier.training.run_folder import find_checkpoint, leader, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
@@ -64,10 +55,10 @@ def _fit_and_report(
     said = build.read_checkpoint(resumed) if resumed else None
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
-    callbacks = _callbacks(cfg, run_dir, task, data.facts, schedule, wandb_id)
+    callbacks = _callbacks(cfg, run_dir, task, schedule, wandb_id)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     if leader():
-        _write_records(cfg, run_dir, data)
+        write_records(cfg, run_dir, data)
     if cfg.trainer.compile:
         task.net.compile()
 
@@ -77,16 +68,15 @@ def _fit_and_report(
         torch.distributed.destroy_process_group()  # measuring and reporting are for one process
     if not leader():
         return float("nan")
-    best = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
-    task.load_state_dict(build.read_checkpoint(best.best)["state_dict"])
-    splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
+    checkpoints = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
+    task.load_state_dict(build.read_checkpoint(checkpoints.best)["state_dict"])
     judge = make_trainer(cfg, run_dir, [], [], devices=1)
+    splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
     results = {split: measure(judge, task, data, split) for split in splits}
-    write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
     print_scores(results, data.facts)
-    report = _report(cfg, run_dir, task, data, results, best, time.monotonic() - began)
-    _close(everywhere, results, run_dir, best)
-    log.info("best checkpoint: %s", best.best)
+    seconds_spent = time.monotonic() - began
+    report = write_results(cfg, run_dir, task, data, results, checkpoints, seconds_spent, everywhere)
+    log.info("best checkpoint: %s", checkpoints.best)
     log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
 
@@ -106,20 +96,17 @@ def _schedule(cfg: DictConfig) -> Schedule:
     return Schedule(build.call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
 
 
-def _callbacks(
-    cfg: DictConfig, run_dir: Path, task: Task, facts: Facts, schedule: Schedule, wandb_id: str
-) -> list[Callback]:
+def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, schedule: Schedule, wandb_id: str) -> list[Callback]:
     """In the order in which they act: what changes the step first, what saves it last."""
     throughput = Throughput()
-    known = {"folder": run_dir / "checkpoints", "monitor": task.monitor, "mode": task.mode, "run_dir": run_dir}
     return [
         throughput,
         schedule,
         StopOnNonFiniteLoss(),
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
-        Provenance(build.plain(cfg), facts.to_dict(), wandb_id, cfg.data.batch_size),
-        *build.callbacks(cfg, **known),
+        Provenance(build.plain(cfg), task.facts.to_dict(), wandb_id, cfg.data.batch_size),
+        *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
     ]
 
 
@@ -139,71 +126,3 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
         log.info("note: %s", note)
     if data.findings.problems:
         log.warning("%d unreadable samples are left out; the report names them", len(data.findings.problems))
-
-
-def _write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
-    """What somebody needs to understand or repeat the run."""
-    from hydra.core.hydra_config import HydraConfig
-
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
-    if HydraConfig.initialized():
-        words = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-        write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in words))
-
-
-def _sentence(run_dir: Path) -> str:
-    saved = run_dir / "overrides.txt"
-    words = saved.read_text(encoding="utf-8").splitlines() if saved.exists() else []
-    return shlex.join(["python", "train.py", *words])
-
-
-def _report(
-    cfg: DictConfig,
-    run_dir: Path,
-    task: Task,
-    data: ImageData,
-    results: dict[Split, dict[str, float]],
-    best: Checkpoints,
-    spent: float,
-) -> Path:
-    records = environment(data.findings.fingerprint)
-    summary = Summary(
-        title=f"{cfg.model.name} on {cfg.data.name}",
-        sentence=_sentence(run_dir),
-        task=cfg.task.name,
-        metric=task.monitor.removeprefix("val/"),
-        facts=data.facts,
-        results={str(split): scores for split, scores in results.items()},
-        parameters=sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad),
-        seconds=spent,
-        machine=", ".join(records["machine"]["gpus"]) or records["machine"]["processor"],
-        best_epoch=best.best_epoch,
-        best_step=best.best_step,
-        confusion={split: task.confusion_counts[split].numpy() for split in results if split in task.confusion_counts},
-        samples=exhibits(task, data),
-        first_batch=first_batch(data),
-        class_counts={split: data.findings.class_counts(split, data.facts.num_classes) for split in data.sources},
-        problems=[problem.sentence for problem in data.findings.problems],
-        notes=data.notes,
-        environment=records,
-        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
-        next_commands=_next_commands(cfg, run_dir),
-    )
-    return write_report(run_dir, summary)
-
-
-def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
-    longer = "trainer.budget=30m" if cfg.trainer.budget else f"trainer.max_epochs={2 * cfg.trainer.max_epochs}"
-    return [
-        ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
-        ("train longer", f"python train.py resume={run_dir} {longer}"),
-    ]
-
-
-def _close(everywhere: list[Logger], results: dict[Split, dict[str, float]], run_dir: Path, best: Checkpoints) -> None:
-    for path in sorted((run_dir / "pictures").glob("confusion*.png")):
-        with Image.open(path) as picture:
-            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
-    scores = {f"best/{split}/{name}": value for split, scores in results.items() for name, value in scores.items()}
-    outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
