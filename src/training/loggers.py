@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from tqdm import tqdm
 
 from imagier import build
 from imagier.training.metrics_csv import MetricsCsv
@@ -55,9 +56,16 @@ def log_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
+class _AboveTheBar(logging.Handler):
+    """Prints the bare message on standard output, above a progress bar where one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
 def console() -> logging.Handler:
     """The bare message, on standard output."""
-    return logging.StreamHandler(sys.stdout)
+    return _AboveTheBar()
 
 
 def file(path: Path) -> logging.Handler:
