@@ -1,10 +1,13 @@
 """What a checkpoint says about itself, so that every verb needs the checkpoint alone."""
 
+import logging
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 class Provenance(Callback):
@@ -15,10 +18,22 @@ class Provenance(Callback):
         facts: of the data, plain (`Facts.to_dict`).
         wandb_id: id under which W&B knows the run.
         batch_size: samples a batch; a resumed run may have another than its checkpoint.
+        samples: how many there are to train on; files may have come or gone since the checkpoint.
+        fingerprint: of the data.
     """
 
-    def __init__(self, config: dict[str, Any], facts: dict[str, Any], wandb_id: str, batch_size: int) -> None:
-        self.config, self.facts, self.wandb_id, self.batch_size = config, facts, wandb_id, batch_size
+    def __init__(
+        self,
+        config: dict[str, Any],
+        facts: dict[str, Any],
+        wandb_id: str,
+        *,
+        batch_size: int,
+        samples: int,
+        fingerprint: str,
+    ) -> None:
+        self.config, self.facts, self.wandb_id = config, facts, wandb_id
+        self.batch_size, self.samples, self.fingerprint = batch_size, samples, fingerprint
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the key `imagier`."""
@@ -27,23 +42,28 @@ class Provenance(Callback):
             "config": self.config,
             "facts": self.facts,
             "wandb_id": self.wandb_id,
+            "data_fingerprint": self.fingerprint,
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Where the batch size has changed in mid-epoch, count the epoch's batches anew.
+        """Where batch size or data have changed in mid-epoch, count the epoch's batches anew.
 
-        The loader goes on after the same samples (`Loader.load_state_dict`); Lightning counts batches.
+        The loader goes on after as many samples (`Loader.load_state_dict`), which are the same ones unless the data
+        have changed; Lightning counts batches.
         """
-        if checkpoint["imagier"]["config"]["data"]["batch_size"] == self.batch_size:
-            return
+        said = checkpoint["imagier"]
+        if said["data_fingerprint"] != self.fingerprint:
+            log.warning("the data are not those of the checkpoint: the run goes on, but equals no unbroken one")
         loops = checkpoint["loops"]["fit_loop"]
         states = loops["state_dict"].get("combined_loader") or []
         if not states or _epoch_is_over(loops):
             return
         state = states[0]
-        state["samples"] = min(state["samples"], max(0, state["size"] - self.batch_size))  # one batch at least is left
-        left = (state["size"] - state["samples"]) // self.batch_size
-        done = state["size"] // self.batch_size - left
+        if (said["config"]["data"]["batch_size"], state["size"]) == (self.batch_size, self.samples):
+            return
+        state["samples"] = min(state["samples"], max(0, self.samples - self.batch_size))  # one batch at least is left
+        left = (self.samples - state["samples"]) // self.batch_size
+        done = self.samples // self.batch_size - left
         progress = loops["epoch_loop.batch_progress"]
         progress["current"] = {"ready": done, "started": done, "processed": done, "completed": done - 1}
 

@@ -55,7 +55,7 @@ def _fit_and_report(
     said = build.read_checkpoint(resumed) if resumed else None
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
-    callbacks = _callbacks(cfg, run_dir, task, schedule, wandb_id)
+    callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     if leader():
         write_records(cfg, run_dir, data)
@@ -96,7 +96,9 @@ def _schedule(cfg: DictConfig) -> Schedule:
     return Schedule(build.call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
 
 
-def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, schedule: Schedule, wandb_id: str) -> list[Callback]:
+def _callbacks(
+    cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, wandb_id: str
+) -> list[Callback]:
     """In the order in which they act: what changes the step first, what saves it last."""
     throughput = Throughput()
     return [
@@ -105,7 +107,14 @@ def _callbacks(cfg: DictConfig, run_dir: Path, task: Task, schedule: Schedule, w
         StopOnNonFiniteLoss(),
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
-        Provenance(build.plain(cfg), task.facts.to_dict(), wandb_id, cfg.data.batch_size),
+        Provenance(
+            build.plain(cfg),
+            task.facts.to_dict(),
+            wandb_id,
+            batch_size=cfg.data.batch_size,
+            samples=len(data.sources["train"]),
+            fingerprint=data.findings.fingerprint,
+        ),
         *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
     ]
 

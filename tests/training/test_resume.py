@@ -100,6 +100,22 @@ def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken
     assert epochs == [0, 1, 2]
 
 
+def test_a_run_whose_data_have_changed_goes_on_and_says_so(materials_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(materials_root, tmp_path / "set")
+    words = ["task=classify", "model=mlp", "model.hidden=[8]", "data=photos", f"data.root={tmp_path}/set"]
+    words += ["data.batch_size=20", *SHARED]
+    imagier(*words, STOP, "+callbacks.stop.step=4", cwd=tmp_path, code=-9)
+    for picture in sorted((tmp_path / "set").rglob("*.png"))[::2]:
+        picture.unlink()
+    said = imagier("resume=runs/latest", "~callbacks.stop", cwd=tmp_path)
+    assert "the data are not those of the checkpoint" in said
+    saved = last(tmp_path / "runs" / "latest")
+    assert saved["epoch"] == 1
+    assert saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 2
+
+
 def test_a_run_stopped_in_mid_epoch_goes_on_with_another_batch_size(garments_root: Path, tmp_path: Path) -> None:
     words = words_of("classify", garments_root)
     imagier(*words, STOP, "+callbacks.stop.step=4", cwd=tmp_path, code=-9)  # 4 of 6 batches of 45: 180 of 270 samples
