@@ -19,4 +19,5 @@ def run(cfg: DictConfig) -> None:
     data = build.data_module(settings)
     print(report(data))
     if bad := len(data.findings.problems):
-        raise DataError(f"{bad} samples cannot be used; mend or remove them, or train with data.on_error=skip.")
+        samples = "sample" if bad == 1 else "samples"
+        raise DataError(f"{bad} {samples} cannot be used; mend or remove them, or train with data.on_error=skip.")

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from imagier import cli
 from tests.conftest import REPOSITORY
@@ -70,34 +72,49 @@ def test_every_make_target_of_readme_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a copy of the house, with nothing else touched."""
+def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(tmp_path: Path) -> None:
+    """In a copy of the house, with nothing else touched, on pictures of odd and unequal sizes, one of them broken."""
     house = tmp_path / "house"
     for part in ("src", "conf"):
         shutil.copytree(REPOSITORY / part, house / part, ignore=shutil.ignore_patterns("__pycache__", "local"))
     (house / "imagier").symlink_to("src")
-    (house / "train.py").write_text((REPOSITORY / "train.py").read_text())
+    shutil.copy(REPOSITORY / "train.py", house)
     shown = r"`((?:src|conf)/\S+?)`(?:(?!```).)*?```(?:python|yaml)\n(.*?)```"
     files = re.findall(shown, ARCHITECTURE.partition("## Add a net")[2], flags=re.DOTALL)
     assert [name for name, _ in files] == [
-        "src/models/stripes.py", "conf/model/stripes.yaml", "src/datamodules/dots.py", "conf/data/dots.yaml",
+        "src/models/stripes.py", "conf/model/stripes.yaml", "src/datamodules/pairs.py", "conf/data/pairs.yaml",
     ]  # fmt: skip
     for name, text in files:
         (house / name).write_text(text)
-    sentences = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
-    assert len(sentences) == 2
-    for sentence in sentences:
-        data = f"data.limit=4 paths.cache={tmp_path}/cache" if "data=dots" in sentence else ""
-        ended = subprocess.run(
-            [sys.executable, "train.py", *sentence.split(), "debug=one_batch", *data.split(), "--cfg", "job"],
-            cwd=house, capture_output=True, text=True,
-        )  # fmt: skip
-        assert ended.returncode == 0, ended.stderr
+    write_pairs(tmp_path / "pairs", 40)
+
+    first, second = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
+    second = second.replace("/data/pairs", str(tmp_path / "pairs"))
+    said(house, 0, *first.split(), "--cfg", "job")
+    assert "data.on_error=skip" in said(house, 3, *second.split(), "data.size=[40,60]")
+    trained = said(house, 0, *second.split(), "data.size=[40,60]", "data.on_error=skip", "debug=one_batch")
+    assert "unreadable samples left out: 1" in trained
+    assert "2 classes" in trained
+
+
+def write_pairs(root: Path, count: int) -> None:
+    draw = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        height, width = draw.integers(40, 90, 2)
+        mask = (draw.random((height, width)) < 0.5).astype(np.uint8)
+        mask[:2] = 255
+        Image.fromarray(np.repeat(mask[..., None] * 90, 3, 2)).save(root / "images" / f"{number}.jpg")
+        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+    (root / "images" / "7.jpg").write_bytes(b"no picture")
+
+
+def said(house: Path, code: int, *words: str) -> str:
     ended = subprocess.run(
-        [sys.executable, "-P", "train.py", *sentences[1].split(), "debug=one_batch", f"paths.cache={tmp_path}/cache"],
+        [sys.executable, "-P", "train.py", *words],
         cwd=house, env=os.environ | {"PYTHONPATH": str(house)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "dots (200 train, 200 val, 200 test); 2 classes" in ended.stdout
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stdout + ended.stderr

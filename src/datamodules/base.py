@@ -11,9 +11,9 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import Facts
-from imagier.datamodules.examination import Findings, examine
+from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
 from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 
 Split = Literal["train", "val", "test"]
@@ -24,7 +24,7 @@ class ImageData(LightningDataModule):
     """Base of all data modules.
 
     A subclass implements `open_split` and `describe`, and `prepare_data` where it can generate or download its files.
-    After `setup`, `facts`, `findings` and `sources` are there.
+    After `setup`, `facts`, `findings` and `sources` are there; `describe` may use `findings`.
 
     Args:
         name: as in `data=NAME`, for reports.
@@ -81,12 +81,29 @@ class ImageData(LightningDataModule):
         """
         if self.sources:
             return
-        sources = {split: self.open_split(split) for split in SPLITS}
+        sources = {split: self._opened(split) for split in SPLITS}
         self.findings: Findings = examine(sources, cache=self.cache, on_error=self.on_error)
+        self.facts = self.describe()
+        self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
         self.sources = {
             split: Subset(source, self.findings.good(split)[: self.limit]) for split, source in sources.items()
         }
-        self.facts = self.describe()
+
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the images in a batch: `size`, else the one that all files have, else None."""
+        found = {size for split in SPLITS for size in self.findings.sizes(split)}
+        return self.size or (found.pop() if len(found) == 1 else None)
+
+    def _opened(self, split: Split) -> Source:
+        try:
+            source = self.open_split(split)
+        except OSError as error:
+            raise DataError(
+                f"data={self.name} cannot list its files: {error}. Set data.root to their folder."
+            ) from error
+        if not len(source):
+            raise DataError(f"data={self.name} lists no sample for the split '{split}' in data.root={self.root}.")
+        return source
 
     def class_counts(self) -> np.ndarray:
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""

@@ -101,11 +101,10 @@ class Cityscapes(ImageData):
 
     def describe(self) -> Facts:
         """Classes and colours of the label set; normalisation is ImageNet's."""
-        sizes = {size for split in self.findings.splits for size in self.findings.sizes(split)}
         return Facts(
             name=self.name,
             channels=3,
-            size=self.size or (sizes.pop() if len(sizes) == 1 else None),
+            size=self.image_size(),
             mean=imagenet.MEAN,
             std=imagenet.STD,
             classes=self.labels.classes,

@@ -5,6 +5,7 @@ run only asks the file system whether something has changed.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import time
@@ -20,7 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from imagier.batch import Facts
 from imagier.datamodules.loader import Source
+from imagier.datamodules.looking import Outcome, look_at, outside
 from imagier.errors import DataError
 from imagier.files import write_text
 
@@ -133,7 +136,36 @@ def examine(sources: Mapping["Split", Source], cache: Path, on_error: Literal["r
     Raises:
         DataError: with the number and the first few of the samples at fault, or when a split has no sample left.
     """
-    splits = {split: _examine_source(split, source, cache) for split, source in sources.items()}
+    return _settled(
+        {split: _examine_source(split, source, cache) for split, source in sources.items()}, sources, on_error
+    )
+
+
+def refuse_targets_outside(
+    facts: Facts, findings: Findings, sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
+) -> Findings:
+    """Add the samples whose targets are neither a class of `facts` nor ignored to those that are bad.
+
+    Raises:
+        DataError: as `examine` does.
+    """
+    allowed = {*range(facts.num_classes), facts.ignore_index}
+    for split, examined in findings.splits.items():
+        if not facts.num_classes or not set(examined.counts) - allowed:
+            continue
+        for position in findings.good(split):  # which one it was is not kept: look again, now that it matters
+            outcome = look_at(sources[split], position)
+            if isinstance(outcome, str) or not (odd := {value for value, _ in outcome[1]} - allowed):
+                continue
+            examined.bad[position] = outside(facts, sources[split].ids[position], min(odd))
+            examined.counts -= Counter(dict(outcome[1]))
+            examined.present -= Counter({value: 1 for value, _ in outcome[1]})
+    return _settled(findings.splits, sources, on_error)
+
+
+def _settled(
+    splits: dict["Split", Examined], sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
+) -> Findings:
     first: dict[tuple[str, str], Problem] = {}  # a split that stands in for another has the same problems
     for split, examined in splits.items():
         for position, sentence in examined.bad.items():
@@ -177,7 +209,7 @@ def _examine_source(split: str, source: Source, cache: Path) -> Examined:
     if files and kept.is_file():
         remaining = examined.load_json(kept.read_text(encoding="utf-8"))
     outcomes = (
-        map(partial(_read, source), remaining) if _costs_nothing(source) else _in_parallel(split, source, remaining)
+        map(partial(look_at, source), remaining) if _costs_nothing(source) else _in_parallel(split, source, remaining)
     )
     for position, outcome in zip(remaining, outcomes, strict=True):
         if isinstance(outcome, str):
@@ -197,7 +229,7 @@ def _costs_nothing(source: Source) -> bool:
     return bool(getattr(source, "in_memory", False))
 
 
-def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterator["_Outcome"]:
+def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterator[Outcome]:
     """Outcomes in the order of `positions`; after a second, a terminal shows how far they are."""
     if not positions:
         return
@@ -208,7 +240,7 @@ def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterat
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         bar = progress.add_task(f"examining {split}", total=len(positions))
         try:
-            for outcome in pool.map(partial(_read, source), positions):
+            for outcome in pool.map(partial(look_at, source), positions):
                 yield outcome
                 progress.advance(bar)
                 if not shown and time.monotonic() - began > 1:
@@ -218,28 +250,9 @@ def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterat
             progress.stop()
 
 
-_Outcome = (
-    str | tuple[tuple[int, int], list[tuple[int, int]]]
-)  # a sentence, or size and the targets' values with counts
-
-
-def _read(source: Source, position: int) -> _Outcome:
-    try:
-        image, target = source.read(position)
-    except DataError as error:
-        return str(error)
-    size = image.shape[0], image.shape[1]
-    if not isinstance(target, np.ndarray):
-        return size, [(int(target), 1)]
-    if target.ndim != 2:
-        return size, []  # a picture has no classes
-    counts = np.bincount(target.ravel(), minlength=256)
-    return size, [(int(value), int(counts[value])) for value in np.flatnonzero(counts)]
-
-
 def _fingerprint(source: Source, files: list[Path]) -> str:
     root = os.path.commonpath([path.parent for path in files]) if files else ""
-    words = [str(_FORMAT), type(source).__qualname__, getattr(source, "recipe", ""), *source.ids]
+    words = [str(_FORMAT), _code(source), getattr(source, "recipe", ""), *source.ids]
     for path in files:
         words.append(os.path.relpath(path, root))
         try:
@@ -248,6 +261,14 @@ def _fingerprint(source: Source, files: list[Path]) -> str:
         except OSError:
             words.append("missing")
     return _digest(words)
+
+
+def _code(source: Source) -> str:
+    """The source's class as it is written: whoever changes how samples are read wants them read again."""
+    try:
+        return inspect.getsource(type(source))
+    except OSError:  # typed at a prompt
+        return type(source).__qualname__
 
 
 def _digest(words: Iterable[str]) -> str:

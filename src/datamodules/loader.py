@@ -5,7 +5,7 @@ remember only how many samples of which epoch it has handed out, and a resumed r
 one would have seen, whatever the number of workers or processes.
 """
 
-import warnings
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from imagier.batch import Batch
 from imagier.errors import ConfigError, DataError, ImagierError
 from imagier.randomness import derive_seed, permutation
+
+log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # (epoch, index)
 Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
@@ -95,7 +97,7 @@ class Samples(Dataset[Batch | ImagierError]):
         except DataError as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(f"skipped a sample: {error}", stacklevel=2)
+            log.warning("skipped a sample: %s", error)
             return None
         return self.transform(image, target, derive_seed("augment", self.seed, epoch, index))
 

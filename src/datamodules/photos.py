@@ -112,12 +112,9 @@ class Photos(ImageData):
         )
 
     def _settle_size(self) -> tuple[int, int] | None:
-        if self.auto:
-            sizes = {size for split in SPLITS for size in self.findings.sizes(split)}
-            if len(sizes) == 1:
-                return sizes.pop()
-            self.size = USUAL_SIZE if self.labels else None
-        return self.size
+        if self.auto and self.labels and self.image_size() is None:
+            self.size = USUAL_SIZE
+        return self.image_size()
 
     def _locate(self) -> Path:
         return locate(self.name, root=self.root, embedded=self.embedded, cache=self.cache, expects=self._expects)

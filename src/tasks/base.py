@@ -99,10 +99,16 @@ class Task(LightningModule):
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         loss, prediction = self.measure(batch, stage)
-        # Every loss is a mean over its batch, so batches weigh by their size.
-        self.mean_loss[stage].update(loss.detach().float(), weight=len(batch["image"]))
+        self.mean_loss[stage].update(loss.detach().float(), weight=self._weight(batch))
         self.count(stage, prediction, batch)
         return loss
+
+    def _weight(self, batch: Batch) -> Tensor:
+        """What the batch's mean loss is a mean over, so that an epoch's mean does not depend on the batch size."""
+        target, ignored = batch["target"], self.facts.ignore_index
+        counted = torch.ones_like(target, dtype=torch.bool) if ignored is None else target != ignored
+        weights = getattr(self.loss, "class_weights", None)
+        return counted.sum() if weights is None else (weights[(target * counted).long()] * counted).sum()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training scores."""

@@ -20,6 +20,7 @@ from imagier.errors import ConfigError
 from imagier.files import write_text
 from imagier.tasks.base import Task
 from imagier.training.hardware import make_trainer
+from imagier.training.loggers import console, log_to
 from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -40,23 +41,31 @@ def run(cfg: DictConfig) -> float:
         ConfigError: when the data's classes are not those of the checkpoint.
         TrainingError: when the checkpoint cannot be read.
     """
-    path = find_checkpoint(cfg.ckpt, prefer="best")
+    with log_to(console()):
+        return _evaluate(cfg, find_checkpoint(cfg.ckpt, prefer="best"))
+
+
+def _evaluate(cfg: DictConfig, path: Path) -> float:
     task, trained, said = build.from_checkpoint(path)
     facts = Facts.from_dict(said["facts"])
     data = _data(cfg, trained)
     _same_meaning(facts, data.facts)
+    samples = len(data.sources[cfg.split])
+    log.info("%s on %s of data=%s, %d samples", path, cfg.split, data.name, samples)
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     print_scores({cfg.split: scores}, facts)
 
     run_dir = path.parent.parent
-    folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{data.name}-{cfg.split}"
+    same = data.findings.fingerprint == said["data_fingerprint"]
+    which = data.name if same else f"{data.name}-{data.findings.fingerprint}"  # other data get a folder of their own
+    folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{which}-{cfg.split}"
     record = {
         "task": trained.task.name,
         "model": trained.model.name,
         "data": data.name,
         "split": cfg.split,
-        "samples": len(data.sources[cfg.split]),
+        "samples": samples,
         "metrics": scores,
         "checkpoint": str(path),
         "epoch": said["epoch"],
@@ -68,7 +77,7 @@ def run(cfg: DictConfig) -> float:
     if counts is not None:
         record["confusion"] = np.asarray(counts).tolist()
     write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
-    print(f"metrics: {folder / 'metrics.json'}")
+    log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
 
 
@@ -85,6 +94,7 @@ def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
         settings.pop("augment", None)
+        settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
     return build.data_module(settings)
 
 
@@ -102,18 +112,17 @@ def _same_meaning(trained: Facts, given: Facts) -> None:
 
 
 def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> None:
-    """Print a table of the scores: one row a metric, one column a split, then one row a class."""
+    """Print a table of the scores: a row a metric, then a row a class; a column a split. A dash: does not occur."""
     names = list(dict.fromkeys(name for scores in results.values() for name in scores))
     table = Table(show_edge=False)
     table.add_column("score")
     for split in results:
         table.add_column(split, justify="right")
-    for name in sorted(names, key=lambda name: "/" in name):
+    for name in (name for name in names if "/" not in name):
         table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
-    for name in facts.classes:
-        if any(f"iou/{name}" in scores or f"accuracy/{name}" in scores for scores in results.values()):
-            continue
-        table.add_row(f"{name} (absent)", *("-" for _ in results))
+    kinds = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
+    for name in (f"{kind}/{label}" for kind in kinds for label in facts.classes):
+        table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
     Console(file=sys.stdout).print(table)
 
 

@@ -134,4 +134,4 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     for note in data.notes:
         log.info("note: %s", note)
     if data.findings.problems:
-        log.warning("%d unreadable samples are left out; the report names them", len(data.findings.problems))
+        log.warning("unreadable samples left out: %d; the report names them", len(data.findings.problems))

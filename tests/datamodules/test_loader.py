@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -166,9 +167,10 @@ def test_a_broken_file_stops_with_its_own_sentence(workers: int) -> None:
     assert str(caught.value) == "n5.png is empty"
 
 
-def test_a_broken_file_can_be_skipped() -> None:
-    with pytest.warns(UserWarning, match=r"n5\.png is empty"):
-        batches = epoch(loader(Noise(broken=True), batch_size=20, on_error="skip"), 0)
+def test_a_broken_file_can_be_skipped(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("imagier"), "propagate", True)
+    batches = epoch(loader(Noise(broken=True), batch_size=20, on_error="skip"), 0)
+    assert "n5.png is empty" in caplog.text
     assert len(batches[0]["id"]) == len(batches[0]["image"]) == 19
     assert "n5" not in batches[0]["id"]
 

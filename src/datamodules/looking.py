@@ -1,0 +1,59 @@
+"""Looking at one sample: whether it can be read, and whether what was read can be trained on."""
+
+import numpy as np
+
+from imagier.batch import Facts
+from imagier.datamodules.loader import Source, Target
+from imagier.errors import DataError
+
+# A sentence about what is wrong, or the image's (height, width) and the target's values with their counts.
+Outcome = str | tuple[tuple[int, int], list[tuple[int, int]]]
+
+
+def look_at(source: Source, position: int) -> Outcome:
+    """Read one sample. A fault of its files becomes a sentence; a fault of the code that reads is raised.
+
+    Raises:
+        TypeError: where `read` returned something else than an image and its target.
+    """
+    try:
+        image, target = source.read(position)
+    except DataError as error:
+        return str(error)
+    except Exception as error:
+        error.add_note(f"while {type(source).__name__} read the sample {source.ids[position]}")
+        raise
+    _check_types(source, image, target)
+    size = image.shape[0], image.shape[1]
+    if not isinstance(target, np.ndarray):
+        return size, [(int(target), 1)]
+    if target.shape[:2] != size:
+        return (
+            f"{source.ids[position]}: the mask is {target.shape[0]} x {target.shape[1]} but its image "
+            f"{size[0]} x {size[1]} (height x width); both must have the same size. Export the pair again at one size."
+        )
+    if target.ndim != 2:
+        return size, []  # a picture has no classes
+    counts = np.bincount(target.ravel(), minlength=256)
+    return size, [(int(value), int(counts[value])) for value in np.flatnonzero(counts)]
+
+
+def outside(facts: Facts, name: str, value: int) -> str:
+    """The sentence about a target that no class and no ignored value explains."""
+    ignored = "none is ignored" if facts.ignore_index is None else f"{facts.ignore_index} is ignored"
+    return (
+        f"{name}: the target holds the value {value}, but data={facts.name} has the classes 0 to "
+        f"{facts.num_classes - 1} and {ignored}. Mend the target, or state the value as ignore_index."
+    )
+
+
+def _check_types(source: Source, image: np.ndarray, target: Target) -> None:
+    whose = f"{type(source).__name__}.read"
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        raise TypeError(f"{whose} must return an image as uint8 [H, W, C] (a grey one too), not {_kind(image)}")
+    if isinstance(target, np.ndarray) and (target.dtype != np.uint8 or target.ndim not in (2, 3)):
+        raise TypeError(f"{whose} must return a mask as uint8 [H, W] or a class as a number, not {_kind(target)}")
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

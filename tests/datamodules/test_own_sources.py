@@ -1,0 +1,83 @@
+"""What the base catches in data sets that somebody else wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imagier.batch import Facts
+from imagier.datamodules.base import ImageData, Split
+from imagier.errors import DataError
+
+
+class Made:
+    """Ten samples, the fourth of which is `odd`."""
+
+    in_memory = True
+
+    def __init__(self, odd: tuple[Any, Any]) -> None:
+        self.odd, self.ids = odd, [f"s{number}" for number in range(10)]
+
+    def __len__(self) -> int:
+        return 10
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        return self.odd if index == 3 else (np.zeros((8, 8, 3), np.uint8), np.full((8, 8), index % 2, np.uint8))
+
+
+class Own(ImageData):
+    def __init__(self, odd: tuple[Any, Any], ignore_index: int | None = None, **options: Any) -> None:
+        super().__init__(name="own", **options)
+        self.odd, self.ignore_index = odd, ignore_index
+
+    def open_split(self, split: Split) -> Made:
+        return Made(self.odd)
+
+    def describe(self) -> Facts:
+        two = ((0, 0, 0), (255, 255, 255))
+        return Facts("own", 3, self.image_size(), (0.5,) * 3, (0.5,) * 3, ("a", "b"), two, self.ignore_index)
+
+
+def mask(value: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((8, 8, 3), np.uint8), np.full((8, 8), value, np.uint8)
+
+
+def test_a_target_that_is_no_class_is_named_before_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"s3: the target holds the value 9, but data=own has the classes 0 to 1"):
+        Own(mask(9), cache=tmp_path).setup()
+    skipping = Own(mask(9), cache=tmp_path, on_error="skip")
+    skipping.setup()
+    assert len(skipping.sources["train"]) == 9
+    assert skipping.class_counts().tolist() == [5 * 64, 4 * 64]
+    Own(mask(255), ignore_index=255, cache=tmp_path).setup()
+
+
+def test_a_mask_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
+    odd = (np.zeros((8, 8, 3), np.uint8), np.zeros((4, 8), np.uint8))
+    with pytest.raises(DataError, match=r"s3: the mask is 4 x 8 but its image 8 x 8"):
+        Own(odd, cache=tmp_path).setup()
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ((np.zeros((8, 8), np.uint8), 0), r"Made\.read must return an image as uint8 \[H, W, C\].*not uint8 \[8, 8\]"),
+        ((np.zeros((8, 8, 3)), 0), r"not float64 \[8, 8, 3\]"),
+        ((np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.int64)), r"must return a mask as uint8 .*not int64"),
+    ],
+)
+def test_code_that_returns_something_else_is_told_what_is_expected(odd: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=told):
+        Own(odd, cache=tmp_path).setup()
+
+
+def test_an_empty_split_names_set_and_place(tmp_path: Path) -> None:
+    class Empty(Own):
+        def open_split(self, split: Split) -> Made:
+            made = Made(self.odd)
+            made.__class__ = type("Nothing", (Made,), {"__len__": lambda self: 0})
+            return made
+
+    with pytest.raises(DataError, match=r"data=own lists no sample for the split 'train' in data\.root=/nowhere"):
+        Empty(mask(0), root="/nowhere", cache=tmp_path).setup()
