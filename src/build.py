@@ -32,6 +32,8 @@ def data_module(cfg: DictConfig) -> ImageData:
         ConfigError, DataError: see `ImageData.setup`.
     """
     extra = {"augment": call_nested(cfg.augment.transforms, "augment")} if "augment" in cfg else {}
+    if not isinstance(extra.get("augment", []), list):
+        raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")
     data: ImageData = call(cfg.data, "data", extra)
     data.prepare_data()
     data.setup()
@@ -40,11 +42,16 @@ def data_module(cfg: DictConfig) -> ImageData:
 
 def task(cfg: DictConfig, facts: Facts) -> Task:
     """Make the task of `cfg` with its net, loss and optimiser, for data of these facts."""
+    if cfg.task.get("classes", 0) > facts.num_classes:
+        raise ConfigError(
+            f"task={cfg.task.name} needs data with classes, and data={facts.name} has {facts.num_classes}; "
+            "for photographs set data.labels=true."
+        )
     known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
     loss = call(cfg.loss, "loss", known)
     optimizer = _optimizer(cfg)
     given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
-    made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights"}))
+    made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights", "classes"}))
     assert isinstance(made, Task)
     return made
 

@@ -18,6 +18,9 @@ from imagier.version import __version__
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
+PATHS = ("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights", "ckpt", "resume", "output")
+EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
+
 # verb -> (function, what it does)
 VERBS = {
     "train": ("imagier.training.run:run", "train, validate, test and report"),
@@ -32,7 +35,7 @@ def main(verb: str | None = None) -> None:
     if verb is None:
         verb, *words = words or ["--help"]
         program = f"imagier {verb}"
-    if verb in ("--version", "-V"):
+    if verb in ("--version", "-V") or "--version" in words:
         print(f"imagier {__version__}")
         sys.exit(0)
     if verb in ("--help", "-h"):
@@ -44,6 +47,9 @@ def main(verb: str | None = None) -> None:
         _compose_and_call(verb, program, _completed(verb, words))
     except ImagierError as error:
         _say_and_exit(error)
+    except KeyboardInterrupt:
+        print("imagier: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _say_and_exit(error: ImagierError) -> NoReturn:
@@ -90,14 +96,28 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
 
 
 def _completed(verb: str, words: Sequence[str]) -> list[str]:
-    """Put the words that a run was made with before those that resume it; let evaluate change single data settings."""
+    """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
+    words = [_quoted(word) for word in words]
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
-        return [*_saved_words(given["resume"]), *words]
+        words = [*_saved_words(given["resume"].strip("'")), *words]
+    if "--help" in words and verb in EXAMPLES and EXAMPLES[verb].split("=")[0] not in given:
+        words = [EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
     if verb == "evaluate" and "data" not in given:
         # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
-        return [f"++{word}" if word.startswith("data.") else word for word in words]
-    return list(words)
+        words = [f"++{word}" if word.startswith("data.") else word for word in words]
+    # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
+    off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (CONF / word[:-5]).is_dir()}
+    return [word for word in words if word.split("=")[0] not in off]
+
+
+def _quoted(word: str) -> str:
+    """A path may begin with ~ and hold spaces, brackets and parentheses, which Hydra's grammar wants in quotes."""
+    key, equals, value = word.partition("=")
+    if key not in PATHS or not set(value) & set("~ ()[]{}'") or value[:1] in "'\"":
+        return word
+    escaped = os.path.expanduser(value).replace("'", "\\'")  # noqa: PTH111 - a string is what goes on
+    return f"{key}{equals}'{escaped}'"
 
 
 def _saved_words(resume: str) -> list[str]:
@@ -124,6 +144,8 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         return ConfigError(f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}")
     if isinstance(error, OverrideParseException):
         return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return ConfigError(f"{found[1]} names several choices; to try them one after another, add -m.")
     if found := re.search(r"You must specify '([^']+)'", text):
         from imagier.configuration import choices
 

@@ -47,7 +47,7 @@ class Number:
 
     def __str__(self) -> str:
         bounds = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
-        words = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
+        words = [f"{name} {bound:.15g}" for name, bound in bounds.items() if bound is not None]
         also = "".join(f", or {'null' if value is None else value}" for value in self.also)
         return f"a {'whole ' if self.whole else ''}number {' and '.join(words)}{also}"
 
@@ -86,17 +86,42 @@ class Several:
         return f"a list of {self.length or 'numbers'}, each {self.item}{also}"
 
 
+@dataclass(frozen=True)
+class PathName:
+    """The name of a file or folder."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is one; an empty one would mean the current folder to some and nothing to others."""
+        return value is None or (isinstance(value, str) and bool(value.strip()))
+
+    def __str__(self) -> str:
+        return "a path, or null"
+
+
 COUNT = Number(low=1, whole=True)
 COUNT_OR_NULL = Number(low=1, whole=True, also=(None,))
 SHARE = Number(low=0, below=1)
 SWITCH = OneOf((True, False))
 AUTO_SWITCH = OneOf(("auto", True, False))
-LIMIT = Number(low=0)
+LIMIT = Number(above=0)
+PATH = PathName()
+
+# What a sentence may speak of, in any verb.
+KNOWN = (
+    "task", "model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths",
+    "seed", "resume", "test", "ckpt", "split", "output",
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     "seed": Number(low=0, high=2**32 - 1, whole=True),
     "test": SWITCH,
     "split": OneOf(("train", "val", "test")),
+    "data.root": PATH,
+    "data.cache": PATH,
+    "paths.runs": PATH,
+    "paths.cache": PATH,
+    "ckpt": PATH,
+    "data.split": Several(Number(low=0, high=1), length=3),
     "data.batch_size": COUNT,
     "data.workers": Number(low=0, whole=True, also=(None,)),
     "data.limit": COUNT_OR_NULL,
@@ -159,6 +184,10 @@ def check(cfg: DictConfig, conf: Path) -> None:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the sentence.")
+    if unknown := [str(key) for key in cfg if key not in KNOWN]:
+        raise ConfigError(
+            f"{unknown[0]} means nothing here; there are: {', '.join(KNOWN)}.{nearest(unknown[0], KNOWN)}"
+        )
     values = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
     for key, rule in RULES.items():
         if key in values and not rule.allows(values[key]):

@@ -143,10 +143,12 @@ def test_every_augmentation_keeps_size_and_classes(name: str) -> None:
 
 def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
     known: set[str] = set()
-    for group, choice in every("task", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger"):
+    for group, choice in every(
+        "task", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths"
+    ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
         known |= set(_keys(OmegaConf.to_container(composed(*words))))
-    assert set(RULES) - known == {"split"}  # of `imagier evaluate`
+    assert set(RULES) - known == {"split", "ckpt"}  # of `imagier evaluate`
 
 
 def test_a_task_alone_picks_its_net_and_data_and_an_experiment_wins_over_it() -> None:

@@ -36,7 +36,7 @@ SLIPS = {
     "task=segment STREETS +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
     "task=segment trainer=gpu": ("torch sees no GPU",),
     "task=segment resume=nowhere": ("resume=nowhere: there is no",),
-    "task=segment data.root=[": ("cannot be read",),
+    "task=segment data.limit=[": ("cannot be read",),
 }
 
 

@@ -89,6 +89,18 @@ class ImageData(LightningDataModule):
             split: Subset(source, self.findings.good(split)[: self.limit]) for split, source in sources.items()
         }
 
+        self._look_at_balance()
+
+    def _look_at_balance(self) -> None:
+        counts = self.class_counts()
+        if self.facts.num_classes and not counts.any():
+            raise DataError(
+                f"no target of data={self.name}'s training split shows any of its {self.facts.num_classes} classes: "
+                "all are ignored, and nothing could be learnt. Check the masks, or choose another label set."
+            )
+        if absent := [name for name, count in zip(self.facts.classes, counts, strict=True) if not count]:
+            self.notes.append(f"no training sample shows {', '.join(absent)}.")
+
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) of the images in a batch: `size`, else the one that all files have, else None."""
         found = {size for split in SPLITS for size in self.findings.sizes(split)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
@@ -69,8 +70,9 @@ def make_trainer(
             num_sanity_val_steps=1,
             use_distributed_sampler=False,  # the loaders share out their samples themselves
         )
-    except TypeError as error:
-        raise ConfigError(f"trainer does not fit Lightning's Trainer: {error}") from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        sentence = " ".join(str(error).split())
+        raise ConfigError(f"trainer does not fit Lightning's Trainer: {sentence}") from error
 
 
 def describe_hardware(cfg: DictConfig) -> None:

@@ -29,6 +29,7 @@ class MetricsCsv(Logger):
         super().__init__()
         self.path = path
         self.rows = [] if resumed_step is None else [row for row in read_rows(path) if _stays(row, resumed_step)]
+        self._changed = False  # an untouched table is left as it was found
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 
     @property
@@ -49,6 +50,7 @@ class MetricsCsv(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add one row."""
         seconds = round(time.monotonic() - self._began, 3)
+        self._changed = True
         first = {"epoch": metrics["epoch"], "step": step or 0, "time": seconds}
         self.rows.append(first | {key: value for key, value in metrics.items() if key != "epoch"})
 
@@ -65,7 +67,7 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        if self.rows:
+        if self._changed:
             self.save()
 
 

@@ -46,8 +46,8 @@ class EpochLines(Callback):
         assert isinstance(pl_module, Task)
         known = trainer.callback_metrics
         names = ("val/loss", str(pl_module.monitor))
-        parts = [f"train/loss {float(pl_module.mean_loss['train'].compute()):.4f}"]
-        parts += [f"{name} {float(known[name]):.4f}" for name in names if name in known]
+        parts = [f"train/loss {float(pl_module.mean_loss['train'].compute()):.4g}"]
+        parts += [f"{name} {float(known[name]):.4g}" for name in names if name in known]
         parts += [f"{text} {label}" for label, text in _speeds(self.throughput.figures()).items()]
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         log.info("epoch %d%s: %s", trainer.current_epoch + 1, limit, ", ".join(parts))

@@ -28,8 +28,9 @@ def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
     if HydraConfig.initialized():
-        words = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-        write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in words))
+        last = {word.partition("=")[0]: word for word in HydraConfig.get().overrides.task}
+        last.pop("resume", None)
+        write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in last.values()))
 
 
 def write_results(

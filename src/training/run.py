@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -11,6 +12,7 @@ from pytorch_lightning import Callback
 
 from imagier import build
 from imagier.datamodules.base import ImageData, Split
+from imagier.errors import ConfigError
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
@@ -21,6 +23,7 @@ from imagier.training.hardware import describe_hardware, make_trainer, trainer_s
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.records import write_records, write_results
+from imagier.training.resuming import checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, leader, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
@@ -42,23 +45,33 @@ def run(cfg: DictConfig) -> float:
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
+        said = checkpoint_to_resume(resumed, cfg, data.facts) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
-            return _fit_and_report(cfg, run_dir, data, task, schedule, resumed)
+            return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said)
 
 
 def _fit_and_report(
-    cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, resumed: Path | None
+    cfg: DictConfig,
+    run_dir: Path,
+    data: ImageData,
+    task: Task,
+    schedule: Schedule,
+    resumed: Path | None,
+    said: dict[str, Any] | None,
 ) -> float:
     began = time.monotonic()
     _describe(cfg, run_dir, task, data)
-    said = build.read_checkpoint(resumed) if resumed else None
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
+    checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
+    if checkpoints is None:
+        raise ConfigError("callbacks.checkpoints is off, but a run without checkpoints leaves nothing; leave it in.")
     if leader():
         write_records(cfg, run_dir, data)
+        name_latest(Path(cfg.paths.runs), run_dir)
     if cfg.trainer.compile:
         task.net.compile()
 
@@ -68,7 +81,6 @@ def _fit_and_report(
         torch.distributed.destroy_process_group()  # measuring and reporting are for one process
     if not leader():
         return float("nan")
-    checkpoints = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
     task.load_state_dict(build.read_checkpoint(checkpoints.best)["state_dict"])
     judge = make_trainer(cfg, run_dir, [], [], devices=1)
     splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
@@ -85,10 +97,7 @@ def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
     runs = Path(cfg.paths.runs)
     if resumed is None:
         return shared_run_folder(lambda: new_run_folder(runs, cfg.task.name, cfg.model.name, cfg.data.name))
-    run_dir = resumed.parent.parent
-    if leader():
-        name_latest(runs, run_dir)
-    return run_dir
+    return resumed.parent.parent
 
 
 def _schedule(cfg: DictConfig) -> Schedule:
@@ -123,13 +132,16 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     log.info("run folder: %s", run_dir)
     sizes = ", ".join(f"{len(source):,} {split}" for split, source in data.sources.items())
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
-    log.info("data: %s (%s); %d classes", data.name, sizes, data.facts.num_classes)
+    size = "{} x {} pixels".format(*data.facts.size) if data.facts.size else "images of several sizes"
+    log.info("data: %s (%s); %d classes; %s", data.name, sizes, data.facts.num_classes, size)
     log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
         build.learning_rate(cfg), cfg.optimizer.lr, cfg.optimizer.reference_batch,
         cfg.data.batch_size * cfg.trainer.accumulate_grad_batches,
     )  # fmt: skip
+    if cfg.trainer.budget is not None:
+        log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)
     describe_hardware(cfg)
     for note in data.notes:
         log.info("note: %s", note)

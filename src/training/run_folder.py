@@ -14,9 +14,16 @@ SHARED = "IMAGIER_RUN_FOLDER"  # environment variable by which the processes of 
 
 
 def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
-    """Make the folder of a new run and let `latest` name it. Two runs of the same second get different folders."""
+    """Make the folder of a new run. Two runs of the same second get different folders.
+
+    Raises:
+        ConfigError: when it cannot be made.
+    """
     home = runs / task / f"{model}-{data}"
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"paths.runs={runs} cannot be written ({error}); name a folder that can.") from error
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1000):
         folder = home / (stamp if not attempt else f"{stamp}-{attempt + 1}")
@@ -24,7 +31,6 @@ def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
-        name_latest(runs, folder)
         return folder
     raise ConfigError(f"{home} already holds a thousand runs of this second; choose another paths.runs.")
 

@@ -160,16 +160,14 @@ class Schedule(Callback):
 
 
 def seconds(budget: str | float) -> float:
-    """Read a wall-clock budget: `90s`, `20m`, `1h30m`, or a number of minutes.
+    """Read a wall-clock budget: `90s`, `20m`, `1h30m`.
 
     Raises:
         ConfigError: for anything else.
     """
     text = str(budget).strip()
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        total = 60 * float(text)
-    elif match and text:
+    if match and text:
         total = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
     else:
         total = 0.0

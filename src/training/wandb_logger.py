@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import WandbLogger
 
+from imagier.errors import ConfigError
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,11 @@ def wandb_logger(
 
     if mode == "auto":
         mode = "online" if os.environ.get("WANDB_MODE", "online") == "online" and _has_key(wandb) else "offline"
+    elif mode == "online" and not _has_key(wandb):
+        raise ConfigError(
+            "logger.wandb.mode=online, but there is no key; set WANDB_API_KEY or run `wandb login`, or use mode=auto, "
+            "which goes offline without one."
+        )
     run_dir = Path(run_dir)
     if mode == "offline":
         log.info("W&B is offline (no key, or asked so); send the run later with: wandb sync %s/wandb/*", run_dir)

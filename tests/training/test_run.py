@@ -98,6 +98,29 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     assert "evaluate on data with the same classes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("model.width=8", "model.width was 4 in"),
+        ("optimizer=sgd", "optimizer was torch.optim.AdamW in"),
+        ("data.label_set=train", "the list of classes was flat, construction"),
+        ("trainer.max_epochs=1", "has 2 epochs behind it already"),
+    ],
+)
+def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(
+    word: str, told: str, segmented: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def state() -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes() for path in segmented.iterdir() if path.is_file() and path.name != "log.txt"
+        }
+
+    before = state()
+    assert refused("train", f"resume={segmented}", word) == 2
+    assert told in capsys.readouterr().err
+    assert state() == before
+
+
 def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
     saved = torch.load(segmented / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["imagier"]["config"]["model"]["width"] == 4

@@ -40,14 +40,12 @@ def test_constant_stays() -> None:
     assert {Constant()(share) for share in (0.0, 0.3, 1.0)} == {1.0}
 
 
-@pytest.mark.parametrize(
-    ("word", "expected"), [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("0.5h", 1800), (20, 1200), ("1.5", 90)]
-)
+@pytest.mark.parametrize(("word", "expected"), [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("0.5h", 1800)])
 def test_a_budget_is_read_as_people_write_it(word: str, expected: float) -> None:
     assert seconds(word) == expected
 
 
-@pytest.mark.parametrize("word", ["", "soon", "0m", "-3m", "m"])
-def test_a_budget_that_is_none_is_refused(word: str) -> None:
+@pytest.mark.parametrize("word", ["", "soon", "0m", "-3m", "m", "20", 20])
+def test_a_budget_that_is_none_is_refused(word: str | int) -> None:
     with pytest.raises(ConfigError, match="write it as 90s, 20m or 1h30m"):
         seconds(word)

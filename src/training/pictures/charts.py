@@ -56,6 +56,8 @@ def class_bars(
     def paint(figure: Figure) -> None:
         axis = figure.subplots()
         _paint_bars(axis, facts, values, order)
+        longest = np.nanmax([np.nan_to_num(row[order]).max(initial=0) for row in (values, *(marks or {}).values())])
+        axis.set_xlim(0, 1.02 if longest > 0.5 else max(1.05 * longest, 0.01))
         for (label, others), shape in zip((marks or {}).items(), "Dos", strict=False):
             axis.plot(
                 others[order], np.arange(len(order)), shape, color="white", markeredgecolor=INK, markersize=4.5,
@@ -83,7 +85,6 @@ def _paint_bars(axis: Axes, facts: Facts, values: np.ndarray, order: np.ndarray)
     right.set_yticks(places, [wording.percent(values[index]) for index in order], color=INK, fontsize=8)
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
-    axis.set_xlim(0, 1.02 if shown.max(initial=0) > 0.5 else None)
     axis.xaxis.set_major_formatter(FuncFormatter(wording.axis_percent))
     axis.grid(axis="x")
 

@@ -13,7 +13,10 @@ _TITLES = {
     "ssim": "SSIM",
     "f1": "F1",
 }
-_SHARES = {"iou", "accuracy", "pixel_accuracy", "f1", "precision", "recall", "dice", "top5_accuracy", "data_wait_share"}
+_SHARES = {
+    "iou", "accuracy", "class_accuracy", "pixel_accuracy", "f1", "precision", "recall", "dice", "top5_accuracy",
+    "data_wait_share",
+}  # fmt: skip
 
 
 def title(metric: str) -> str:

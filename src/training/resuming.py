@@ -1,0 +1,47 @@
+"""Taking a run up again: does the sentence still mean the run that the checkpoint belongs to?"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.errors import ConfigError
+
+
+def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
+    """Read the checkpoint at `path`, and refuse a sentence that does not fit it before anything is written.
+
+    Epochs, batch size, learning rate, augmentation and hardware may differ; what the weights and the optimiser's state
+    belong to may not.
+
+    Raises:
+        ConfigError: naming what differs.
+        TrainingError: when the file is no checkpoint.
+    """
+    checkpoint = build.read_checkpoint(path)
+    said = checkpoint["imagier"]
+    then, now = said["config"], build.plain(cfg)
+    _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])
+    for key in sorted((then["model"].keys() | now["model"].keys()) - {"weights"}):  # those are in the checkpoint
+        _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))
+    _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
+    trained = Facts.from_dict(said["facts"])
+    _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
+    _refuse_difference(path, "data.channels", trained.channels, facts.channels)
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
+        raise ConfigError(
+            f"trainer.max_epochs={cfg.trainer.max_epochs}, but {path} has {done} epochs behind it already; "
+            f"ask for at least {done}."
+        )
+    return checkpoint
+
+
+def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:
+    if then != now:
+        raise ConfigError(
+            f"{what} was {then} in {path}, but is {now} now; a run is resumed as what it was. Leave that word out, or "
+            "start a new run."
+        )
