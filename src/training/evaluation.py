@@ -59,6 +59,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     run_dir = path.parent.parent
     same = data.findings.fingerprint == said["data_fingerprint"]
     which = data.name if same else f"{data.name}-{data.findings.fingerprint}"  # other data get a folder of their own
+    which += f"-first{data.limit}" if data.limit else ""
     folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{which}-{cfg.split}"
     record = {
         "task": trained.task.name,
