@@ -33,7 +33,7 @@ def _write(folder: Path, *, packed: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in _arrays().items():
         data = _idx(array)
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(data) if packed else data)
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(data, mtime=0) if packed else data)
 
 
 def _open(root: Path | None, **options: Any) -> FashionMNIST:
@@ -166,7 +166,7 @@ GOOD = _idx(np.arange(6, dtype=np.uint8))
         ("a", GOOD[:-1], "holds 5 values, but its header announces 6"),
         ("a", GOOD + b"x", "holds 7 values, but its header announces 6"),
         ("a.gz", GOOD, "cannot be read: Not a gzipped file"),
-        ("a.gz", gzip.compress(GOOD)[:-10], "cannot be read: Compressed file ended"),
+        ("a.gz", gzip.compress(GOOD, mtime=0)[:-10], "cannot be read: Compressed file ended"),
     ],
 )
 def test_damaged_idx_files(tmp_path: Path, name: str, content: bytes, said: str) -> None:
