@@ -20,7 +20,8 @@ def test_poly_is_the_deeplab_formula() -> None:
 
 
 def test_one_cycle_equals_torch() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     steps = 200
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     theirs = torch.optim.lr_scheduler.OneCycleLR(

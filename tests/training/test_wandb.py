@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from tests.conftest import imagier
@@ -34,7 +33,8 @@ def records(path: Path) -> Iterator[bytes]:
 
 def read(run: Path) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """W&B's run ids, rows of history, and files of every W&B file under a run folder, oldest first."""
-    protocol = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    from wandb.proto import wandb_internal_pb2 as protocol
+
     ids, rows, files = [], [], []
     for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
         for content in records(path):
