@@ -75,8 +75,12 @@ class Checkpoints(Checkpoint):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop listening."""
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        # Before Lightning puts the process's own handlers back: afterwards ours would bring Lightning's back to life.
         while self._handlers:
             signal.signal(*self._handlers.popitem())
 
@@ -114,6 +118,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the run was asked to stop."""
+        self._stop_listening()
         if self._signal:
             raise Interrupted(self._signal, self.last)
 
