@@ -1,6 +1,7 @@
 """What the tasks share: one training step, one evaluation step, an optimiser. A task adds loss, metrics and meaning."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +32,22 @@ class PerStage(nn.Module):
 
     def __getitem__(self, stage: str) -> Any:
         return self.metrics[STAGES.index(stage)]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a report shows of a batch.
+
+    prediction: segment: int64 [B, H, W]; classify: int64 [B]; denoise, compress: the picture made, uint8 [B, C, H, W].
+    score:      float [B], higher is better: by it the report finds telling samples.
+    figures:    numbers written beside a sample, float [B] each, such as iou, probability, psnr or bytes.
+    seen:       uint8 [B, C, H, W], what the net saw where that is not the batch's image; a noisy picture.
+    """
+
+    prediction: Tensor
+    score: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Tensor | None = None
 
 
 class Task(LightningModule):
@@ -71,8 +88,8 @@ class Task(LightningModule):
         """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}."""
         raise NotImplementedError
 
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return predictions, their confidence, and a score a sample, float [B], by which to find telling ones."""
+    def judge(self, batch: Batch) -> Judged:
+        """Return the predictions for `batch` with what a reader wants to know about each."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:

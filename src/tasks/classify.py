@@ -7,7 +7,7 @@ from torch import Tensor
 
 from imagier.batch import Batch
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, class_accuracy
-from imagier.tasks.base import PerStage, Task
+from imagier.tasks.base import Judged, PerStage, Task
 
 
 class Classify(Task):
@@ -46,8 +46,9 @@ class Classify(Task):
         return prediction, probability
 
     @torch.inference_mode()
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return classes, their probabilities, and the probability given to the truth."""
+    def judge(self, batch: Batch) -> Judged:
+        """Return the classes with their probabilities, ranked by the probability given to the truth."""
         probability = self(batch["image"]).float().softmax(1)
         confidence, prediction = probability.max(1)
-        return prediction, confidence, probability.gather(1, batch["target"][:, None])[:, 0]
+        truth = probability.gather(1, batch["target"][:, None])[:, 0]
+        return Judged(prediction, truth, {"probability": confidence})

@@ -13,7 +13,7 @@ from imagier.metrics.confusion import (
     intersection_over_union,
     mean_iou,
 )
-from imagier.tasks.base import PerStage, Task
+from imagier.tasks.base import Judged, PerStage, Task
 
 
 class Segment(Task):
@@ -65,12 +65,12 @@ class Segment(Task):
         probability, prediction = self(image).float().softmax(1).max(1)
         return prediction, probability
 
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return classes, probabilities, and each picture's own mean IoU (NaN, where all is ignored, as 0)."""
-        prediction, probability = self.predict(batch["image"])
+    def judge(self, batch: Batch) -> Judged:
+        """Return the classes and each picture's own mean IoU (NaN, where all is ignored, as 0)."""
+        prediction, _ = self.predict(batch["image"])
         scores = []
         for row, target in enumerate(batch["target"]):
             alone = ConfusionMatrix(self.facts.num_classes, self.facts.ignore_index).to(target.device)
             alone.update(prediction[row], target)
             scores.append(mean_iou(alone.compute()).nan_to_num())
-        return prediction, probability, torch.stack(scores)
+        return Judged(prediction, torch.stack(scores), {"iou": torch.stack(scores)})

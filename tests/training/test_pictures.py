@@ -101,7 +101,7 @@ def test_mask_grid(shape: tuple[int, int, int]) -> None:
     draws = np.random.default_rng(0)
     image = draws.integers(0, 256, shape, dtype=np.uint8)
     truth = draws.choice(np.array([0, 1, 255], np.uint8), shape[:2])
-    samples = [Sample("a", image, truth, np.zeros(shape[:2], np.int64), float("nan"))] * 2
+    samples = [Sample("a", image, truth, np.zeros(shape[:2], np.int64), {"iou": float("nan")})] * 2
     grid = sample_grid(samples, FACTS)
     assert is_picture(grid)
     assert grid.shape[1] < 1700
@@ -114,8 +114,8 @@ def test_mask_grid(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (375, 500, 3)])
 def test_label_grid_frames_mistakes(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    right = Sample("a/b.png", image, 1, 1, 0.9)
-    wrong = Sample("a very long name\nof two lines " * 4, image, np.int64(1), np.int64(2), 0.4)  # type: ignore[arg-type]
+    right = Sample("a/b.png", image, 1, 1, {"probability": 0.9})
+    wrong = Sample("a very long name\nof two lines " * 4, image, np.int64(1), np.int64(2), {"probability": 0.4})  # type: ignore[arg-type]
     alarm = (200, 30, 30)
     assert shows(sample_grid([right, wrong], FACTS), alarm)
     calm = sample_grid([right] * 9, FACTS)

@@ -50,7 +50,7 @@ class Page(HTMLParser):
 def segment_summary() -> Summary:
     mask = np.array(IMAGE[..., 0] % 2)
     mask[0] = 255
-    sample = Sample("<script>alert(1)</script>", IMAGE, mask, np.zeros((8, 12), np.uint8), 0.5)
+    sample = Sample("<script>alert(1)</script>", IMAGE, mask, np.zeros((8, 12), np.uint8), {"iou": 0.5})
     return Summary(
         title="unet on tiny",
         sentence="python train.py task=segment 'data.root=/a b'",
@@ -79,7 +79,10 @@ def segment_summary() -> Summary:
 
 
 def classify_summary() -> Summary:
-    samples = [Sample("one", IMAGE[..., :1], 0, 0, 0.9), Sample("two", IMAGE[..., :1], 1, 2, 0.8)]
+    samples = [
+        Sample("one", IMAGE[..., :1], 0, 0, {"probability": 0.9}),
+        Sample("two", IMAGE[..., :1], 1, 2, {"probability": 0.8}),
+    ]
     results = {"val": {"loss": 0.4, "accuracy": 0.85}}
     confusion = {"val": CONFUSION}
     return replace(
@@ -175,7 +178,7 @@ def test_large_photographs_stay_small(tmp_path: Path) -> None:
     small = draws.integers(0, 256, (64, 128, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(small).resize((2048, 1024), Image.Resampling.BICUBIC))
     mask = np.asarray(Image.fromarray(draws.integers(0, 2, (32, 64), dtype=np.uint8)).resize((2048, 1024)))
-    samples = [Sample(str(number), image, mask, 1 - mask, 0.1) for number in range(8)]
+    samples = [Sample(str(number), image, mask, 1 - mask, {"iou": 0.1}) for number in range(8)]
     path = write_report(tmp_path, replace(segment_summary(), samples=samples, first_batch=samples))
     assert path.stat().st_size < 4e6
 

@@ -1,7 +1,7 @@
 """Samples of a data set as one picture: with their labels, and beside what the net made of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,24 +21,28 @@ class Sample:
     """One sample and what the net made of it.
 
     id:         the sample's name.
-    image:      uint8 [H, W, 1 or 3].
-    target:     segment: mask of whole numbers [H, W]; classify: class index.
+    image:      uint8 [H, W, 1 or 3], as the net saw it.
+    target:     segment: mask of whole numbers [H, W]; classify: class index; else the true picture, uint8 [H, W, C].
     prediction: of the target's kind; None before the net has seen it.
-    score:      0 to 1. segment: the mean IoU of this sample; classify: the probability of the prediction.
+    figures:    what is known about the prediction, written beside it: iou, probability, psnr, bytes, ...
     """
 
     id: str
     image: np.ndarray
     target: np.ndarray | int
     prediction: np.ndarray | int | None = None
-    score: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
     """Draw truth beside prediction, in the order given; uint8 [H, W, 3].
 
     segment: a row a sample, picture, truth, prediction and errors. classify: seven samples a row, mistakes framed.
+    denoise, compress: a row a sample, what the net saw, what it made of it, and the true picture.
     """
+    if any(_is_picture(sample.target) for sample in samples):
+        rows = [_restored_row(sample) for sample in samples]
+        return mosaic(rows, ("seen", "made", "truth"))
     if any(isinstance(sample.target, np.ndarray) for sample in samples):
         rows = [_mask_row(sample, facts) for sample in samples]
         legend = [*_legend(samples, facts), ("wrong", WRONG)]
@@ -48,6 +52,8 @@ def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
 
 def batch_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
     """Draw samples with their labels only, as a net meets them in training; uint8 [H, W, 3]."""
+    if any(_is_picture(sample.target) for sample in samples):
+        return mosaic(_in_rows([Tile(fit(one.image, *_IMAGE_BOX), (one.id,)) for one in samples], 4))
     if any(isinstance(sample.target, np.ndarray) for sample in samples):
         tiles = []
         for sample in samples:
@@ -67,13 +73,23 @@ def _mask_row(sample: Sample, facts: Facts) -> Row:
         mask_overlay(image, prediction, facts),
         error_map(image, truth, prediction, facts),
     )
-    score = "" if sample.score is None else f"   ·   IoU {wording.percent(sample.score)}"
+    score = f"   ·   IoU {wording.percent(sample.figures['iou'])}" if "iou" in sample.figures else ""
     return Row([Tile(picture) for picture in pictures], title=sample.id + score)
+
+
+def _is_picture(target: np.ndarray | int) -> bool:
+    return isinstance(target, np.ndarray) and target.ndim == 3
+
+
+def _restored_row(sample: Sample) -> Row:
+    pictures = (sample.image, sample.prediction, sample.target)
+    told = "".join(f"   ·   {wording.title(name)} {wording.value(name, one)}" for name, one in sample.figures.items())
+    return Row([Tile(fit(np.asarray(one), *_IMAGE_BOX)) for one in pictures], title=sample.id + told)
 
 
 def _label_tile(sample: Sample, facts: Facts) -> Tile:
     wrong = sample.prediction != sample.target
-    chance = "" if sample.score is None else f" {100 * sample.score:.0f} %"
+    chance = f" {100 * sample.figures['probability']:.0f} %" if "probability" in sample.figures else ""
     said = f"{'✗' if wrong else '✓'} {_name(sample.prediction, facts)}{chance}"
     truth = (f"truth: {_name(sample.target, facts)}",) if wrong else ()
     return Tile(fit(sample.image, *_LABEL_BOX), (said, *truth, sample.id), wrong=wrong)
