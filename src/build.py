@@ -42,18 +42,31 @@ def data_module(cfg: DictConfig) -> ImageData:
 
 def task(cfg: DictConfig, facts: Facts) -> Task:
     """Make the task of `cfg` with its net, loss and optimiser, for data of these facts."""
+    _refuse_misfit(cfg, facts)
+    known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
+    loss = call(cfg.loss, "loss", known)
+    optimizer = _optimizer(cfg)
+    given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
+    if cfg.get("noise"):
+        given["noise"] = call(cfg.noise, "noise", {}, leave_out=frozenset({"name"}))
+    made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights", "classes", "labelled"}))
+    assert isinstance(made, Task)
+    return made
+
+
+def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
     if cfg.task.get("classes", 0) > facts.num_classes:
         raise ConfigError(
             f"task={cfg.task.name} needs data with classes, and data={facts.name} has {facts.num_classes}; "
             "for photographs set data.labels=true."
         )
-    known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
-    loss = call(cfg.loss, "loss", known)
-    optimizer = _optimizer(cfg)
-    given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
-    made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights", "classes"}))
-    assert isinstance(made, Task)
-    return made
+    if not cfg.task.get("labelled", True) and facts.num_classes:
+        raise ConfigError(
+            f"task={cfg.task.name} takes pictures without labels, and data={facts.name} has {facts.num_classes} "
+            "classes; for photographs set data.labels=false."
+        )
+    if cfg.get("noise") and "noise" not in _parameters(_target(cfg.task, "task"))[0]:
+        raise ConfigError(f"task={cfg.task.name} adds no noise; leave noise={cfg.noise.get('name')} out.")
 
 
 def net(cfg: DictConfig, facts: Facts) -> FromPixels:

@@ -108,8 +108,8 @@ PATH = PathName()
 
 # What a sentence may speak of, in any verb.
 KNOWN = (
-    "task", "model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths",
-    "seed", "resume", "test", "ckpt", "split", "output",
+    "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
+    "paths", "seed", "resume", "test", "ckpt", "split", "output",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {
@@ -125,10 +125,12 @@ RULES: dict[str, Rule] = {
     "data.batch_size": COUNT,
     "data.workers": Number(low=0, whole=True, also=(None,)),
     "data.limit": COUNT_OR_NULL,
+    "data.repeat": COUNT,
     "data.on_error": OneOf(("raise", "skip")),
     "data.size": Several(COUNT, length=2, also=(None, "auto")),
     "data.channels": OneOf((1, 3)),
     "data.download": SWITCH,
+    "data.labels": SWITCH,
     "data.label_set": OneOf(("train", "category", "category8")),
     "data.val_fraction": Number(above=0, below=1),
     "task.auxiliary_weight": Number(low=0),

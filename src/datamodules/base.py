@@ -30,11 +30,13 @@ class ImageData(LightningDataModule):
         name: as in `data=NAME`, for reports.
         root: folder of the data set; a subclass says in an error what it expects there.
         cache: folder for generated sets and for what an examination found.
-        batch_size: samples a batch over all processes together.
+        batch_size: samples a batch over all processes together. Pictures without labels, and those of several sizes,
+            are evaluated one at a time in each process.
         workers: loader processes; None chooses by the machine and by whether the split lies in memory.
         seed: of order and augmentation.
         size: (height, width) to which every image is resized, or None to leave sizes alone.
         augment: transforms for the training split, see `imagier.transforms.augment.Augment`.
+        repeat: how many times an epoch goes through the training samples, each time with other augmentation.
         on_error: what to do about unreadable samples: "raise" stops before training, "skip" leaves them out.
         limit: keep only the first so many samples of each split (for a quick look, or to overfit on purpose).
     """
@@ -52,6 +54,7 @@ class ImageData(LightningDataModule):
         seed: int = 0,
         size: Sequence[int] | None = None,
         augment: Sequence[Any] = (),
+        repeat: int = 1,
         on_error: Literal["raise", "skip"] = "raise",
         limit: int | None = None,
     ) -> None:
@@ -61,7 +64,7 @@ class ImageData(LightningDataModule):
         self.cache = Path(cache).expanduser()
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
-        self.augment, self.on_error, self.limit = augment, on_error, limit
+        self.augment, self.repeat, self.on_error, self.limit = augment, repeat, on_error, limit
         self.sources: dict[Split, Source] = {}
         self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
 
@@ -143,7 +146,10 @@ class ImageData(LightningDataModule):
                 f"data.batch_size={self.batch_size} cannot be shared equally by {world} processes; "
                 f"choose a multiple of {world}."
             )
-        batches = EpochBatches(len(source), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
+        # Pictures of several sizes do not stack, and whole photographs are many times the crops that training stacks.
+        together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
+        samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
+        batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
         return Loader(samples, batches, workers=self._workers(source), pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> Loader:

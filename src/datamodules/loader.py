@@ -20,7 +20,7 @@ from imagier.randomness import derive_seed, permutation
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int, int]  # (epoch, index)
+Key = tuple[int, int]  # (epoch, index); indices beyond the last sample go through the samples once more
 Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
 Transform = Callable[[np.ndarray, Target, int], tuple[np.ndarray, Target]]  # (image, target, seed) -> the same pair
 
@@ -88,12 +88,12 @@ class Samples(Dataset[Batch | ImagierError]):
             "image": image_BCHW,
             "target": target,
             "index": torch.tensor(indices),
-            "id": [self.source.ids[index] for index in indices],
+            "id": [self.source.ids[index % len(self.source)] for index in indices],
         }
 
     def _read(self, epoch: int, index: int) -> tuple[np.ndarray, Target] | None:
         try:
-            image, target = self.source.read(index)
+            image, target = self.source.read(index % len(self.source))
         except DataError as error:
             if self.on_error == "raise":
                 raise

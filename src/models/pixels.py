@@ -5,11 +5,13 @@ can disagree about them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
+from imagier.models.coded import Coded
 
 
 class FromPixels(nn.Module):
@@ -17,8 +19,9 @@ class FromPixels(nn.Module):
 
     Pixels become (x / 255 - mean) / std in the parameters' dtype. Where the net has an attribute `stride`, which makes
     it a dense net, the image is extended to the right and downwards by repeating its last column and row, up to a
-    multiple of it (twice at least), and the logits are cropped back to H x W: all of them, where a net in training
-    returns a tuple.
+    multiple of it (twice at least), and what comes out is cropped back to H x W: all of it, where a net in training
+    returns a tuple, and the picture alone, where a codec returns `Coded`. A net that says `unit_range = True` is given
+    x / 255 as it is: those that answer with a picture work on the scale that pictures have.
 
     Args:
         net: the net, which takes float [B, C, H, W].
@@ -45,19 +48,31 @@ class FromPixels(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.stride: int | None = getattr(net, "stride", None)
+        if getattr(net, "unit_range", False):
+            mean, std = [0.0] * len(mean), [1.0] * len(std)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
-    def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what the net makes of the image: logits [B, K, H, W] from a dense net, [B, K] from a classifier."""
+    def forward(self, image_BCHW: Tensor, *given: Tensor) -> Tensor | tuple[Tensor, ...] | Coded:
+        """Return what the net makes of the image.
+
+        Args:
+            image_BCHW: uint8 of 0 to 255, or float on the same scale, beyond which noise may take it.
+            given: whatever else the net asks for, passed on.
+
+        Returns:
+            Logits [B, K, H, W] or a picture [B, C, H, W] from a dense net, [B, K] from a classifier.
+        """
         height, width = image_BCHW.shape[-2:]
         if self.stride is not None:
             image_BCHW = extend(image_BCHW, self.stride)
         # The buffers follow the net's parameters through .to() and .half().
         image_BCHW = image_BCHW.to(self.mean.dtype, memory_format=self.memory_format)
-        output = self.net((image_BCHW / 255 - self.mean) / self.std)
+        output = self.net((image_BCHW / 255 - self.mean) / self.std, *given)
         if self.stride is None:
             return output
+        if isinstance(output, Coded):
+            return replace(output, image=crop(output.image, height, width))
         if isinstance(output, tuple):
             return tuple(crop(logits_BKHW, height, width) for logits_BKHW in output)
         return crop(output, height, width)

@@ -113,7 +113,7 @@ def _same_meaning(trained: Facts, given: Facts) -> None:
 
 
 def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> None:
-    """Print a table of the scores: a row a metric, then a row a class; a column a split. A dash: does not occur."""
+    """Print a row a metric, then one a class, noise level or rate; a column a split. A dash: does not occur."""
     names = list(dict.fromkeys(name for scores in results.values() for name in scores))
     table = Table(show_edge=False)
     table.add_column("score")
@@ -121,8 +121,10 @@ def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> 
         table.add_column(split, justify="right")
     for name in (name for name in names if "/" not in name):
         table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
-    kinds = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
-    for name in (f"{kind}/{label}" for kind in kinds for label in facts.classes):
+    parts = [name for name in names if "/" in name]
+    kinds = dict.fromkeys(name.partition("/")[0] for name in parts)
+    classes = [f"{kind}/{label}" for kind in kinds for label in facts.classes]  # also those that do not occur
+    for name in classes or parts:
         table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
     Console(file=sys.stdout).print(table)
 

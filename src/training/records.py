@@ -79,7 +79,11 @@ def _summary(
         confusion={split: task.confusion_counts[split].numpy() for split in results if split in task.confusion_counts},
         samples=exhibits(task, data),
         first_batch=first_batch(data),
-        class_counts={split: data.findings.class_counts(split, data.facts.num_classes) for split in data.sources},
+        class_counts={
+            split: data.findings.class_counts(split, data.facts.num_classes)
+            for split in data.sources
+            if data.facts.classes
+        },
         problems=[problem.sentence for problem in data.findings.problems],
         notes=data.notes,
         environment=records,

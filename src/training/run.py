@@ -121,7 +121,7 @@ def _callbacks(
             task.facts.to_dict(),
             wandb_id,
             batch_size=cfg.data.batch_size,
-            samples=len(data.sources["train"]),
+            samples=len(data.sources["train"]) * data.repeat,
             fingerprint=data.findings.fingerprint,
         ),
         *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
@@ -133,7 +133,8 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     sizes = ", ".join(f"{len(source):,} {split}" for split, source in data.sources.items())
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     size = "{} x {} pixels".format(*data.facts.size) if data.facts.size else "images of several sizes"
-    log.info("data: %s (%s); %d classes; %s", data.name, sizes, data.facts.num_classes, size)
+    classes = f"; {data.facts.num_classes} classes" if data.facts.classes else ""
+    log.info("data: %s (%s)%s; %s", data.name, sizes, classes, size)
     log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",

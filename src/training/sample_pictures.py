@@ -10,7 +10,7 @@ from imagier.files import write_aside
 from imagier.tasks.base import Task
 from imagier.training.exhibits import samples
 from imagier.training.loggers import show
-from imagier.training.pictures import sample_grid
+from imagier.training.pictures import Sample, sample_grid
 
 
 class SamplePictures(Callback):
@@ -24,6 +24,11 @@ class SamplePictures(Callback):
 
     def __init__(self, run_dir: Path, every_n_epochs: int = 5, count: int = 4) -> None:
         self.run_dir, self.every_n_epochs, self.count = run_dir, every_n_epochs, count
+        self._shown: list[Sample] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._shown = []
 
     def on_validation_batch_end(
         self,
@@ -35,12 +40,21 @@ class SamplePictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw while the weights that are being validated (averaged ones, if any) are in place."""
-        due = trainer.current_epoch % self.every_n_epochs == 0 and batch_idx == 0
-        if not due or trainer.sanity_checking or not trainer.is_global_zero:
+        missing = self.count - len(self._shown)
+        if trainer.current_epoch % self.every_n_epochs or missing <= 0 or trainer.sanity_checking:
+            return
+        if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Task)
-        few: Any = {key: value[: self.count] for key, value in batch.items()}
-        picture = sample_grid(samples(pl_module, few), pl_module.facts)
+        few: Any = {key: value[:missing] for key, value in batch.items()}
+        self._shown += samples(pl_module, few)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the picture."""
+        if not self._shown:
+            return
+        assert isinstance(pl_module, Task)
+        picture = sample_grid(self._shown, pl_module.facts)
         path = self.run_dir / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png"
         write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG"))
         show(trainer.loggers, "val/samples", picture, trainer.global_step)
