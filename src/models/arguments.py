@@ -39,3 +39,12 @@ def check_image_size(net: str, size: tuple[int, int] | None, minimum: int = 1) -
             "set a larger data.size."
         )
     return height, width
+
+
+def check_met_size(net: str, met: tuple[int, int], built_for: tuple[int, int]) -> None:
+    """Raise ConfigError where an image has another (height, width) than the net was built for."""
+    if met != built_for:
+        raise ConfigError(
+            f"{net} was built for images of {built_for[0]}x{built_for[1]} pixels and met {met[0]}x{met[1]}: "
+            f"set data.size=[{built_for[0]},{built_for[1]}]."
+        )

@@ -8,7 +8,7 @@ classes there are 468,202 trainable parameters.
 
 from torch import Tensor, nn
 
-from imagier.models.arguments import check_image_size, check_minimum, check_probability
+from imagier.models.arguments import check_image_size, check_met_size, check_minimum, check_probability
 from imagier.models.weights import initialize, load_weights
 
 
@@ -42,7 +42,7 @@ class CNN(nn.Module):
         check_minimum("width", width)
         check_minimum("hidden", hidden)
         check_probability("dropout", dropout)
-        height, breadth = check_image_size("cnn", image_size, minimum=4)
+        self.image_size = height, breadth = check_image_size("cnn", image_size, minimum=4)
         self.features = nn.Sequential(
             *_conv(in_channels, width),
             *_conv(width, width),
@@ -65,6 +65,7 @@ class CNN(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
+        check_met_size("cnn", (image_BCHW.shape[-2], image_BCHW.shape[-1]), self.image_size)
         return self.head(self.features(image_BCHW))
 
 

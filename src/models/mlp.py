@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.models.arguments import check_image_size, check_minimum, check_probability
+from imagier.models.arguments import check_image_size, check_met_size, check_minimum, check_probability
 from imagier.models.weights import initialize, load_weights
 
 
@@ -40,7 +40,7 @@ class MLP(nn.Module):
         for units in hidden:
             check_minimum("hidden", units)
         check_probability("dropout", dropout)
-        height, width = check_image_size("mlp", image_size)
+        self.image_size = height, width = check_image_size("mlp", image_size)
         layers: list[nn.Module] = [nn.Flatten()]
         sizes = [in_channels * height * width, *hidden]
         for before, after in pairwise(sizes):
@@ -51,4 +51,5 @@ class MLP(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
+        check_met_size("mlp", (image_BCHW.shape[-2], image_BCHW.shape[-1]), self.image_size)
         return self.layers(image_BCHW)

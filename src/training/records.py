@@ -3,7 +3,9 @@
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +22,31 @@ from imagier.training.environment import environment
 from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.report import Summary, write_report
 
-Results = Mapping[Split, Mapping[str, float]]
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has been trained and measured.
+
+    cfg, run_dir, task, data: what it was made of; the task holds the best checkpoint's weights.
+    results:     split -> score -> value.
+    checkpoints: which one was the best.
+    epochs:      trained, the last perhaps in part.
+    seconds:     spent on training and measuring.
+    """
+
+    cfg: DictConfig
+    run_dir: Path
+    task: Task
+    data: ImageData
+    results: Mapping[Split, Mapping[str, float]]
+    checkpoints: Checkpoints
+    epochs: int
+    seconds: float
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers in the net."""
+        return sum(parameter.numel() for parameter in self.task.parameters() if parameter.requires_grad)
 
 
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
@@ -33,63 +59,72 @@ def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
         write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in last.values()))
 
 
-def write_results(
-    cfg: DictConfig,
-    run_dir: Path,
-    task: Task,
-    data: ImageData,
-    results: Results,
-    checkpoints: Checkpoints,
-    seconds: float,
-    everywhere: list[Logger],
-) -> Path:
-    """Write metrics.json and the report, and send scores and confusion to the loggers; returns the report's path."""
-    write_text(run_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
-    report = write_report(run_dir, _summary(cfg, run_dir, task, data, results, checkpoints, seconds))
-    for path in sorted((run_dir / "pictures").glob("confusion*.png")):
+def write_results(run: Finished, everywhere: list[Logger]) -> Path:
+    """Write metrics.json, summary.json and the report, and send scores and confusion to the loggers.
+
+    Returns:
+        The report's path.
+    """
+    write_text(run.run_dir / "metrics.json", json.dumps(run.results, indent=2) + "\n")
+    records = environment(run.data.findings.fingerprint)
+    machine = ", ".join(records["machine"]["gpus"]) or records["machine"]["processor"]
+    write_text(run.run_dir / "summary.json", json.dumps(_short(run, machine), indent=2) + "\n")
+    report = write_report(run.run_dir, _summary(run, records, machine))
+    best = run.checkpoints
+    for path in sorted((run.run_dir / "pictures").glob("confusion*.png")):
         with Image.open(path) as picture:
-            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), checkpoints.best_step)
-    scores = {f"best/{split}/{name}": value for split, scores in results.items() for name, value in scores.items()}
-    outlets.close(everywhere, scores | {"epoch": checkpoints.best_epoch}, checkpoints.best_step)
+            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
+    scores = {f"best/{split}/{name}": value for split, scores in run.results.items() for name, value in scores.items()}
+    outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
     return report
 
 
-def _summary(
-    cfg: DictConfig,
-    run_dir: Path,
-    task: Task,
-    data: ImageData,
-    results: Results,
-    checkpoints: Checkpoints,
-    seconds: float,
-) -> Summary:
-    records = environment(data.findings.fingerprint)
+def _short(run: Finished, machine: str) -> dict[str, Any]:
+    """What a table of many runs says of each."""
+    return {
+        "task": run.cfg.task.name,
+        "model": run.cfg.model.name,
+        "data": run.cfg.data.name,
+        "seed": run.cfg.seed,
+        "sentence": _sentence(run.run_dir),
+        "parameters": run.parameters,
+        "seconds": round(run.seconds, 1),
+        "epochs": run.epochs,
+        "best_epoch": run.checkpoints.best_epoch,
+        "monitor": run.task.monitor,
+        "mode": run.task.mode,
+        "machine": machine,
+    }
+
+
+def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
+    task, data, confusion = run.task, run.data, run.task.confusion_counts
     return Summary(
-        title=f"{cfg.model.name} on {cfg.data.name}",
-        sentence=_sentence(run_dir),
-        task=cfg.task.name,
+        title=f"{run.cfg.model.name} on {run.cfg.data.name}",
+        sentence=_sentence(run.run_dir),
+        task=run.cfg.task.name,
         metric=task.monitor.removeprefix("val/"),
         facts=data.facts,
-        results={str(split): scores for split, scores in results.items()},
-        parameters=sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad),
-        seconds=seconds,
-        machine=", ".join(records["machine"]["gpus"]) or records["machine"]["processor"],
-        best_epoch=checkpoints.best_epoch,
-        best_step=checkpoints.best_step,
-        confusion={split: task.confusion_counts[split].numpy() for split in results if split in task.confusion_counts},
+        results={str(split): scores for split, scores in run.results.items()},
+        parameters=run.parameters,
+        seconds=run.seconds,
+        machine=machine,
+        best_epoch=run.checkpoints.best_epoch,
+        best_step=run.checkpoints.best_step,
+        confusion={split: confusion[split].numpy() for split in run.results if split in confusion},
         samples=exhibits(task, data),
         first_batch=first_batch(data),
-        class_counts={
-            split: data.findings.class_counts(split, data.facts.num_classes)
-            for split in data.sources
-            if data.facts.classes
-        },
+        class_counts=_class_counts(data) if data.facts.classes else {},
         problems=[problem.sentence for problem in data.findings.problems],
         notes=data.notes,
         environment=records,
-        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
-        next_commands=_next_commands(cfg, run_dir),
+        config_yaml=OmegaConf.to_yaml(run.cfg, resolve=True),
+        next_commands=_next_commands(run.cfg, run.run_dir),
     )
+
+
+def _class_counts(data: ImageData) -> dict[str, np.ndarray]:
+    return {split: data.findings.class_counts(split, data.facts.num_classes) for split in data.sources}
 
 
 def _sentence(run_dir: Path) -> str:

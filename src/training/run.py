@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 
 from imagier import build
 from imagier.datamodules.base import ImageData, Split
@@ -22,7 +22,7 @@ from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.hardware import describe_hardware, make_trainer, trainer_settings
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
-from imagier.training.records import write_records, write_results
+from imagier.training.records import Finished, write_records, write_results
 from imagier.training.resuming import checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, leader, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
@@ -86,11 +86,17 @@ def _fit_and_report(
     splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
     results = {split: measure(judge, task, data, split) for split in splits}
     print_scores(results, data.facts)
-    seconds_spent = time.monotonic() - began
-    report = write_results(cfg, run_dir, task, data, results, checkpoints, seconds_spent, everywhere)
+    spent = time.monotonic() - began
+    finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
+    report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
     log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
+
+
+def _epochs(trainer: Trainer) -> int:
+    """Epochs trained; Lightning's own count does not hold the one in which a budget or a limit of steps ran out."""
+    return trainer.fit_loop.epoch_progress.current.ready
 
 
 def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:

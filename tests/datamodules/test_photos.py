@@ -166,6 +166,26 @@ def test_without_labels_the_picture_is_its_own_target(tmp_path: Path) -> None:
     assert sum(len(data.sources[split]) for split in SPLITS) == 12
 
 
+def test_photographs_of_several_sizes_train_on_crops_and_are_measured_whole(tmp_path: Path) -> None:
+    import albumentations
+
+    for number in range(30):
+        _picture(tmp_path / f"{number}.png", (20 + number, 30 - number // 2))
+    crops = [albumentations.RandomCrop(height=8, width=8)]
+    data = _open(tmp_path, labels=False, batch_size=8, augment=crops, repeat=3)
+    count = len(data.sources["train"])
+    batches = list(data.loader("train", shuffle=True))
+    assert len(batches) == 3 * count // 8
+    assert {tuple(batch["image"].shape[1:]) for batch in batches} == {(3, 8, 8)}
+    seen = sorted(int(index) for batch in batches for index in batch["index"])
+    assert len(set(seen)) == len(seen)
+    assert max(seen) >= 2 * count  # the third time through
+    whole = [tuple(batch["image"].shape) for batch in data.loader("val")]
+    assert len(whole) == len(data.sources["val"]) > 1
+    assert {shape[0] for shape in whole} == {1}
+    assert len(set(whole)) > 1
+
+
 def test_grey(tmp_path: Path) -> None:
     facts = _open(_classes(tmp_path / "set"), channels=1).facts
     assert len(facts.mean) == len(facts.std) == facts.channels == 1

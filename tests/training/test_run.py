@@ -98,6 +98,17 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     assert "evaluate on data with the same classes" in capsys.readouterr().err
 
 
+def test_a_net_built_for_one_size_says_so_when_it_meets_another(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=1")
+    assert refused("evaluate", f"ckpt={tmp_path}/latest", "data.size=[32,32]") == 2
+    assert "mlp was built for images of 28x28 pixels and met 32x32: set data.size=[28,28]" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "latest" / "summary.json").read_text())
+    assert (summary["model"], summary["epochs"], summary["seed"]) == ("mlp", 1, 0)
+    assert summary["parameters"] == 28 * 28 * 32 + 32 + 32 * 10 + 10
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [
