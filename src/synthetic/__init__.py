@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import track
 
 from imagier.errors import ConfigError, DataError, nearest
-from imagier.synthetic import garments, materials, streets
+from imagier.synthetic import garments, leaves, materials, streets
 
 __all__ = ["ensure"]
 
 SETS: dict[str, tuple[int, Callable[..., None], str]] = {
     "garments": (garments.VERSION, garments.generate, "7,000 grey pictures of garments in Fashion-MNIST's files"),
+    "leaves": (leaves.VERSION, leaves.generate, "300 pictures of leaves over leaves, for restoration and compression"),
     "materials": (materials.VERSION, materials.generate, "2,000 pictures of materials, a folder a class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }
@@ -29,7 +30,8 @@ def ensure(name: str, cache: Path) -> Path:
     generate at once, the later one discards its copy and uses the other's.
 
     Args:
-        name: streets (Cityscapes' layout), garments (Fashion-MNIST's) or materials (a folder a class).
+        name: streets (Cityscapes' layout), garments (Fashion-MNIST's), materials (a folder a class) or leaves (one
+            folder of pictures).
         cache: folder below which the set is kept, as `embedded/NAME-vVERSION`.
 
     Raises:
@@ -50,7 +52,7 @@ def ensure(name: str, cache: Path) -> Path:
         except OSError as error:
             raise DataError(
                 f"the embedded data set '{name}' could not be written to {folder} ({error}). It needs a folder "
-                f"that can be written to and some 20 MB there: make room, or choose another cache folder."
+                f"that can be written to and some 40 MB there: make room, or choose another cache folder."
             ) from error
     return folder
 

@@ -6,10 +6,11 @@ import pytest
 
 from imagier import synthetic
 from imagier.errors import ConfigError, DataError
-from imagier.synthetic import ensure, garments, materials, streets
+from imagier.synthetic import ensure, garments, leaves, materials, streets
 
 SMALL = {
     "garments": partial(garments.generate, train=20, test=10),
+    "leaves": partial(leaves.generate, count=4, size=(64, 64)),
     "materials": partial(materials.generate, per_class=2),
     "streets": partial(streets.generate, train=1, val=1, test=1),
 }
