@@ -32,8 +32,8 @@ $(VENV)/bin/python:
 
 # uv takes a quarter of pip's time; pip knows mirrors and proxies from its own settings, which uv does not read.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e . \
-		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[sweep]' \
+		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sweep]'
 	touch $@
 
 # cityscapesscripts, the reference for labels and scores, asks for packages that break current Pythons: leave them out.

@@ -5,9 +5,10 @@ B batch, C channels, H height, W width, K classes, N samples or pixels.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from torch import Tensor
+if TYPE_CHECKING:  # takes seconds to import, and what only reads and draws needs no tensor
+    from torch import Tensor
 
 
 class Batch(TypedDict):
@@ -21,9 +22,9 @@ class Batch(TypedDict):
     id:     B strings, the sample's name for reports and error messages.
     """
 
-    image: Tensor
-    target: Tensor
-    index: Tensor
+    image: "Tensor"
+    target: "Tensor"
+    index: "Tensor"
     id: list[str]
 
 

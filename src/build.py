@@ -44,7 +44,7 @@ def task(cfg: DictConfig, facts: Facts) -> Task:
     """Make the task of `cfg` with its net, loss and optimiser, for data of these facts."""
     _refuse_misfit(cfg, facts)
     known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
-    loss = call(cfg.loss, "loss", known)
+    loss = call(cfg.loss, "loss", known, leave_out=frozenset({"name"}))
     optimizer = _optimizer(cfg)
     given = {"net": net(cfg, facts), "loss": loss, "facts": facts, "optimizer": optimizer, "seed": cfg.seed}
     if cfg.get("noise"):
@@ -119,7 +119,9 @@ def _parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     named: dict[str, inspect.Parameter] = {}
     makers = [target]
     if inspect.isclass(target):
-        makers = [vars(owner)["__init__"] for owner in target.__mro__ if "__init__" in vars(owner)]
+        # These two say **kwargs, and take none.
+        owners = (owner for owner in target.__mro__ if owner not in (torch.nn.Module, object))
+        makers = [vars(owner)["__init__"] for owner in owners if "__init__" in vars(owner)]
     for maker in makers:
         parameters = list(inspect.signature(maker).parameters.values())
         open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
@@ -127,7 +129,7 @@ def _parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
         named |= {one.name: one for one in by_name if one.name != "self"}
         if not open_ended:
             return named, False
-    return named, True
+    return named, bool(makers)
 
 
 def _target(node: DictConfig | Mapping[str, Any], where: str) -> Any:

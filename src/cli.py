@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from imagier.errors import ConfigError, ImagierError, nearest
+from imagier.launch import leader, speaker
 from imagier.version import __version__
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
-PATHS = ("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights", "ckpt", "resume", "output")
+PATHS = ("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights", "ckpt", "resume", "output", "runs")
 EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 # verb -> (function, what it does)
@@ -26,6 +27,7 @@ VERBS = {
     "train": ("imagier.training.run:run", "train, validate, test and report"),
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
+    "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
 }
 
 
@@ -44,21 +46,23 @@ def main(verb: str | None = None) -> None:
     try:
         if verb not in VERBS:
             raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
-        _compose_and_call(verb, program, _completed(verb, words))
+        if leader() or verb == "train":  # of several processes, the others have work in a training alone
+            _compose_and_call(verb, program, _completed(verb, words))
     except ImagierError as error:
         _say_and_exit(error)
     except KeyboardInterrupt:
-        print("imagier: interrupted", file=sys.stderr)
+        if leader():
+            print("imagier: interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def _say_and_exit(error: ImagierError) -> NoReturn:
-    print(f"imagier: {error}", file=sys.stderr)
+    print(f"{speaker()}: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
 def _usage() -> str:
-    verbs = "\n".join(f"  {name:<10} {what}" for name, (_, what) in VERBS.items())
+    verbs = "\n".join(f"  {name:<11} {what}" for name, (_, what) in VERBS.items())
     return (
         f"imagier {__version__}: from a folder of images to a trained, measured and reported model.\n\n"
         f"usage: imagier VERB key=value ...\n\n{verbs}\n\n"
@@ -72,12 +76,22 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from imagier.sweeps.words import UnsoundWordsError
+
     typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
+    job = _job(verb, typed)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_job(verb, typed))()
+        if verb == "train" and [word for word in words if word.startswith("-")] == ["-m"]:
+            from imagier.sweeps.sweep import sweep
+
+            sweep([word for word in words if word != "-m"], job, CONF)
+        else:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_exiting(job))()
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, verb, words) from error
+    except UnsoundWordsError as error:
+        raise _explained(error.cause, verb, error.words) from error
 
 
 def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
@@ -85,19 +99,28 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
         from imagier.configuration import check
 
         sys.argv = typed  # the processes of trainer=ddp are started with the same words
+        check(cfg, CONF)
+        module, _, function = VERBS[verb][0].partition(":")
+        return getattr(import_module(module), function)(cfg)
+
+    return job
+
+
+def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def exiting(cfg: Any) -> Any:
         try:
-            check(cfg, CONF)
-            module, _, function = VERBS[verb][0].partition(":")
-            return getattr(import_module(module), function)(cfg)
+            return job(cfg)
         except ImagierError as error:
             _say_and_exit(error)  # here, before Hydra adds lines of its own
 
-    return job
+    return exiting
 
 
 def _completed(verb: str, words: Sequence[str]) -> list[str]:
     """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
     words = [_quoted(word) for word in words]
+    if verb == "train":
+        words = _words_of_a_sweep(words)
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
         words = [*_saved_words(given["resume"].strip("'")), *words]
@@ -109,6 +132,15 @@ def _completed(verb: str, words: Sequence[str]) -> list[str]:
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
     off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (CONF / word[:-5]).is_dir()}
     return [word for word in words if word.split("=")[0] not in off]
+
+
+def _words_of_a_sweep(words: list[str]) -> list[str]:
+    """Let `launcher` stand for Hydra's group, `-m` for its longer form, and `sweep` for both."""
+    words = [re.sub(r"^launcher(?==)", "hydra/launcher", word) for word in words]
+    words = [re.sub(r"^launcher(?=\.)", "hydra.launcher", word) for word in words]
+    others = [word for word in words if word not in ("-m", "--multirun")]
+    swept = others != words or any(re.match("sweep=(?!null)", word) for word in words)
+    return ["-m", *others] if swept else words
 
 
 def _quoted(word: str) -> str:
@@ -141,7 +173,9 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         names = [option for option in error.options or () if not option.startswith("_")]
-        return ConfigError(f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}")
+        sentence = f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}"
+        more = " pip install 'imagier[sweep]' brings joblib, submitit_slurm and submitit_local."
+        return ConfigError(sentence + (more if group == "hydra/launcher" and "joblib" not in names else ""))
     if isinstance(error, OverrideParseException):
         return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
@@ -163,11 +197,16 @@ def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
     from hydra.errors import HydraException
 
     from imagier.configuration import unknown_key
+    from imagier.sweeps.words import first_values
 
+    for group, choice in (("sweep", "sweep=optuna"), ("hydra/launcher", "launcher=joblib or launcher=submitit_slurm")):
+        chosen = any(word.startswith(f"{group}=") for word in words)
+        if not chosen and key.replace(".", "/").startswith(f"{group}/"):
+            return ConfigError(f"{key.removeprefix('hydra.')} means nothing by itself; add {choice}.")
     others = [word for word in words if "=" in word and word.lstrip("+~").split("=")[0] != key]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose(verb, others)
+            cfg = compose(verb, first_values(others))
     except HydraException as another:
         return _explained(another, verb, others)
     return unknown_key(cfg, key)

@@ -109,13 +109,16 @@ PATH = PathName()
 # What a sentence may speak of, in any verb.
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
-    "paths", "seed", "resume", "test", "ckpt", "split", "output",
+    "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds",
+    "sweep",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {
     "seed": Number(low=0, high=2**32 - 1, whole=True),
     "test": SWITCH,
     "split": OneOf(("train", "val", "test")),
+    "runs": PATH,
+    "seeds": COUNT_OR_NULL,
     "data.root": PATH,
     "data.cache": PATH,
     "paths.runs": PATH,
@@ -170,6 +173,10 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.min_delta": Number(low=0),
     "callbacks.pictures.every_n_epochs": COUNT,
     "callbacks.pictures.count": COUNT,
+    "sweep.trials": COUNT,
+    "sweep.at_once": COUNT,
+    "sweep.name": PATH,
+    "sweep.folder": PATH,
     "logger.wandb.mode": OneOf(("auto", "online", "offline")),
 }
 
@@ -195,7 +202,7 @@ def check(cfg: DictConfig, conf: Path) -> None:
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
     if "task" in cfg:
-        for group in ("model", "data"):
+        for group in ("model", "data", "loss"):
             _check_pair(cfg, group, conf)
 
 

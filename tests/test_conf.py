@@ -17,12 +17,20 @@ from tests.conftest import REPOSITORY
 
 CONF = REPOSITORY / "conf"
 GROUPS = [
-    "task", "model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths",
-    "experiment", "debug",
+    "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
+    "paths", "sweep", "experiment", "debug",
 ]  # fmt: skip
 FACTS = {
     "segment": Facts("streets", 3, (48, 96), (0.5,) * 3, (0.2,) * 3, tuple("abcdefg"), ((0, 0, 0),) * 7, 255),
     "classify": Facts("materials", 3, (32, 32), (0.5,) * 3, (0.2,) * 3, tuple("abcde"), ((0, 0, 0),) * 5),
+    "denoise": Facts("leaves", 3, (48, 96), (0.5,) * 3, (0.2,) * 3),
+    "compress": Facts("leaves", 3, (48, 96), (0.5,) * 3, (0.2,) * 3),
+}
+SMALL = {  # nets that take no time
+    "segment": ["model=unet", "model.width=2"],
+    "classify": ["model=mlp", "model.hidden=[4]"],
+    "denoise": ["model=autoencoder"],
+    "compress": ["model=pair"],
 }
 
 
@@ -36,7 +44,7 @@ def every(*groups: str) -> list[tuple[str, str]]:
 
 
 def task_of(group: str, choice: str) -> str:
-    tasks = OmegaConf.load(CONF / group / f"{choice}.yaml").get("tasks", ["segment"])
+    tasks = OmegaConf.load(CONF / group / f"{choice}.yaml").get("tasks", ["denoise" if group == "noise" else "segment"])
     return str(tasks[0])
 
 
@@ -58,24 +66,25 @@ def test_every_net_builds_and_answers_in_the_shape_of_its_task(name: str) -> Non
     facts = FACTS[task]
     net = build.net(composed(f"task={task}", f"model={name}"), facts).eval()
     height, width = facts.size or (0, 0)
+    image = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     with torch.inference_mode():
-        logits = net(torch.zeros(2, 3, height, width, dtype=torch.uint8))
-    assert logits.shape == ((2, 7, height, width) if task == "segment" else (2, 5))
+        answer = net(image, torch.zeros(2, dtype=torch.int64)).image if task == "compress" else net(image)
+    channels = {"segment": (7, height, width), "classify": (5,)}
+    assert answer.shape == (2, *channels.get(task, (3, height, width)))
 
 
-@pytest.mark.parametrize("name", choices(CONF, "loss"))
-@pytest.mark.parametrize("task", ["segment", "classify"])
-def test_every_loss_serves_a_task(name: str, task: str) -> None:
-    small = ["model=unet", "model.width=2"] if task == "segment" else ["model=mlp", "model.hidden=[4]"]
-    made = build.task(composed(f"task={task}", f"loss={name}", *small), FACTS[task])
-    shape = (2, 48, 96) if task == "segment" else (2,)
-    batch = {
-        "image": torch.randint(0, 256, (2, 3, *(FACTS[task].size or ())), dtype=torch.uint8),
-        "target": torch.randint(0, 5, shape, dtype=torch.uint8 if task == "segment" else torch.int64),
-        "index": torch.arange(2),
-        "id": ["one", "two"],
-    }
-    loss, _ = made.measure(batch, "train")
+def pairs_of_loss_and_task() -> list[tuple[str, str]]:
+    return [(name, task) for name in choices(CONF, "loss") for task in OmegaConf.load(CONF / f"loss/{name}.yaml").tasks]
+
+
+@pytest.mark.parametrize(("name", "task"), pairs_of_loss_and_task())
+def test_every_loss_serves_its_tasks(name: str, task: str) -> None:
+    made = build.task(composed(f"task={task}", f"loss={name}", *SMALL[task]), FACTS[task])
+    image = torch.randint(0, 256, (2, 3, *(FACTS[task].size or ())), dtype=torch.uint8)
+    classes = {"segment": ((2, 48, 96), torch.uint8), "classify": ((2,), torch.int64)}
+    shape, dtype = classes.get(task, ((), torch.uint8))
+    target = torch.randint(0, 5, shape, dtype=dtype) if shape else image
+    loss, _ = made.measure({"image": image, "target": target, "index": torch.arange(2), "id": ["one", "two"]}, "train")
     loss.backward()
     assert torch.isfinite(loss)
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in made.net.parameters())
@@ -127,28 +136,29 @@ def test_every_trainer_choice_resolves_to_what_lightning_takes(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", choices(CONF, "augment"))
-def test_every_augmentation_keeps_size_and_classes(name: str) -> None:
+def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
+    size = (128, 128) if name == "patches" else (96, 160)
     transforms = build.call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
-    change = Augment(transforms, size=(48, 96), num_classes=7, ignore_index=255)
+    change = Augment(transforms, size=(size[0], 160), num_classes=7, ignore_index=255)
     draw = np.random.default_rng(0)
     for seed in range(5):
         image, mask = change(
             draw.integers(0, 256, (96, 192, 3), np.uint8), draw.integers(0, 7, (96, 192)).astype(np.uint8), seed
         )
-        assert image.shape == (48, 96, 3)
+        assert image.shape == (*size, 3)
         assert isinstance(mask, np.ndarray)
-        assert mask.shape == (48, 96)
+        assert mask.shape == size
         assert set(np.unique(mask)) <= {*range(7), 255}
 
 
 def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
     known: set[str] = set()
     for group, choice in every(
-        "task", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths"
+        "task", "data", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths", "sweep"
     ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
         known |= set(_keys(OmegaConf.to_container(composed(*words))))
-    assert set(RULES) - known == {"split", "ckpt"}  # of `imagier evaluate`
+    assert set(RULES) - known == {"split", "ckpt", "runs", "seeds"}  # of `imagier evaluate` and `leaderboard`
 
 
 def test_a_task_alone_picks_its_net_and_data_and_an_experiment_wins_over_it() -> None:

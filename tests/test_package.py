@@ -35,7 +35,8 @@ def test_the_wheel_holds_code_configuration_and_types(wheel: Path) -> None:
     code = {f"imagier/{path.relative_to(REPOSITORY / 'src')}" for path in (REPOSITORY / "src").rglob("*.py")}
     words = {f"imagier/conf/{path.relative_to(REPOSITORY / 'conf')}" for path in (REPOSITORY / "conf").rglob("*.yaml")}
     words = {word for word in words if "/local/" not in word}
-    assert code | words | {"imagier/py.typed", "imagier/training/report/page.html.j2"} <= inside
+    pages = {f"imagier/{path.relative_to(REPOSITORY / 'src')}" for path in (REPOSITORY / "src").rglob("*.j2")}
+    assert code | words | pages | {"imagier/py.typed"} <= inside
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 

@@ -1,17 +1,111 @@
-"""What a codec answers: a picture, and how many bits its file would take."""
+"""What every codec promises: a decoded picture and its price from `forward`, true bytes from `encode` and `decode`."""
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Coded:
     """A decoded picture and its price.
 
-    image: float [B, C, H, W], 0 to 1.
-    bits:  float [B], estimated size of each picture's file.
+    image: float [B, C, H, W], about 0 to 1.
+    bits:  float [B], what `encode` writes for each picture, in bits. In training an estimate with a gradient.
     """
 
     image: Tensor
     bits: Tensor
+
+
+class Codec(nn.Module):
+    """The base of the nets of task `compress`.
+
+    In training `forward` is a differentiable stand-in for coding. In evaluation it gives what the file gives: the
+    picture is bit for bit that of `decode(encode(image))` on the same machine, and the price is counted with the
+    coder's own whole-numbered tables. Coding never runs under autocast: its numbers have to come out again.
+
+    Args:
+        lambdas: the trade-offs served, ascending and positive: what a squared error on the scale 0 to 255 costs, in
+            bits per pixel. A rate is an index into them; 0 makes the smallest files.
+
+    Raises:
+        ConfigError: for other trade-offs.
+    """
+
+    unit_range = True
+    stride: int
+
+    def __init__(self, lambdas: Sequence[float]) -> None:
+        super().__init__()
+        self.lambdas = check_lambdas(lambdas)
+
+    def forward(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """Code pictures, float [B, C, H, W] of 0 to 1, H and W multiples of `stride`, each at its rate, int64 [B]."""
+        if self.training:
+            return self.relaxed(image_BCHW, rate_B)
+        with torch.no_grad(), full_precision(image_BCHW):
+            return self.measured(image_BCHW.float(), rate_B)
+
+    def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """Return what training needs: everything has a gradient."""
+        raise NotImplementedError
+
+    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """Return what coding would."""
+        raise NotImplementedError
+
+    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+        """Return the bytes of one picture, float [1, C, H, W] as `forward` takes it."""
+        raise NotImplementedError
+
+    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """Return the picture, float [1, C, height, width], of bytes that `encode` wrote at this size and rate.
+
+        Raises:
+            DataError: where they cannot be such bytes.
+        """
+        raise NotImplementedError
+
+    def at(self, rate: int) -> Tensor:
+        """Return one picture's rate as `forward` takes it: int64 [1], beside the weights."""
+        return torch.tensor([rate], device=next(self.parameters()).device)
+
+    def steering(self) -> bytes:
+        """Return the tables that steer the coder, which both ends must have alike."""
+        return b""
+
+    def fingerprint(self) -> int:
+        """Return 32 bits that tell apart nets which cannot read one another's files: of the weights and the tables."""
+        check = zlib.crc32(self.steering())
+        for name, tensor in sorted(self.state_dict().items()):
+            check = zlib.crc32(tensor.float().cpu().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), check))
+        return check
+
+
+def check_lambdas(lambdas: Sequence[float]) -> tuple[float, ...]:
+    """Return the trade-offs as a tuple. Raises ConfigError unless they are positive and ascending."""
+    try:
+        values = tuple(float(value) for value in lambdas)
+    except (TypeError, ValueError):
+        values = ()
+    if not values or values[0] <= 0 or list(values) != sorted(set(values)) or values[-1] == float("inf"):
+        raise ConfigError(
+            f"model.lambdas={lambdas} are no trade-offs: give positive numbers in ascending order, "
+            "such as [0.0018,0.0067,0.025], or a single one, [0.01]."
+        )
+    return values
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Return a context in which autocast is off on the tensor's device."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def to_pixels(image_BCHW: Tensor) -> Tensor:
+    """Return the picture as it is stored, uint8, of float of about 0 to 1."""
+    return (image_BCHW.float() * 255).round().clamp(0, 255).to(torch.uint8)

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from imagier.batch import Batch, Facts
+from imagier.metrics.weighted_mean import EXACT, WeightedMean
 from imagier.randomness import derive_seed
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
@@ -74,13 +75,13 @@ class Task(LightningModule):
         self.net, self.loss, self.facts = net, loss, facts
         self._optimizer, self._seed = optimizer, seed
         self.confusion_counts: dict[str, Tensor] = {}  # stage -> int64 [K, K] of its last epoch, on the CPU
-        self.mean_loss = PerStage(lambda: MeanMetric(nan_strategy="disable"))
+        self.mean_loss = PerStage(WeightedMean)
 
-    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
-        """Return the loss of `batch`, a scalar, and the predictions to be counted."""
+    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Any]:
+        """Return the loss of `batch`, a scalar, and the predictions, or whatever else `count` counts."""
         raise NotImplementedError
 
-    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
+    def count(self, stage: str, prediction: Any, batch: Batch) -> None:
         """Add one batch to the metrics of `stage`."""
         raise NotImplementedError
 
@@ -103,8 +104,21 @@ class Task(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to descend."""
         loss = self._step(batch, "train")
-        self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch["id"]))
-        return loss
+        share, mean = self._over_processes(loss.detach(), self._weight(batch))
+        self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
+        return loss * share
+
+    def _over_processes(self, loss: Tensor, weight: Tensor) -> tuple[Tensor | float, Tensor]:
+        """Return how much this process's loss counts among those of all, and their mean, as of one large batch.
+
+        Averaging gradients as they are would count a pixel more where its process's share of the batch holds fewer.
+        """
+        if not distributed.is_initialized():
+            return 1.0, loss
+        sums = torch.stack([loss * weight, weight]).to(EXACT)
+        distributed.all_reduce(sums)
+        total = sums[1].clamp(min=torch.finfo(sums.dtype).tiny)
+        return (weight * distributed.get_world_size() / total).to(loss.dtype), (sums[0] / total).to(loss.dtype)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one validation batch."""
@@ -116,7 +130,7 @@ class Task(LightningModule):
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         loss, prediction = self.measure(batch, stage)
-        self.mean_loss[stage].update(loss.detach().float(), weight=self._weight(batch))
+        self.mean_loss[stage].update(loss.detach(), self._weight(batch))
         self.count(stage, prediction, batch)
         return loss
 
@@ -126,6 +140,12 @@ class Task(LightningModule):
         counted = torch.ones_like(target, dtype=torch.bool) if ignored is None else target != ignored
         weights = getattr(self.loss, "class_weights", None)
         return counted.sum() if weights is None else (weights[(target * counted).long()] * counted).sum()
+
+    def on_validation_epoch_start(self) -> None:
+        """Measure, in every process, with the first one's normalisation statistics: those that checkpoints hold."""
+        if distributed.is_initialized():
+            for buffer in self.net.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training scores."""
@@ -161,11 +181,16 @@ class Task(LightningModule):
         return self._optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the half-counted training scores of an interrupted epoch, so that a resumed one reports the same."""
+        """Keep the half-counted training scores of an interrupted epoch, so that a resumed one reports the same.
+
+        They are those of all processes together.
+        """
         checkpoint["train_metrics"] = [_state(metric) for metric in self.metrics_of("train")]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Undo `on_save_checkpoint`."""
+        """Undo `on_save_checkpoint`: the first process goes on with what has been counted, the others from nothing."""
+        if self.global_rank > 0:
+            return
         for metric, state in zip(self.metrics_of("train"), checkpoint.get("train_metrics", []), strict=False):
             for name, value in state.items():
                 setattr(metric, name, value.to(self.device) if isinstance(value, Tensor) else value)
@@ -173,6 +198,7 @@ class Task(LightningModule):
 
 def _state(metric: Any) -> dict[str, Any]:
     # clone: a checkpoint that is written later must not see counts added meanwhile
-    return {name: value.clone() for name, value in metric.metric_state.items()} | {
-        "_update_count": metric._update_count
-    }
+    with metric.sync_context():
+        return {name: value.clone() for name, value in metric.metric_state.items()} | {
+            "_update_count": metric._update_count
+        }

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -13,6 +16,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from imagier.errors import ImagierError, TrainingError
 from imagier.files import write_aside
+from imagier.training.processes import agreed, everywhere
+
+TWICE = 2.0  # seconds: torchrun hands on a signal that the terminal has sent to its processes already
 
 
 class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
@@ -24,6 +30,35 @@ class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
             f"Continue with: python train.py resume={last.parent.parent}"
         )
         self.exit_code = 128 + number
+
+
+class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
+    """The run was told to end when its training was over already."""
+
+    def __init__(self, number: int, best: Path) -> None:
+        super().__init__(
+            f"ended by {signal.Signals(number).name} after training, before the report was written; {best} is whole. "
+            f"Write it with: python train.py resume={best.parent.parent}"
+        )
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def ending_at_once(best: Path) -> Iterator[None]:
+    """Let SIGTERM end the process while the block runs, whatever Lightning's Trainer would do about it.
+
+    Raises:
+        Ended: when it comes.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Ended(number, best)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -49,8 +84,9 @@ class WholeFileIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
 
-    `last` is written every `every_n_steps` optimiser steps, after every epoch, and when the process is asked to stop
-    (SIGINT, SIGTERM; a second signal stops at once). `best` is the one with the best monitored validation score.
+    `last` is written every `every_n_steps` optimiser steps, after every epoch, and when one of the run's processes is
+    asked to stop (SIGINT, SIGTERM; a second signal, later than two seconds, stops it at once). `best` is the one with
+    the best monitored validation score.
 
     Args:
         folder: where the two files go.
@@ -65,7 +101,8 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch, self.best_step = 0, 0
         self._improved = False
-        self._signal: int | None = None
+        self._signal = 0  # the one that came
+        self._signalled = 0.0  # when it came
         self._saved_step = 0
         self._handlers: dict[int, Any] = {}
 
@@ -91,10 +128,11 @@ class Checkpoints(Checkpoint):
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # gradients that are still being gathered are in no checkpoint
         step = trainer.global_step
-        if self._signal or (step > self._saved_step and step % self.every_n_steps == 0):
+        stop = self._asked()
+        if stop or (step > self._saved_step and step % self.every_n_steps == 0):
             self._save(trainer)
-        if self._signal:
-            raise Interrupted(self._signal, self.last)
+        if stop:
+            raise everywhere(Interrupted(stop, self.last))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note whether the score is the best so far."""
@@ -113,14 +151,15 @@ class Checkpoints(Checkpoint):
         """Write `last`, and `best` as a second name of the same file where the score improved."""
         improved, self._improved = self._improved, False
         self._save(trainer, best=improved or self.best_score is None)
-        if self._signal:
+        if self._asked():
             trainer.should_stop = True  # the epoch's scores are logged before the run ends
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the run was asked to stop."""
+        stop = self._asked()
         self._stop_listening()
-        if self._signal:
-            raise Interrupted(self._signal, self.last)
+        if stop:
+            raise everywhere(Interrupted(stop, self.last))
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far and where it was."""
@@ -139,9 +178,14 @@ class Checkpoints(Checkpoint):
             logger.save()  # what a resumed run will not log again
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._signal:
+        if self._signal and time.monotonic() - self._signalled > TWICE:
             raise KeyboardInterrupt
-        self._signal = number
+        if not self._signal:
+            self._signal, self._signalled = number, time.monotonic()
+
+    def _asked(self) -> int:
+        """The signal that has come to any of the run's processes, or 0: all of them stop at the same step."""
+        return int(agreed(self._signal))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -7,13 +7,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from imagier.errors import TrainingError
+from imagier.training.processes import agreed, everywhere, gathered
 
 
 class StopOnNonFiniteLoss(Callback):
     """Raises TrainingError with the step, the batch's samples and advice.
 
     On a GPU the check would make the host wait for the device, so it is made every `every_n_steps` steps there, and in
-    every step on a CPU. No weights have been changed by the loss that is reported.
+    every step on a CPU. No weights have been changed by the loss that is reported. A run's processes stop together.
 
     Args:
         every_n_steps: steps between two checks on a GPU.
@@ -31,11 +32,14 @@ class StopOnNonFiniteLoss(Callback):
         """Look at the loss before it reaches any weight."""
         if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
             return
-        if not torch.isfinite(loss):
-            shown = ", ".join(self._ids[:8]) + (", ..." if len(self._ids) > 8 else "")
-            raise TrainingError(
-                f"the loss became {loss.item()} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
+        finite = bool(torch.isfinite(loss))
+        if agreed(not finite):
+            value, ids = next(told for told in gathered(None if finite else (loss.item(), self._ids)) if told)
+            shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+            sentence = (
+                f"the loss became {value} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
                 f"batch of {shown}. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer "
                 "scheduler.warmup, or trainer.precision=32-true; `imagier doctor` finds bad samples. "
                 "checkpoints/last.ckpt holds the last good state."
             )
+            raise everywhere(TrainingError(sentence))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
@@ -13,7 +15,9 @@ from pytorch_lightning.loggers import Logger
 
 from imagier.build import plain
 from imagier.errors import ConfigError
+from imagier.launch import launch
 from imagier.training.checkpoints import WholeFileIO
+from imagier.training.strategies import Copies, Shards
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +27,10 @@ OURS = ("_target_", "budget", "channels_last", "fused", "compile")  # the rest i
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     """Resolve `cfg.trainer` to Lightning's arguments: `auto` means a GPU in bf16-mixed, else the CPU in full precision.
 
+    torchrun and srun say themselves how many processes there are, on how many machines.
+
     Raises:
-        ConfigError: for a GPU that is not there.
+        ConfigError: for a GPU that is not there, or processes that do not fit.
     """
     settings = plain(cfg.trainer)
     if settings["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -40,7 +46,58 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else "bf16-mixed"
     if settings["budget"] is not None:
         settings["max_epochs"] = -1
+    settings |= _launched(settings["devices"], settings["accelerator"])
+    if settings["sync_batchnorm"] == "auto":
+        settings["sync_batchnorm"] = settings["accelerator"] != "cpu"
+    _refuse_misfits(settings, ema="callbacks" in cfg and (cfg.callbacks.get("ema") or {}).get("decay") is not None)
     return {key: value for key, value in settings.items() if key not in OURS}
+
+
+def _launched(devices: Any, accelerator: str) -> dict[str, int]:
+    """Devices and machines as whoever started this process beside others has settled them."""
+    here = launch()
+    if here.by not in ("torchrun", "srun"):
+        return {"num_nodes": 1}
+    if devices not in (1, "auto", here.local_world):
+        raise ConfigError(
+            f"trainer.devices={devices}, but {here.by} has started {here.local_world} processes on this machine; "
+            "leave that word out."
+        )
+    if accelerator != "cpu" and here.local_world > torch.cuda.device_count():
+        raise ConfigError(
+            f"{here.by} has started {here.local_world} processes on this machine, but torch sees "
+            f"{torch.cuda.device_count()} GPUs here; start one process a GPU."
+        )
+    return {"devices": here.local_world, "num_nodes": here.nodes}
+
+
+def _refuse_misfits(settings: dict[str, Any], ema: bool) -> None:
+    strategy = settings["strategy"]
+    if strategy not in ("auto", "ddp", "fsdp"):
+        raise ConfigError(f"trainer.strategy={strategy} is not known; it is one of: auto, ddp, fsdp.")
+    if strategy == "fsdp" and settings["fused"] is not False:
+        raise ConfigError(
+            f"trainer.fused={settings['fused']}, but not all of torch's fused optimisers know the shards of "
+            "trainer.strategy=fsdp; set trainer.fused=false, as trainer=fsdp does."
+        )
+    if strategy == "fsdp" and ema:
+        raise ConfigError(
+            "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "
+            "set callbacks.ema.decay=null or trainer.strategy=ddp."
+        )
+    if settings["sync_batchnorm"] and settings["accelerator"] == "cpu" and process_count(settings) > 1:
+        raise ConfigError(
+            "trainer.sync_batchnorm=true needs GPUs; leave it at auto, or choose a net without BatchNorm."
+        )
+
+
+def process_count(settings: dict[str, Any]) -> int:
+    """How many processes a run of these resolved settings has, on all machines together."""
+    devices = settings["devices"]
+    if devices in ("auto", -1):
+        devices = torch.cuda.device_count()
+    here = len(devices) if isinstance(devices, list) else int(devices)
+    return here * int(settings["num_nodes"])
 
 
 def make_trainer(
@@ -49,13 +106,20 @@ def make_trainer(
     """Make the Trainer of a run; with `devices=1`, one that measures in this process alone."""
     settings = trainer_settings(cfg)
     if devices is not None:
-        settings |= {"devices": devices, "strategy": "auto"}
+        settings |= {"devices": devices, "num_nodes": 1}
+    environment: Any = TorchElasticEnvironment if launch().by in ("torchrun", "srun") else LightningEnvironment
+    if process_count(settings) == 1:
+        environment, settings["strategy"] = LightningEnvironment, "auto"
+    else:
+        settings["strategy"] = Shards() if settings["strategy"] == "fsdp" else Copies()
     if settings["accelerator"] != "cpu":
         torch.set_float32_matmul_precision("high")  # TF32 where bf16 is not used
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `data.workers` is our own choice
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
     # torchmetrics has added the counts of all processes up before a score is logged.
     warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")
+    # A small split may hold nothing for one of several processes.
+    warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # small sets are welcome
     try:
         return Trainer(
@@ -63,7 +127,7 @@ def make_trainer(
             default_root_dir=run_dir,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[WholeFileIO()],
+            plugins=[WholeFileIO(), environment()],
             enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
             enable_checkpointing=any("Checkpoints" in type(callback).__name__ for callback in callbacks),
             enable_model_summary=False,
@@ -78,8 +142,12 @@ def make_trainer(
 def describe_hardware(cfg: DictConfig) -> None:
     """Say where the run happens."""
     settings = trainer_settings(cfg)
+    count = process_count(settings)
     if settings["accelerator"] == "cpu":
         log.info("on the CPU, %d threads, precision %s", torch.get_num_threads(), settings["precision"])
     else:
         name = torch.cuda.get_device_name() if torch.cuda.is_available() else settings["accelerator"]
-        log.info("on %s x %s, precision %s", settings["devices"], name, settings["precision"])
+        log.info("on %d x %s, precision %s", count, name, settings["precision"])
+    if count > 1:
+        split = " and of the net" if settings["strategy"] == "fsdp" else ""
+        log.info("%d processes, each with its share of every batch%s", count, split)

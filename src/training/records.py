@@ -51,6 +51,8 @@ class Finished:
 
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
     """Write config.yaml, environment.json, and overrides.txt, the words that a resumed run starts from."""
+    for name in ("metrics.json", "summary.json"):  # of a finished run that goes on, until it ends again
+        (run_dir / name).unlink(missing_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
     if HydraConfig.initialized():

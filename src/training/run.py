@@ -13,18 +13,21 @@ from pytorch_lightning import Callback, Trainer
 from imagier import build
 from imagier.datamodules.base import ImageData, Split
 from imagier.errors import ConfigError
+from imagier.launch import leader
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
-from imagier.training.checkpoints import Checkpoints
+from imagier.training.checkpoints import Checkpoints, ending_at_once
+from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
-from imagier.training.hardware import describe_hardware, make_trainer, trainer_settings
+from imagier.training.hardware import describe_hardware, make_trainer, process_count, trainer_settings
+from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.records import Finished, write_records, write_results
 from imagier.training.resuming import checkpoint_to_resume
-from imagier.training.run_folder import find_checkpoint, leader, name_latest, new_run_folder, shared_run_folder
+from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
 
@@ -37,11 +40,12 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
-    with outlets.log_to(outlets.console() if leader() else logging.NullHandler()):
+    settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
+    with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
-        trainer_settings(cfg)  # a GPU that is not there is said before anything is read
         torch.manual_seed(derive_seed("weights", cfg.seed))
-        data = build.data_module(cfg)
+        data = in_turn(lambda: build.data_module(cfg))
+        data.loader("train", shuffle=True, world=process_count(settings))  # refuses a batch that cannot be shared
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
@@ -75,20 +79,21 @@ def _fit_and_report(
     if cfg.trainer.compile:
         task.net.compile()
 
-    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    with watched(trainer, run_dir):
+        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # measuring and reporting are for one process
+    part()
     if not leader():
-        return float("nan")
-    task.load_state_dict(build.read_checkpoint(checkpoints.best)["state_dict"])
-    judge = make_trainer(cfg, run_dir, [], [], devices=1)
-    splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
-    results = {split: measure(judge, task, data, split) for split in splits}
-    print_scores(results, data.facts)
-    spent = time.monotonic() - began
-    finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
-    report = write_results(finished, everywhere)
+        return float("nan")  # measuring and reporting are for one process
+    with ending_at_once(checkpoints.best):
+        task, *_ = build.from_checkpoint(checkpoints.best)  # anew: the trained net may be in shards
+        judge = make_trainer(cfg, run_dir, [], [], devices=1)
+        splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
+        results = {split: measure(judge, task, data, split) for split in splits}
+        print_scores(results, data.facts)
+        spent = time.monotonic() - began
+        finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
+        report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
     log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
@@ -100,10 +105,15 @@ def _epochs(trainer: Trainer) -> int:
 
 
 def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
-    runs = Path(cfg.paths.runs)
-    if resumed is None:
-        return shared_run_folder(lambda: new_run_folder(runs, cfg.task.name, cfg.model.name, cfg.data.name))
-    return resumed.parent.parent
+    names = (cfg.task.name, cfg.model.name, cfg.data.name)
+    return shared_run_folder(lambda: resumed.parent.parent if resumed else new_run_folder(Path(cfg.paths.runs), *names))
+
+
+def _console() -> logging.Handler:
+    console = outlets.console()
+    if not leader():
+        console.addFilter(logging.Filter("imagier.datamodules"))  # a sample that is skipped is its own process's news
+    return console
 
 
 def _schedule(cfg: DictConfig) -> Schedule:

@@ -5,12 +5,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from imagier.errors import ConfigError
+from imagier.launch import RUN_FOLDER, launch, leader
+from imagier.training.processes import shared
 
 LATEST = "latest"
-SHARED = "IMAGIER_RUN_FOLDER"  # environment variable by which the processes of one run agree on its folder
 
 
 def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
@@ -36,32 +35,24 @@ def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
 
 
 def shared_run_folder(make: Callable[[], Path]) -> Path:
-    """Return the one folder of a run for all its processes: the first makes it and tells those that it starts.
-
-    Raises:
-        ConfigError: in a process that was started by something else.
-    """
-    if leader():
-        os.environ[SHARED] = str(make().absolute())
-    if SHARED not in os.environ:
-        raise ConfigError(
-            "this process was started as one of several, but not by imagier; let it start them itself: "
-            "python train.py trainer=ddp trainer.devices=N"
-        )
-    return Path(os.environ[SHARED])
-
-
-def leader() -> bool:
-    """Whether this process is the one that writes: the first of its run, or the only one."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
+    """Return the one folder of a run for all its processes: the leader makes it and tells the others."""
+    if launch().by == "imagier" and not leader():
+        return Path(os.environ[RUN_FOLDER])
+    folder = shared(lambda: make().absolute())
+    os.environ[RUN_FOLDER] = str(folder)  # for processes that this one may start
+    return folder
 
 
 def name_latest(runs: Path, folder: Path) -> None:
-    """Point RUNS/latest at `folder`, in one step, so that no reader finds it missing."""
-    aside = runs / f".{LATEST}.{os.getpid()}"
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(os.path.relpath(folder, runs))
-    aside.replace(runs / LATEST)
+    """Point RUNS/latest at `folder`, in one step, so that no reader finds it missing.
+
+    A job of SLURM finds its run again as RUNS/slurm-JOB when it is started anew.
+    """
+    for name in (LATEST, *(f"slurm-{job}" for job in [os.environ.get("SLURM_JOB_ID")] if job)):
+        aside = runs / f".{name}.{os.getpid()}"
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(os.path.relpath(folder, runs))
+        aside.replace(runs / name)
 
 
 def find_checkpoint(word: str | Path, prefer: str) -> Path:

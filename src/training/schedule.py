@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.errors import ConfigError
+from imagier.training.processes import agreed
 
 
 class Curve(Protocol):
@@ -147,8 +148,8 @@ class Schedule(Callback):
         return min(1.0, max(shares, default=0.0))
 
     def seconds(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        return self._spent + time.monotonic() - self._began
+        """Seconds of training so far, those before an interruption included: of the process that has spent most."""
+        return agreed(self._spent + time.monotonic() - self._began)
 
     def state_dict(self) -> dict[str, float]:
         """The time spent, so that a resumed run has the rest of its budget."""

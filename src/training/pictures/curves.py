@@ -14,8 +14,9 @@ from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import ACCENT, FAINT, MUTED, draw
 
 _AT_THE_END = ("lr", "images_per_second", "data_wait_share")  # how it ran, after how well it learned
-_COLORS = {"train": MUTED, "val": ACCENT}
+_COLORS = {"train": MUTED, "val": ACCENT, "noisy": "#d97706"}
 _LABELS = {"train": "training", "val": "validation"}
+_NOISY = "_noisy"  # ends the name of a score that the noisy pictures have before a net sees them
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def read_history(path: Path) -> History:
         rows = [{name: _number(cell) for name, cell in row.items() if name} for row in csv.DictReader(file)]
     rows = [row for row in rows if np.isfinite([row.get("epoch", np.nan), row.get("step", np.nan)]).all()]
     names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step", "time")]
-    # The final test is no moment of training: its row would seem to begin another epoch.
-    names = [name for name in names if not name.startswith("test/")]
+    # What is measured at the end is no moment of training: its row would seem to begin another epoch.
+    names = [name for name in names if not name.startswith(("test/", "best/"))]
     rows = [row for row in rows if np.isfinite([row[name] for name in names]).any()]
     rows.sort(key=lambda row: row["step"])
     step = np.array([row["step"] for row in rows], np.int64)
@@ -106,7 +107,9 @@ def _panels(names: list[str]) -> dict[str, dict[str, str]]:
     panels: dict[str, dict[str, str]] = {}
     for name in names:
         split, _, metric = name.partition("/")
-        if split in _LABELS and "/" not in metric:
+        if split in _LABELS and metric.endswith(_NOISY):
+            panels.setdefault(metric.removesuffix(_NOISY), {})["noisy"] = name
+        elif split in _LABELS and "/" not in metric:
             panels.setdefault(metric, {})[split] = name
         elif split == "lr" or name.startswith("lr-"):
             panels.setdefault("lr", {})[name[3:]] = name

@@ -1,7 +1,6 @@
 """Samples of a data set as one picture: with their labels, and beside what the net made of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,38 +10,21 @@ from imagier.training.pictures import wording
 from imagier.training.pictures.charts import RGB, class_colors
 from imagier.training.pictures.masks import WRONG, error_map, mask_overlay
 from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
+from imagier.training.pictures.restoration import coded_grid, denoised_grid
+from imagier.training.pictures.sample import Sample
 
 _IMAGE_BOX = (300, 396)  # height and width: four pictures a row fill the page
 _LABEL_BOX = (224, 224)  # seven pictures a row
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample and what the net made of it.
-
-    id:         the sample's name.
-    image:      uint8 [H, W, 1 or 3], as the net saw it.
-    target:     segment: mask of whole numbers [H, W]; classify: class index; else the true picture, uint8 [H, W, C].
-    prediction: of the target's kind; None before the net has seen it.
-    figures:    what is known about the prediction, written beside it: iou, probability, psnr, bytes, ...
-    """
-
-    id: str
-    image: np.ndarray
-    target: np.ndarray | int
-    prediction: np.ndarray | int | None = None
-    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
     """Draw truth beside prediction, in the order given; uint8 [H, W, 3].
 
     segment: a row a sample, picture, truth, prediction and errors. classify: seven samples a row, mistakes framed.
-    denoise, compress: a row a sample, what the net saw, what it made of it, and the true picture.
+    denoise: a row a sample, noisy, denoised and clean. compress: a row a sample, original, decoded, difference, JPEG.
     """
     if any(_is_picture(sample.target) for sample in samples):
-        rows = [_restored_row(sample) for sample in samples]
-        return mosaic(rows, ("seen", "made", "truth"))
+        return coded_grid(samples) if any("bytes" in sample.figures for sample in samples) else denoised_grid(samples)
     if any(isinstance(sample.target, np.ndarray) for sample in samples):
         rows = [_mask_row(sample, facts) for sample in samples]
         legend = [*_legend(samples, facts), ("wrong", WRONG)]
@@ -79,12 +61,6 @@ def _mask_row(sample: Sample, facts: Facts) -> Row:
 
 def _is_picture(target: np.ndarray | int) -> bool:
     return isinstance(target, np.ndarray) and target.ndim == 3
-
-
-def _restored_row(sample: Sample) -> Row:
-    pictures = (sample.image, sample.prediction, sample.target)
-    told = "".join(f"   ·   {wording.title(name)} {wording.value(name, one)}" for name, one in sample.figures.items())
-    return Row([Tile(fit(np.asarray(one), *_IMAGE_BOX)) for one in pictures], title=sample.id + told)
 
 
 def _label_tile(sample: Sample, facts: Facts) -> Tile:

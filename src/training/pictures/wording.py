@@ -10,18 +10,37 @@ _TITLES = {
     "images_per_second": "Images per second",
     "data_wait_share": "Time waiting for data",
     "psnr": "PSNR",
+    "psnr_noisy": "PSNR of the noisy pictures",
     "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "mse": "MSE",
+    "bpp": "Bits per pixel",
+    "bpp_estimate": "Bits per pixel, estimated",
+    "mismatches": "Files that decode to other pixels than encoded",
+    "misestimates": "Files further than 1 % and 64 bytes from their estimate",
+    "estimate_error": "Difference of a file from its estimate",
     "f1": "F1",
 }
 _SHARES = {
     "iou", "accuracy", "class_accuracy", "pixel_accuracy", "f1", "precision", "recall", "dice", "top5_accuracy",
-    "data_wait_share",
+    "data_wait_share", "mismatches", "misestimates",
 }  # fmt: skip
+_FORMATS = {
+    "psnr": "{:.2f} dB",
+    "psnr_noisy": "{:.2f} dB",
+    "ssim": "{:.4f}",
+    "ms_ssim": "{:.4f}",
+    "bpp": "{:.3f}",
+    "bpp_estimate": "{:.3f}",
+    "estimate_error": "{:.1f} bytes",
+}
 
 
 def title(metric: str) -> str:
     """The heading of a metric: "pixel_accuracy" -> "Pixel accuracy"."""
-    return _TITLES.get(metric) or metric.replace("_", " ").replace("/", " · ").capitalize()
+    name, _, part = metric.partition("/")
+    heading = _TITLES.get(name) or name.replace("_", " ").capitalize()
+    return f"{heading} · {part}" if part else heading
 
 
 def is_share(metric: str) -> bool:
@@ -30,10 +49,10 @@ def is_share(metric: str) -> bool:
 
 
 def value(metric: str, number: float | None) -> str:
-    """The value of a metric; a percentage for shares, and a dash where it is undefined."""
+    """The value of a metric, with its unit; a percentage for shares, and a dash where it is undefined."""
     if number is None or not math.isfinite(number):
         return DASH
-    return percent(number) if is_share(metric) else f"{number:.4g}"
+    return percent(number) if is_share(metric) else _FORMATS.get(metric.split("/")[0], "{:.4g}").format(number)
 
 
 def percent(share: float) -> str:
@@ -47,6 +66,11 @@ def percent(share: float) -> str:
         return ">99.99 %"
     digits = 1 if 0.001 <= share <= 0.999 or share in (0, 1) else 2
     return f"{100 * share:.{digits}f} %"
+
+
+def difference(share: float) -> str:
+    """0.2314 -> "+23.1 %": by how much something is larger, with a true minus where smaller; a dash for NaN."""
+    return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}") if math.isfinite(share) else DASH
 
 
 def axis_percent(share: float, _position: int | None = None) -> str:

@@ -14,8 +14,8 @@ from PIL import Image
 from imagier.files import write_aside, write_text
 from imagier.training.pictures import History, draw_curves, read_history, wording
 from imagier.training.pictures.canvas import DENSITY
-from imagier.training.report.sections import SPLIT_NAMES, TASK_SECTIONS
-from imagier.training.report.summary import Section, Summary, Table
+from imagier.training.report.sections import TASK_SECTIONS
+from imagier.training.report.summary import SPLIT_NAMES, Section, Summary, Table
 
 
 def write_report(run_dir: Path, summary: Summary) -> Path:
@@ -32,9 +32,9 @@ def write_report(run_dir: Path, summary: Summary) -> Path:
     for section in sections:
         if section.picture is not None:
             write_png(run_dir / "pictures" / f"{section.name}.png", section.picture)
-    page = _template().render(
+    page = template("page.html.j2").render(
         summary=summary,
-        cards=_cards(history, summary),
+        cards=[*(pair for section in sections for pair in section.verdicts), *_cards(history, summary)],
         results=_results(summary),
         data=_data_facts(summary),
         sections=sections,
@@ -50,9 +50,10 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG", optimize=True))
 
 
-def _template() -> jinja2.Template:
+def template(name: str, *folders: Path) -> jinja2.Template:
+    """Return a page's template from `folders` or from beside this file, where the parts are that all pages share."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -60,7 +61,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {"data_uri": _data_uri, "css_width": lambda picture: round(picture.shape[1] / DENSITY)}
     environment.filters |= {"css_height": lambda picture: round(picture.shape[0] / DENSITY)}
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _data_uri(section: Section) -> str:
@@ -83,14 +84,14 @@ def _curves(history: History, summary: Summary) -> list[Section]:
 
 
 def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
-    """The headline: (label, value) pairs, the verdict first."""
+    """The headline of every task: (label, value) pairs, the verdict first."""
     cards = []
     for split in ("test", "val"):
         if summary.metric in summary.results.get(split, {}):
             label = f"{wording.title(summary.metric)}, {SPLIT_NAMES[split]}"
             cards.append((label, wording.value(summary.metric, summary.results[split][summary.metric])))
     loss = summary.results.get(summary.final_split, {}).get("loss")
-    if loss is not None:
+    if loss is not None and summary.metric != "loss":
         cards.append((f"Loss, {SPLIT_NAMES[summary.final_split]}", wording.value("loss", loss)))
     cards.append(("Parameters", wording.amount(summary.parameters)))
     cards.append(("Training time", wording.duration(summary.seconds)))
@@ -119,8 +120,10 @@ def _data_facts(summary: Summary) -> list[tuple[str, str]]:
         pairs.append(("Classes", f"{facts.num_classes}: {', '.join(facts.classes)}"))
     if facts.ignore_index is not None:
         pairs.append(("Ignored mask value", str(facts.ignore_index)))
-    mean, std = (", ".join(f"{number:.3f}" for number in numbers) for numbers in (facts.mean, facts.std))
-    return [*pairs, ("Mean, deviation", f"{mean}; {std}")]
+    if facts.classes:  # nets that make pictures take them as they are
+        mean, std = (", ".join(f"{number:.3f}" for number in numbers) for numbers in (facts.mean, facts.std))
+        pairs.append(("Mean, deviation", f"{mean}; {std}"))
+    return pairs
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -5,22 +5,26 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from imagier.batch import Facts
-from imagier.training.pictures import batch_grid, class_bars, class_colors, confusion_chart, sample_grid, wording
-from imagier.training.report.summary import Section, Summary, Table
+from imagier.training.pictures import class_bars, class_colors, confusion_chart, wording
+from imagier.training.report.compression import compress_sections
+from imagier.training.report.exhibits import first_batch_section, samples_section
+from imagier.training.report.restoration import denoise_sections
+from imagier.training.report.summary import SPLIT_NAMES, Section, Summary, Table
 
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 _MOST_PAIRS = 12
 
 
 def segment_sections(summary: Summary) -> list[Section]:
     """Masks beside truth, IoU a class, confusion of pixels, data."""
-    grid = _samples(summary, "Every row is one validation picture. Red pixels are wrong, hatched ones count nowhere.")
+    grid = samples_section(
+        summary, "Every row is one validation picture. Red pixels are wrong, hatched ones count nowhere."
+    )
     return [*grid, *_class_sections(summary, "IoU", "pixels", intersection_over_union), *_data(summary, "pixels")]
 
 
 def classify_sections(summary: Summary) -> list[Section]:
     """Labelled pictures, accuracy a class, confusion of samples, data."""
-    grid = _samples(
+    grid = samples_section(
         summary, "Validation pictures with the predicted class and its probability; mistakes are framed in red."
     )
     return [*grid, *_class_sections(summary, "accuracy", "samples", recall), *_data(summary, "samples")]
@@ -29,6 +33,8 @@ def classify_sections(summary: Summary) -> list[Section]:
 TASK_SECTIONS: dict[str, Callable[[Summary], list[Section]]] = {
     "segment": segment_sections,
     "classify": classify_sections,
+    "denoise": denoise_sections,
+    "compress": compress_sections,
 }
 
 
@@ -50,14 +56,6 @@ def precision(confusion_KK: np.ndarray) -> np.ndarray:
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-
-
-def _samples(summary: Summary, caption: str) -> list[Section]:
-    if not summary.samples:
-        return []
-    names = ", ".join(sample.id for sample in summary.samples[:12])
-    picture = sample_grid(summary.samples, summary.facts)
-    return [Section("samples", "Samples", caption, picture, f"Truth beside prediction for {names}", photograph=True)]
 
 
 def _class_sections(
@@ -130,13 +128,7 @@ def _data(summary: Summary, unit: str) -> list[Section]:
         sections.append(
             Section("balance", "Balance of the data", caption, picture, f"Bars of the share of {unit} a class")
         )
-    if summary.first_batch:
-        picture = batch_grid(summary.first_batch, summary.facts)
-        caption = "Training samples as the net saw them first, augmentation included."
-        sections.append(
-            Section("first_batch", "First batch", caption, picture, "Training samples with labels", photograph=True)
-        )
-    return sections
+    return [*sections, *first_batch_section(summary)]
 
 
 def _share(counts: np.ndarray) -> np.ndarray:

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from imagier.batch import Facts
-from imagier.training.pictures.samples import Sample
+from imagier.training.pictures.rates import Comparison
+from imagier.training.pictures.sample import Sample
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Section:
     picture:    uint8 [H, W, 3].
     alt:        what the picture shows, for those who cannot see it.
     photograph: whether the picture consists of photographs, which the page then holds in a compact form.
+    verdicts:   (label, value) pairs that belong at the head of the page.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Section:
     alt: str = ""
     photograph: bool = False
     table: Table | None = None
+    verdicts: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Summary:
     samples:       of validation with predictions, some of the best, of the middle and of the worst.
     first_batch:   training samples as the net saw them, augmented.
     class_counts:  split -> int64 [K], pixels (segment) or samples (classify).
+    comparison:    compress: rate-distortion curves of the net and of other codecs.
     problems:      sentences about files that were skipped and the like.
     notes:         sentences a reader must know, such as that there is no test split.
     environment:   versions, commit, data fingerprint; may be nested.
@@ -85,6 +91,7 @@ class Summary:
     samples: Sequence[Sample] = ()
     first_batch: Sequence[Sample] = ()
     class_counts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    comparison: Comparison | None = None
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,35 @@
+"""The mean of numbers that count differently, such as the losses of batches of different sizes."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+# In which neither the number nor the order of what is added shows; Apple's GPU has no float64.
+EXACT = torch.float32 if torch.backends.mps.is_available() else torch.float64
+
+
+class WeightedMean(Metric):
+    """sum(weight * value) / sum(weight), as two sums that add up over batches and processes.
+
+    torchmetrics' MeanMetric either makes the host wait for a GPU, to look for NaN, or forgets the weights.
+
+    `update(value, weight)` takes two scalars. `compute()` returns the mean so far, NaN where no weight was given.
+    """
+
+    full_state_update = False
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=EXACT), dist_reduce_fx="sum")
+        self.add_state("weight", torch.zeros((), dtype=EXACT), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: Tensor) -> None:
+        """Add one value."""
+        self.total += value.to(EXACT) * weight.to(EXACT)
+        self.weight += weight.to(EXACT)
+
+    def compute(self) -> Tensor:
+        """Return the mean so far."""
+        return self.total / self.weight

@@ -1,0 +1,144 @@
+"""A whole compressed file: a header of some twenty bytes, and what the codec wrote.
+
+    "imgr" | version | channels | rate | height | width | fingerprint of the net, 4 bytes | CRC-32, 4 bytes | payload
+
+Numbers are varints (seven bits a byte, lowest first, the eighth says that more follow), the others little-endian. The
+checksum covers everything but itself.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from imagier.errors import ConfigError, DataError
+from imagier.models.coded import Codec, to_pixels
+from imagier.models.pixels import FromPixels, crop, extend
+
+MAGIC = b"imgr"
+VERSION = 1
+_MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a file of twenty bytes must not be able to claim all memory
+_ANEW = "Compress the picture anew, or take an intact copy of the file."
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture, and which net wrote it."""
+
+    channels: int
+    rate: int
+    height: int
+    width: int
+    fingerprint: int
+
+    def to_bytes(self) -> bytes:
+        """Return the header without the checksum."""
+        numbers = (VERSION, self.channels, self.rate, self.height, self.width)
+        return MAGIC + b"".join(map(_varint, numbers)) + struct.pack("<I", self.fingerprint)
+
+
+def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0) -> bytes:
+    """Return the file of one picture, uint8 [C, H, W], at the net's trade-off `net.net.lambdas[rate]`.
+
+    Raises:
+        ConfigError: the net has no such rate.
+        DataError: the picture's channels are not the net's, or it is empty or immense.
+    """
+    codec = _codec(net)
+    channels, height, width = image_CHW.shape
+    if not 0 <= rate < len(codec.lambdas):
+        raise ConfigError(f"rate={rate} is out of range: this net's rates are 0 to {len(codec.lambdas) - 1}.")
+    _check_channels(net, channels)
+    _check_size(height, width)
+    header = Header(channels, rate, height, width, codec.fingerprint()).to_bytes()
+    image_1CHW = extend(image_CHW[None].to(net.mean.device), codec.stride)
+    image_1CHW = image_1CHW.to(net.mean.dtype, memory_format=net.memory_format) / 255
+    payload = codec.encode(image_1CHW, rate)
+    return header + struct.pack("<I", zlib.crc32(payload, zlib.crc32(header))) + payload
+
+
+def decompress(net: FromPixels, data: bytes) -> Tensor:
+    """Return the picture, uint8 [C, H, W], of a file that `compress` wrote with this net, on this or another machine.
+
+    Raises:
+        DataError: the file is of another kind, damaged, or written with another net.
+    """
+    codec = _codec(net)
+    header, payload = read(data)
+    _check_channels(net, header.channels)
+    if header.rate >= len(codec.lambdas):
+        raise DataError(
+            f"The file was written at rate {header.rate}, and this net's are 0 to {len(codec.lambdas) - 1}."
+        )
+    if header.fingerprint != codec.fingerprint():
+        raise DataError(
+            "The file was written with another net, or with other weights of this one: only the same weights can "
+            "read it. Name the checkpoint that it was compressed with."
+        )
+    height, width = _padded(header.height, codec.stride), _padded(header.width, codec.stride)
+    image_1CHW = codec.decode(payload, height, width, header.rate)
+    return to_pixels(crop(image_1CHW, header.height, header.width))[0]
+
+
+def read(data: bytes) -> tuple[Header, bytes]:
+    """Take a file apart into header and payload. Raises DataError where it is of another kind or damaged."""
+    if not data.startswith(MAGIC):
+        raise DataError("The file is no compressed picture of this program: it begins otherwise.")
+    stream = io.BytesIO(data[len(MAGIC) :])
+    try:
+        version = _number(stream)
+        if version != VERSION:
+            raise DataError(f"The file is of version {version}, and this program reads version {VERSION}. Update it.")
+        channels, rate, height, width = (_number(stream) for _ in range(4))
+        fingerprint, checksum = struct.unpack("<II", stream.read(8))
+    except (IndexError, struct.error) as error:
+        raise DataError(f"The file ends within its header. {_ANEW}") from error
+    header, payload = Header(channels, rate, height, width, fingerprint), stream.read()
+    if zlib.crc32(payload, zlib.crc32(header.to_bytes())) != checksum:
+        raise DataError(f"The file is damaged or cut short: its checksum does not fit. {_ANEW}")
+    _check_size(height, width)
+    return header, payload
+
+
+def _codec(net: FromPixels) -> Codec:
+    if not isinstance(net.net, Codec):
+        raise ConfigError(
+            f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
+        )
+    return net.net
+
+
+def _check_channels(net: FromPixels, channels: int) -> None:
+    if channels != len(net.mean):
+        raise DataError(f"The picture has {channels} channels and the net takes {len(net.mean)}: grey is 1, RGB is 3.")
+
+
+def _check_size(height: int, width: int) -> None:
+    if not 0 < height * width <= _MOST_PIXELS or max(height, width) > _LONGEST_SIDE:
+        raise DataError(
+            f"A picture of {height} x {width} pixels cannot be coded: sides may have up to {_LONGEST_SIDE} and the "
+            f"whole 1 to {_MOST_PIXELS}. Cut it into tiles."
+        )
+
+
+def _padded(size: int, stride: int) -> int:
+    """What `extend` makes of a height or width."""
+    return max(-(-size // stride), 2) * stride
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(rest) if rest else bytes([low])
+
+
+def _number(stream: io.BytesIO) -> int:
+    """Read a varint of at most five bytes. Raises IndexError where there is none."""
+    number = 0
+    for place in range(0, 35, 7):
+        byte = stream.read(1)[0]
+        number |= (byte & 127) << place
+        if byte < 128:
+            return number
+    raise IndexError

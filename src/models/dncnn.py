@@ -1,0 +1,45 @@
+"""DnCNN, after Zhang et al. 2017, arXiv 1608.03981: the noise is estimated and taken off.
+
+    image - C(image) <- [C(w) N ReLU] x (depth - 2) <- [C(w) ReLU] <- image
+
+C is a padded 3x3 convolution, N batch normalisation. Convolutions before a normalisation have no bias. With depth 20,
+width 64 and RGB, the paper's blind net for colour, there are 669,379 parameters.
+"""
+
+from torch import Tensor, nn
+
+from imagier.models.arguments import check_minimum
+from imagier.models.weights import initialize, load_weights
+
+
+class DnCNN(nn.Module):
+    """Map noisy images, float [B, in_channels, H, W] of about 0 to 1, to clean ones of that shape.
+
+    Args:
+        in_channels: channels of the image.
+        depth: convolutions, at least 3; the paper has 17 for noise of one strength and 20 for noise of any.
+        width: channels between them.
+        weights: None for Kaiming initialisation, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 1
+    unit_range = True
+
+    def __init__(self, in_channels: int, depth: int = 20, width: int = 64, weights: str | None = None) -> None:
+        super().__init__()
+        check_minimum("depth", depth, 3)
+        check_minimum("width", width)
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(depth - 2):
+            convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        self.noise = nn.Sequential(*layers, nn.Conv2d(width, in_channels, 3, padding=1))
+        initialize(self)
+        load_weights(self, weights)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Return the images without the noise that the net sees in them."""
+        return image_BCHW - self.noise(image_BCHW)

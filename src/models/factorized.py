@@ -1,0 +1,102 @@
+"""A learned codec with a factorised prior: Ballé et al. 2018, arXiv 1802.01436, with gains for several rates.
+
+    image -> analysis -> latents of a sixteenth of the sides -> x gain, round -> range coder -> / gain -> synthesis
+
+Rounding is seen as it is by the synthesis, with a gradient of 1, so that it learns from what it will get; the rate sees
+uniform noise in its place, as a count of whole symbols has no slope (Minnen and Singh 2020, arXiv 2007.08739).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagier.models.arguments import check_minimum
+from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.entropy_models import FactorizedDensity, round_through, to_numpy, to_symbols
+from imagier.models.gains import Gains
+from imagier.models.gdn import analysis, synthesis
+from imagier.models.range_coding import Decoder, Encoder, Tables
+from imagier.models.weights import load_weights
+
+
+class Factorized(Codec):
+    """Code images, float [B, in_channels, H, W] of 0 to 1, at rates int64 [B].
+
+    Args:
+        in_channels: channels of the image.
+        width: channels inside the transforms; N in the paper.
+        latents: channels that are coded; M in the paper.
+        lambdas: the trade-offs served; see `Codec`.
+        weights: None, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int = 64,
+        latents: int = 96,
+        lambdas: Sequence[float] = (0.0018, 0.0067, 0.025),
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(lambdas)
+        check_minimum("width", width)
+        check_minimum("latents", latents)
+        self.analysis = analysis(in_channels, width, latents)
+        self.synthesis = synthesis(latents, width, in_channels)
+        self.density = FactorizedDensity(latents)
+        self.gains = Gains(latents, self.lambdas)
+        load_weights(self, weights)
+
+    def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        latent_BMhw = self.analysis(image_BCHW)
+        with full_precision(image_BCHW):
+            latent_BMhw, gain_BM11 = latent_BMhw.float(), self.gains(rate_B)
+            bits_B = self.density.bits(latent_BMhw, gain_BM11)
+            rounded_BMhw = round_through(latent_BMhw * gain_BM11) / gain_BM11
+        return Coded(self.synthesis(rounded_BMhw), bits_B)
+
+    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        symbol_BMhw, gain_BM11 = self._symbols(image_BCHW, rate_B)
+        symbols, rows = to_numpy(symbol_BMhw), self.density.rows(to_numpy(rate_B), symbol_BMhw.shape)
+        bits = self._tables().bits(symbols, rows).sum(axis=(1, 2, 3))
+        return Coded(self.synthesis(symbol_BMhw / gain_BM11), torch.from_numpy(bits).to(image_BCHW))
+
+    @torch.no_grad()
+    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+        """See `Codec`."""
+        with full_precision(image_1CHW):
+            symbol_1Mhw, _ = self._symbols(image_1CHW.float(), self.at(rate))
+        encoder = Encoder()
+        encoder.write(to_numpy(symbol_1Mhw), self.density.rows(np.array([rate]), symbol_1Mhw.shape), self._tables())
+        return encoder.data()
+
+    @torch.no_grad()
+    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """See `Codec`."""
+        gain_1M11 = self.gains(self.at(rate))
+        shape = (1, gain_1M11.shape[1], height // self.stride, width // self.stride)
+        decoder = Decoder(data)
+        symbols = decoder.read(self.density.rows(np.array([rate]), shape), self._tables())
+        decoder.finish()
+        with full_precision(gain_1M11):
+            return self.synthesis(torch.from_numpy(symbols).to(gain_1M11) / gain_1M11)
+
+    def steering(self) -> bytes:
+        """See `Codec`."""
+        return self._tables().tobytes()
+
+    def _symbols(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, Tensor]:
+        gain_BM11 = self.gains(rate_B)
+        return to_symbols(self.analysis(image_BCHW) * gain_BM11), gain_BM11
+
+    def _tables(self) -> Tables:
+        return self.density.tables(self.gains.table())

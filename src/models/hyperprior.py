@@ -1,0 +1,152 @@
+"""A learned codec with a mean and scale hyperprior: Minnen et al. 2018, arXiv 1809.02736, without its autoregression.
+
+    image -> analysis -> latents -> hyper-analysis -> hyper-latents -> x gain, round -> range coder -> / gain
+             (latents - mean) x gain, round -> range coder -> / gain, + mean -> synthesis -> image
+    where hyper-synthesis makes each latent's mean and scale of the coded hyper-latents.
+
+Only scales steer the coder, as what it codes are distances from the mean; for coding, hyper-synthesis runs in exact
+arithmetic and scales go to the nearest of a fixed table, so that a file decodes on every machine. Rounding in training
+is as in `factorized`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imagier.models import entropy_models as entropy
+from imagier.models.arguments import check_minimum
+from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.exact import run_exactly
+from imagier.models.gains import Gains
+from imagier.models.gdn import analysis, down, synthesis, up
+from imagier.models.range_coding import Decoder, Encoder, Tables
+from imagier.models.weights import load_weights
+
+
+class Hyperprior(Codec):
+    """Code images, float [B, in_channels, H, W] of 0 to 1, at rates int64 [B].
+
+    Args:
+        in_channels: channels of the image.
+        width: channels inside the transforms and of the hyper-latents; N in the paper.
+        latents: channels of the latents; M in the paper.
+        lambdas: the trade-offs served; see `Codec`.
+        weights: None, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 64
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int = 64,
+        latents: int = 96,
+        lambdas: Sequence[float] = (0.0018, 0.0067, 0.025),
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(lambdas)
+        check_minimum("width", width)
+        check_minimum("latents", latents)
+        self.analysis = analysis(in_channels, width, latents)
+        self.synthesis = synthesis(latents, width, in_channels)
+        between = latents * 3 // 2
+        self.hyper_analysis = nn.Sequential(
+            nn.Conv2d(latents, width, 3, padding=1),
+            nn.LeakyReLU(),
+            down(width, width),
+            nn.LeakyReLU(),
+            down(width, width),
+        )
+        self.hyper_synthesis = nn.Sequential(
+            *(up(width, latents), nn.LeakyReLU(), up(latents, between), nn.LeakyReLU()),
+            nn.Conv2d(between, 2 * latents, 3, padding=1),
+        )
+        self.hyper_density = entropy.FactorizedDensity(width)
+        self.hyper_gains = Gains(width, self.lambdas)
+        self.gains = Gains(latents, self.lambdas)
+        load_weights(self, weights)
+
+    def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        latent_BMhw = self.analysis(image_BCHW)
+        with full_precision(image_BCHW):
+            latent_BMhw = latent_BMhw.float()
+            gain_BM11, hyper_gain_BN11 = self.gains(rate_B), self.hyper_gains(rate_B)
+            hyper_BNhw = self.hyper_analysis(latent_BMhw)
+            bits_B = self.hyper_density.bits(hyper_BNhw, hyper_gain_BN11)
+            rounded_BNhw = entropy.round_through(hyper_BNhw * hyper_gain_BN11) / hyper_gain_BN11
+            mean_BMhw, scale_BMhw = mean_and_scale(self.hyper_synthesis(rounded_BNhw))
+            deviation_BMhw = (latent_BMhw - mean_BMhw) * gain_BM11
+            bits_B = bits_B + entropy.gaussian_bits(deviation_BMhw, scale_BMhw * gain_BM11)
+            decoded_BMhw = entropy.round_through(deviation_BMhw) / gain_BM11 + mean_BMhw
+        return Coded(self.synthesis(decoded_BMhw), bits_B)
+
+    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        streams, decoded_BMhw = self._quantize(image_BCHW, rate_B)
+        bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
+        return Coded(self.synthesis(decoded_BMhw), torch.as_tensor(bits).to(image_BCHW))
+
+    @torch.no_grad()
+    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+        """See `Codec`."""
+        with full_precision(image_1CHW):
+            streams, _ = self._quantize(image_1CHW.float(), self.at(rate))
+        encoder = Encoder()
+        for symbols, rows, tables in streams:
+            encoder.write(symbols, rows, tables)
+        return encoder.data()
+
+    @torch.no_grad()
+    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """See `Codec`."""
+        rate_1 = self.at(rate)
+        shape = (1, self.hyper_gains.gain.shape[1], height // self.stride, width // self.stride)
+        decoder = Decoder(data)
+        hyper = decoder.read(self.hyper_density.rows(np.array([rate]), shape), self._hyper_tables())
+        mean_1Mhw, rows = self._predict(hyper, rate_1)
+        symbols = decoder.read(rows, entropy.gaussian_tables())
+        decoder.finish()
+        with full_precision(mean_1Mhw):
+            symbol_1Mhw = torch.from_numpy(symbols).to(mean_1Mhw)
+            return self.synthesis(symbol_1Mhw / self.gains(rate_1) + mean_1Mhw)
+
+    def steering(self) -> bytes:
+        """See `Codec`."""
+        return self._hyper_tables().tobytes() + entropy.gaussian_tables().tobytes()
+
+    def _quantize(
+        self, image_BCHW: Tensor, rate_B: Tensor
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray, Tables]], Tensor]:
+        """What is coded, in order: symbols, their rows and the tables; and the latents that a decoder has of it."""
+        latent_BMhw = self.analysis(image_BCHW)
+        hyper = entropy.to_numpy(entropy.to_symbols(self.hyper_analysis(latent_BMhw) * self.hyper_gains(rate_B)))
+        hyper_rows = self.hyper_density.rows(entropy.to_numpy(rate_B), hyper.shape)
+        mean_BMhw, rows = self._predict(hyper, rate_B)
+        gain_BM11 = self.gains(rate_B)
+        symbol_BMhw = entropy.to_symbols((latent_BMhw - mean_BMhw) * gain_BM11)
+        first = (hyper, hyper_rows, self._hyper_tables())
+        second = (entropy.to_numpy(symbol_BMhw), rows, entropy.gaussian_tables())
+        return [first, second], symbol_BMhw / gain_BM11 + mean_BMhw
+
+    def _predict(self, hyper: np.ndarray, rate_B: Tensor) -> tuple[Tensor, np.ndarray]:
+        """The latents' means, float32 beside the weights, and the rows of their Gaussians, the same on any machine."""
+        gain_BM11, hyper_gain_BN11 = self.gains(rate_B), self.hyper_gains(rate_B)
+        hyper_BNhw = torch.from_numpy(hyper).double() / hyper_gain_BN11.double().cpu()
+        mean_BMhw, scale_BMhw = mean_and_scale(run_exactly(self.hyper_synthesis, hyper_BNhw))
+        rows = entropy.gaussian_rows((scale_BMhw * gain_BM11.double().cpu()).numpy())
+        return mean_BMhw.to(gain_BM11), rows
+
+    def _hyper_tables(self) -> Tables:
+        return self.hyper_density.tables(self.hyper_gains.table())
+
+
+def mean_and_scale(predicted_B2Mhw: Tensor) -> tuple[Tensor, Tensor]:
+    """Split into means and scales, the latter made positive by (s + sqrt(s^2 + 1)) / 2, which is exact everywhere."""
+    mean_BMhw, s_BMhw = predicted_B2Mhw.chunk(2, dim=1)
+    return mean_BMhw, (s_BMhw + (s_BMhw.square() + 1).sqrt()) / 2

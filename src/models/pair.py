@@ -1,0 +1,104 @@
+"""Two small nets, one to halve each side of a picture and one to double it again, without entropy coding.
+
+    encoder: image -> conv 5x5 to `width`, ReLU -> 2x2 max-pooling -> conv 5x5 to one channel for each of the image's
+    decoder: codes -> conv 5x5 to `width`, ReLU -> x2 upsampling -> conv 5x5 to the image's channels
+
+Codes are stored as bytes: 2 bits per pixel and channel. With width 64 and a grey picture each has 3,265 parameters.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError, DataError
+from imagier.models.arguments import check_minimum
+from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.entropy_models import lower_bound, round_through
+from imagier.models.weights import initialize, load_weights
+
+
+class Pair(Codec):
+    """Code images, float [B, in_channels, H, W] of 0 to 1, in a quarter of their bytes.
+
+    Args:
+        in_channels: channels of the image.
+        width: channels of the hidden layers.
+        lambdas: one trade-off, which moves nothing, as every file of a size is as large as any other.
+        weights: None, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 2
+
+    def __init__(
+        self, in_channels: int, width: int = 64, lambdas: Sequence[float] = (0.01,), weights: str | None = None
+    ) -> None:
+        super().__init__(lambdas)
+        if len(self.lambdas) > 1:
+            raise ConfigError(
+                f"model.lambdas={list(self.lambdas)}: pair has one rate, a byte for four pixels; give one number."
+            )
+        check_minimum("width", width)
+        self.in_channels = in_channels
+        self.encoder = nn.Sequential(
+            nn.Conv2d(in_channels, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, in_channels, 5, padding=2),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(in_channels, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(width, in_channels, 5, padding=2),
+        )
+        for first, last in ((self.encoder[0], self.encoder[-1]), (self.decoder[0], self.decoder[-1])):
+            initialize(first)
+            assert isinstance(last.bias, Tensor)
+            nn.init.constant_(last.bias, 0.5)  # the middle of the range, as codes and grey values end at 0 and 1
+        load_weights(self, weights)
+
+    def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`; the codes are rounded with a gradient of 1, and their number has none."""
+        level_BChw = self._levels(image_BCHW)
+        rounded_BChw = round_through(level_BChw)
+        return Coded(self.decoder(rounded_BChw / 255), self._bits(level_BChw))
+
+    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        level_BChw = self._levels(image_BCHW).round()
+        return Coded(self.decoder(level_BChw / 255), self._bits(level_BChw))
+
+    @torch.no_grad()
+    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+        """See `Codec`."""
+        with full_precision(image_1CHW):
+            level_1Chw = self._levels(image_1CHW.float()).nan_to_num().round()
+        return level_1Chw.to(torch.uint8).cpu().numpy().tobytes()
+
+    @torch.no_grad()
+    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """See `Codec`."""
+        shape = (1, self.in_channels, height // 2, width // 2)
+        levels = np.frombuffer(data, np.uint8)
+        if levels.size != np.prod(shape):
+            raise DataError(
+                f"The coded picture has {levels.size} bytes where a picture of {height} x {width} has "
+                f"{np.prod(shape)}: it is cut short or another net's. Compress the picture anew."
+            )
+        level_1Chw = torch.from_numpy(levels.reshape(shape).astype(np.float32)).to(self.at(rate).device)
+        with full_precision(level_1Chw):
+            return self.decoder(level_1Chw / 255)
+
+    def _levels(self, image_BCHW: Tensor) -> Tensor:
+        """The codes before rounding, float32, 0 to 255."""
+        code_BChw = self.encoder(image_BCHW).float()
+        return -lower_bound(-lower_bound(code_BChw * 255, 0.0), -255.0)
+
+    @staticmethod
+    def _bits(level_BChw: Tensor) -> Tensor:
+        return torch.full((len(level_BChw),), 8.0 * level_BChw[0].numel(), device=level_BChw.device)

@@ -1,0 +1,165 @@
+"""Whole numbers to bytes and back, by range coding with tables of whole-numbered probabilities.
+
+Tables, not formulas, because both ends must agree to the last bit. `constriction` does the coding.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import constriction
+import numpy as np
+
+from imagier.errors import DataError
+
+TOTAL = 1 << 16  # what the counts of a table sum to
+LARGEST = 1 << 22  # symbols lie within plus and minus this
+_LENGTHS = 32  # an escaped symbol's distance has fewer binary digits than this
+
+_model = constriction.stream.model
+_queue = constriction.stream.queue
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Distributions of whole numbers, one a row, each over a run of symbols and an escape for all others.
+
+    low:    int64 [T], the first symbol of each run.
+    start:  int64 [T + 1], where each row begins in `counts`.
+    counts: int64 [sum of (run + 1)], at least 1; a row sums to TOTAL and ends with the escape's.
+    """
+
+    low: np.ndarray
+    start: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, np.ndarray]]) -> "Tables":
+        """Build tables from each row's first symbol and the probabilities, float64, of its run, which sum to 1 at most.
+
+        What they lack to 1 is the escape's.
+        """
+        counts = [_counts(probabilities) for _, probabilities in rows]
+        low = np.array([first for first, _ in rows], np.int64)
+        start = np.cumsum([0, *(len(row) for row in counts)]).astype(np.int64)
+        return cls(low, start, np.concatenate(counts))
+
+    def split(self, symbols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each symbol's cell in its row, and how far outside its run it lies: 0, or less, or more."""
+        run = (self.start[1:] - self.start[:-1] - 1)[rows]
+        cell = symbols - self.low[rows]
+        outside = np.minimum(cell, 0) + np.maximum(cell - run + 1, 0)
+        return np.where(outside == 0, cell, run), outside
+
+    def join(self, cell: np.ndarray, outside: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Undo `split`."""
+        run = (self.start[1:] - self.start[:-1] - 1)[rows]
+        edge = np.where(outside < 0, 0, run - 1)
+        return self.low[rows] + np.where(outside == 0, cell, edge + outside)
+
+    def bits(self, symbols: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return what each symbol costs under its row, float64 of the symbols' shape; `rows` may be broadcast."""
+        cell, outside = self.split(symbols, rows)
+        escaped = np.where(outside == 0, 0, 5 + _length(outside))  # sign, length, digits after the first
+        return self._cost[self.start[rows] + cell] + escaped
+
+    def models(self, rows: np.ndarray) -> Iterator[tuple[object, np.ndarray]]:
+        """Yield the model of each row that occurs and the places of its symbols in the flattened `rows`."""
+        flat = rows.ravel().astype(np.int16 if len(self.low) < 1 << 15 else np.int64)  # short ones are sorted faster
+        order = np.argsort(flat, kind="stable")
+        present, first = np.unique(flat[order], return_index=True)
+        for row, places in zip(present, np.split(order, first[1:]), strict=True):
+            counts = self.counts[self.start[row] : self.start[row + 1]]
+            yield _model.Categorical(counts / TOTAL, perfect=False), places
+
+    def tobytes(self) -> bytes:
+        """Return all that coding depends on."""
+        return b"".join(array.astype("<i8").tobytes() for array in (self.low, self.start, self.counts))
+
+    @cached_property
+    def _cost(self) -> np.ndarray:
+        return -np.log2(self.counts / TOTAL)
+
+
+class Encoder:
+    """Symbols into bytes, one array after another."""
+
+    def __init__(self) -> None:
+        self._coder = _queue.RangeEncoder()
+
+    def write(self, symbols: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
+        """Append whole numbers of any shape within LARGEST, each by its row of the tables, of the same shape."""
+        cell, outside = (array.ravel() for array in tables.split(symbols, rows))
+        for model, places in tables.models(rows):
+            self._coder.encode(cell[places].astype(np.int32), model)
+        escaped = outside[outside != 0]
+        if len(escaped):
+            length = _length(escaped)
+            self._coder.encode((escaped < 0).astype(np.int32), _model.Uniform(2))
+            self._coder.encode(length, _model.Uniform(_LENGTHS))
+            size = (1 << (length - 1)).astype(np.int32)
+            self._coder.encode((np.abs(escaped) - size).astype(np.int32)[size > 1], _model.Uniform(), size[size > 1])
+
+    def data(self) -> bytes:
+        """Return what was written, a multiple of four bytes."""
+        return self._coder.get_compressed().astype("<u4").tobytes()
+
+
+class Decoder:
+    """The arrays of an Encoder's bytes, in the order in which they were written.
+
+    Raises:
+        DataError: here or while reading, where no Encoder can have written the bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) % 4:
+            raise _damaged()
+        self._coder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+
+    def read(self, rows: np.ndarray, tables: Tables) -> np.ndarray:
+        """Return the next symbols, int64 of the shape of `rows`."""
+        try:
+            return self._read(rows, tables)
+        except AssertionError as error:  # constriction's, for bytes that no symbols make
+            raise _damaged() from error
+
+    def finish(self) -> None:
+        """Raise DataError where bytes are certainly left."""
+        if not self._coder.maybe_exhausted():
+            raise _damaged()
+
+    def _read(self, rows: np.ndarray, tables: Tables) -> np.ndarray:
+        cell = np.empty(rows.size, np.int64)
+        for model, places in tables.models(rows):
+            cell[places] = self._coder.decode(model, len(places))
+        outside = np.zeros(rows.size, np.int64)
+        flat = rows.ravel()
+        escaped = cell == (tables.start[1:] - tables.start[:-1] - 1)[flat]
+        if number := int(escaped.sum()):
+            negative = self._coder.decode(_model.Uniform(2), number)
+            length = self._coder.decode(_model.Uniform(_LENGTHS), number).astype(np.int64)
+            if length.min() < 1 or length.max() > 24:
+                raise _damaged()
+            distance = 1 << (length - 1)
+            size = distance.astype(np.int32)
+            distance[size > 1] += self._coder.decode(_model.Uniform(), size[size > 1])
+            outside[escaped] = np.where(negative == 1, -distance, distance)
+        return tables.join(cell, outside, flat).reshape(rows.shape)
+
+
+def _counts(probabilities: np.ndarray) -> np.ndarray:
+    """Counts of at least 1 that sum to TOTAL: of the run, and of the escape behind it."""
+    all_cells = np.append(probabilities, max(0.0, 1.0 - float(probabilities.sum())))
+    counts = 1 + np.floor(all_cells * (TOTAL - len(all_cells))).astype(np.int64)
+    counts[np.argmax(counts)] += TOTAL - counts.sum()
+    return counts
+
+
+def _length(number: np.ndarray) -> np.ndarray:
+    """Binary digits of |number|."""
+    return np.frexp(np.abs(number).astype(np.float64))[1].astype(np.int32)
+
+
+def _damaged() -> DataError:
+    return DataError("The coded picture is damaged: no net writes such bytes. Compress the picture anew.")

@@ -1,0 +1,112 @@
+"""What a sweep came to: trials.txt, trials.csv, trials.png, and the sentence that trains the best trial longer."""
+
+import csv
+import io
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from imagier.errors import TrainingError
+from imagier.files import write_aside, write_text
+from imagier.sweeps.picture import draw_trials
+from imagier.sweeps.record import Record, ranked, read_records
+from imagier.sweeps.words import Dimension, typed
+from imagier.training.pictures.wording import DASH, duration
+from imagier.training.schedule import seconds
+
+WIDTH = 160  # characters of the table, where no terminal says otherwise
+LONGER = 4  # times as long as a trial is the run that the last sentence proposes
+
+
+def write_results(folder: Path, dimensions: Sequence[Dimension]) -> None:
+    """Write table and picture of the trials so far."""
+    records = ranked(list(read_records(folder).values()))
+    write_text(folder / "trials.txt", _text(records, WIDTH))
+    write_text(folder / "trials.csv", _csv(records))
+    picture = draw_trials(records, dimensions)
+    write_aside(folder / "trials.png", lambda aside: _save(picture, aside))
+
+
+def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimension]) -> list[Record]:
+    """Print the table and how to train the best trial longer; returns the trials, best first.
+
+    Raises:
+        TrainingError: when no trial has a score.
+    """
+    records = ranked(list(read_records(folder).values()))
+    write_results(folder, dimensions)
+    print(f"\n{_text(records, None if sys.stdout.isatty() else WIDTH)}")
+    print(f"table: {folder / 'trials.csv'}\npicture: {folder / 'trials.png'}")
+    if not records or records[0].state != "done":
+        note = next((record.note for record in records if record.note), "")
+        raise TrainingError(f"no trial of {folder} ended with a score. The first one: {note}")
+    for best in _best_of_each_score(records):
+        print(f"best: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
+        print(f"train it longer: {longer(best, fixed)}")
+    return records
+
+
+def longer(best: Record, fixed: Sequence[str]) -> str:
+    """The sentence that trains a trial's words for longer, and measures the test split."""
+    assert best.run is not None
+    trained = OmegaConf.load(Path(best.run) / "config.yaml")
+    key, length = "trainer.max_epochs", f"{LONGER * trained.trainer.max_epochs}"
+    if trained.trainer.budget is not None:
+        key, length = "trainer.budget", f"{LONGER * seconds(trained.trainer.budget):g}s"
+    words = [word for word in [*fixed, *typed(best.values)] if word.split("=")[0] not in (key, "test")]
+    return shlex.join(["python", "train.py", *words, f"{key}={length}"])
+
+
+def _best_of_each_score(records: Sequence[Record]) -> list[Record]:
+    done = [record for record in records if record.state == "done"]
+    return list({record.monitor: record for record in reversed(done)}.values())[::-1]
+
+
+def _text(records: Sequence[Record], width: int | None) -> str:
+    monitors = {record.monitor for record in records if record.score is not None}
+    table = Table(show_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column("/".join(sorted(monitors)) or "score", justify="right")
+    keys = list(dict.fromkeys(key for record in records for key in record.values))
+    names = [key.rpartition(".")[2] for key in keys]
+    for key, name in zip(keys, names, strict=True):
+        table.add_column(name if names.count(name) == 1 else key, justify="right", overflow="fold")
+    for name in ("epochs", "time"):
+        table.add_column(name, justify="right")
+    table.add_column("state")
+    for record in records:
+        score = DASH if record.score is None else f"{record.score:.4f}"
+        values = [record.values.get(key, DASH) for key in keys]
+        took = duration(record.seconds) if record.seconds else DASH
+        table.add_row(str(record.number), score, *values, str(record.epochs or DASH), took, record.state)
+    text = io.StringIO()
+    Console(file=text, width=width, markup=False, highlight=False).print(table)
+    notes = [
+        f"trial {record.number} {record.state}: {record.note}\n"
+        for record in records
+        if record.note and record.state != "pruned"
+    ]
+    return text.getvalue() + "".join(notes)
+
+
+def _csv(records: Sequence[Record]) -> str:
+    keys = list(dict.fromkeys(key for record in records for key in record.values))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["trial", "state", "monitor", "score", *keys, "epochs", "seconds", "run", "note"])
+    for record in records:
+        values = [record.values.get(key, "") for key in keys]
+        first = [record.number, record.state, record.monitor, record.score]
+        rows.writerow([*first, *values, record.epochs, record.seconds, record.run, record.note])
+    return text.getvalue()
+
+
+def _save(picture_HWC: np.ndarray, path: Path) -> None:
+    Image.fromarray(picture_HWC).save(path, format="png", optimize=True)

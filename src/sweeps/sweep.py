@@ -1,0 +1,203 @@
+"""A sweep, from the words of `python train.py -m ...` to its table. Read `Sweep.run` from top to bottom.
+
+Words are parsed and composed by Hydra, and its launchers start the trials: in this process, by joblib or by submitit.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from imagier.configuration import check
+from imagier.errors import ConfigError, ImagierError
+from imagier.launch import launch
+from imagier.sweeps.grid import Grid, Source
+from imagier.sweeps.record import ENDED, Record, read_records
+from imagier.sweeps.results import show_results, write_results
+from imagier.sweeps.trial import TrialJob
+from imagier.sweeps.words import (
+    UnsoundWordsError,
+    Values,
+    combinations,
+    extremes,
+    first_values,
+    read_words,
+    typed,
+    word,
+)
+
+
+class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
+    """The sweep was asked to stop."""
+
+    def __init__(self, folder: Path, exit_code: int) -> None:
+        super().__init__(
+            f"the sweep was stopped; its table so far is in {folder}. A sweep by optuna goes on when the same words "
+            "are said again."
+        )
+        self.exit_code = exit_code
+
+
+def sweep(words: Sequence[str], job: Callable[[DictConfig], float], conf: Path) -> list[Record]:
+    """Run one sentence many times, over a grid of values or guided by optuna.
+
+    Every combination is composed and checked before the first is trained. A trial that fails is noted, and the sweep
+    goes on.
+
+    Args:
+        words: of the command line, without `-m`.
+        job: trains one configuration and returns its score.
+        conf: folder of the configuration groups.
+
+    Returns:
+        The trials, best first.
+
+    Raises:
+        ImagierError: for words that do not fit together, before anything is trained; when the sweep is told to stop;
+            when no trial comes to a score.
+    """
+    if launch().world > 1:
+        raise ConfigError("a sweep is started once, not by torchrun or srun; launcher=... starts several trials.")
+    with initialize_config_dir(str(conf), job_name="imagier", version_base="1.3"):
+        return Sweep(list(words), job, conf).run()
+
+
+class Sweep:
+    """See `sweep`."""
+
+    def __init__(self, words: list[str], job: Callable[[DictConfig], float], conf: Path) -> None:
+        self.job, self.conf = job, conf
+        self.loader = GlobalHydra.instance().config_loader()
+        first = first_values(words, self.loader)
+        try:
+            self.cfg = compose("train", first, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UnsoundWordsError(first, error) from error
+        self.settings = self.cfg.get("sweep")
+        self.fixed, self.dimensions = read_words(words, self.settings.space if self.settings else {}, self.loader)
+        if self.settings and any(dimension.key == "task" for dimension in self.dimensions):
+            raise ConfigError("sweep=optuna improves one score, so that task cannot vary; name one task.")
+        if self.settings and not any(word.startswith("test=") for word in self.fixed):
+            self.fixed.append("test=false")  # the test split is not for choosing
+
+    def run(self) -> list[Record]:
+        """Run the sweep."""
+        self._check((extremes if self.settings else combinations)(self.dimensions))
+        folder = Path(self.settings.folder) if self.settings else _new_folder(Path(self.cfg.paths.runs))
+        with _alone(folder):
+            source = self._search(folder) if self.settings else Grid(self.dimensions)
+            ended = _ended(folder)
+            print(f"sweep folder: {folder}; {source.total} trials{f', {ended} of them ended' if ended else ''}")
+            while batch := source.ask(self._at_once(source.total)):
+                job = TrialJob(self.job, folder, tuple(batch), _ended(folder), source.total, source.pruning)
+                code = self._launch(job)
+                records = read_records(folder)
+                for asked in batch:
+                    source.tell(records[asked.number])
+                write_results(folder, self.dimensions)
+                if code:
+                    raise Stopped(folder, code)
+            return show_results(folder, self.fixed, self.dimensions)
+
+    def _check(self, each: Iterable[Values]) -> None:
+        """Compose and check a trial of each of these values, and the settings of the sweep."""
+        check(_without_hydra(self.cfg), self.conf)
+        for values in each:
+            cfg = self._composed([*self.fixed, *typed(values)])
+            check(_without_hydra(cfg), self.conf)
+            devices = cfg.trainer.devices
+            if devices not in (1, "1") and not (OmegaConf.is_list(devices) and len(devices) == 1):
+                raise ConfigError(
+                    f"trainer.devices={devices}: a trial of a sweep has one device; use trainer=auto, and "
+                    "launcher=joblib or launcher=submitit_slurm for several trials at once."
+                )
+
+    def _composed(self, words: list[str]) -> DictConfig:
+        try:
+            return self.loader.load_sweep_config(self.cfg, words)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UnsoundWordsError(words, error) from error
+
+    def _search(self, folder: Path) -> Source:
+        from imagier.sweeps.search import Search
+
+        cfg = self._composed(self.fixed)
+        choices = cfg.hydra.runtime.choices
+        keys = [dimension.key for dimension in self.dimensions]
+        start = {key: word(choices.get(key, OmegaConf.select(cfg, key.lstrip("+")))) for key in keys}
+        task: Any = get_class(cfg.task._target_)
+        return Search(self.cfg, folder, self.fixed, self.dimensions, start, task.mode)
+
+    def _at_once(self, total: int) -> int:
+        """Trials that are given to the launcher together."""
+        settings = self.cfg.hydra.launcher
+        wanted = settings.get("n_jobs") or settings.get("array_parallelism") or 1
+        at_once = wanted if wanted > 0 else os.cpu_count() or 1
+        if self.settings:
+            return min(at_once, self.settings.at_once)
+        return total if at_once > 1 else 1  # of a grid the launcher takes all
+
+    def _launch(self, job: TrialJob) -> int:
+        """Run a batch of trials; returns the exit code of one that was told to stop, else 0."""
+        with open_dict(self.cfg):
+            self.cfg.hydra.sweep.dir = str(job.folder)  # submitit keeps its logs there
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.cfg))
+        launcher = Plugins.instance().instantiate_launcher(context, job, self.cfg)
+        words = [[*self.fixed, *typed(record.values)] for record in job.batch]
+        try:
+            return max(returned.return_value for returned in launcher.launch(words, initial_job_idx=0))
+        except Exception as error:  # what joblib and submitit raise for a worker that died is their own
+            begun = read_records(job.folder)
+            if not any(record.number in begun for record in job.batch):
+                raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
+            for record in (begun.get(record.number, record) for record in job.batch):
+                if record.state == "running":
+                    record.state, record.note = "failed", f"its process ended: {' '.join(str(error).split())}"
+                    record.write(job.folder)
+            return 0
+
+
+def _ended(folder: Path) -> int:
+    return sum(record.state in ENDED for record in read_records(folder).values())
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time work at a sweep. The lock ends with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ConfigError(
+                f"{folder} is a sweep that another process is working at; wait for it, or give this one a name of its "
+                "own with sweep.name=..."
+            ) from error
+        yield
+
+
+def _new_folder(runs: Path) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1, 1000):
+        folder = runs / "sweeps" / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise ConfigError(f"{runs}/sweeps already holds a thousand sweeps of this second; choose another paths.runs.")

@@ -1,0 +1,112 @@
+"""One trial: a run like any other, of which is noted what became; in this process, another, or on another machine."""
+
+import gc
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, open_dict
+
+from imagier.errors import ImagierError
+from imagier.launch import RUN_FOLDER
+from imagier.sweeps.record import Record
+from imagier.sweeps.words import typed
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a launcher calls with the configuration of each trial of a batch.
+
+    Args:
+        job: the run; returns its score.
+        folder: of the sweep.
+        batch: the trials, in the launcher's order.
+        ended: how many trials ended before.
+        total: how many the sweep has.
+        pruning: settings of the callback that ends hopeless trials, or None.
+    """
+
+    job: Callable[[DictConfig], float]
+    folder: Path
+    batch: tuple[Record, ...]
+    ended: int
+    total: int
+    pruning: dict[str, Any] | None = None
+
+    def __call__(self, cfg: DictConfig) -> int:
+        """Run a trial; returns 0, or the exit code of a run that was told to stop."""
+        record = self.batch[HydraConfig.get().job.num]
+        place = self.ended + 1 + HydraConfig.get().job.num
+        print(f"\ntrial {record.number} ({place} of {self.total}): {' '.join(typed(record.values))}", flush=True)
+        record.write(self.folder)
+        if self.pruning is not None:
+            with open_dict(cfg):
+                cfg.callbacks.pruning = self.pruning | {"number": record.number - 1}
+        began = time.monotonic()
+        code = self._run(cfg, record)
+        record.seconds = round(time.monotonic() - began, 1)
+        if record.state != "given up":
+            record.write(self.folder)
+        if record.note:
+            print(f"trial {record.number} {record.state}: {record.note}", flush=True)
+        return code
+
+    def _run(self, cfg: DictConfig, record: Record) -> int:
+        from imagier.sweeps.pruning import GivenUp, Pruned
+        from imagier.training.checkpoints import Interrupted
+
+        os.environ.pop(RUN_FOLDER, None)
+        code = 0
+        try:
+            task: Any = get_class(cfg.task._target_)
+            record.monitor, record.mode = task.monitor, task.mode
+            _settle(record, self.job(cfg))
+        except Pruned as pruned:
+            record.state, record.score, record.note = "pruned", pruned.score, str(pruned)
+        except GivenUp as error:
+            record.state, record.note = "given up", str(error)
+        except Interrupted as error:
+            record.state, record.note, code = "stopped", str(error), error.exit_code
+        except ImagierError as error:
+            record.state, record.note = "failed", str(error)
+        except Exception as error:  # a bug, or a net too large for the machine: the other trials may well go through
+            traceback.print_exc()
+            record.state, record.note = "failed", f"{type(error).__name__}: {error}"
+        record.run = os.environ.get(RUN_FOLDER)
+        record.epochs = _epochs(record)
+        _tidy()
+        return code
+
+
+def _settle(record: Record, score: float) -> None:
+    if math.isfinite(score):
+        record.state, record.score = "done", score
+    else:
+        record.state, record.note = "failed", f"its score is {score}, which cannot be compared"
+
+
+def _epochs(record: Record) -> int:
+    """Epochs with a validation score, from the run's table."""
+    from imagier.training.metrics_csv import read_rows
+
+    rows = read_rows(Path(record.run) / "metrics.csv") if record.run else []
+    return max((int(row["epoch"]) + 1 for row in rows if record.monitor in row), default=0)
+
+
+def _tidy() -> None:
+    """Leave nothing of a trial that ended early to the next one in this process."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.run.finish(exit_code=1)
+    gc.collect()
+    torch = sys.modules["torch"]
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

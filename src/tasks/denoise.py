@@ -1,0 +1,101 @@
+"""Denoise: a noisy picture in, the clean one out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagier.batch import Batch
+from imagier.errors import ConfigError
+from imagier.metrics.means import Means
+from imagier.metrics.quality import as_saved, mse, psnr, ssim
+from imagier.randomness import derive_seed
+from imagier.tasks.base import Judged, PerStage, Task
+from imagier.transforms.noise import GaussianNoise
+
+SCORES = {"psnr": psnr, "ssim": ssim, "mse": mse}
+
+
+class Denoise(Task):
+    """Removal of noise that the task itself adds, measured by the peak signal-to-noise ratio.
+
+    Outputs are pictures, float [B, C, H, W] on a scale of 0 to 1. In training, the noise of a sample is a function of
+    (seed, epoch, sample); in evaluation of the sample alone, so that every run, epoch and machine measures the same.
+    A score is the mean over pictures of each picture's own. Outside of training every picture is measured at fixed
+    levels too, with one noise scaled to each of them.
+
+    Args:
+        noise: what is added; None, which a sentence without noise gives, is refused.
+        levels: standard deviations, in units of pixel values from 0 to 255, at which `psnr/15`, `ssim/15`, ... are
+            measured.
+
+    Raises:
+        ConfigError: without noise, or for a level that is not above 0 or stands twice.
+    """
+
+    monitor, mode = "val/psnr", "max"
+
+    def __init__(
+        self, *args: Any, noise: GaussianNoise | None = None, levels: Sequence[float] = (15, 25, 50), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if noise is None:
+            raise ConfigError("task=denoise needs noise to remove, and noise=null adds none: choose noise=blind.")
+        if isinstance(levels, int | float | str) or len(set(levels)) < len(levels) or min(levels, default=1) <= 0:
+            raise ConfigError(
+                f"task.levels={levels} is no list of noise levels: give different standard deviations above 0, in "
+                "units of pixel values from 0 to 255, as in [15,25,50], or [] for none."
+            )
+        self.noise, self.levels = noise, tuple(levels)
+        own = [*SCORES, "psnr_noisy"]
+        names = own + [f"{name}/{level:g}" for level in self.levels for name in own]
+        self.means = PerStage(lambda: Means(names))
+
+    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """Return the loss and the pictures made, uint8 [B, C, H, W]."""
+        noisy = self._noisy_for_training(batch) if stage == "train" else self._noisy(batch)
+        outputs = self(noisy).float()
+        return self.loss(outputs, batch["target"].float() / 255), as_saved(255 * outputs.detach())
+
+    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
+        """Add one batch: its PSNR alone in training, every score otherwise, and those of the levels outside of it."""
+        clean, means = batch["target"], self.means[stage]
+        if stage == "train":
+            means.update({"psnr": psnr(prediction, clean)})
+            return
+        means.update(_compare(prediction, self._noisy(batch), clean))
+        for level in self.levels if self.trainer.state.fn != "fit" else ():
+            noisy = self._noisy(batch, level)
+            found = _compare(self.predict(noisy), noisy, clean)
+            means.update({f"{name}/{level:g}": value for name, value in found.items()})
+
+    def scores(self, stage: str) -> dict[str, Tensor]:
+        """PSNR, SSIM and MSE of the pictures made, the PSNR of the noisy ones, and the scores at each level."""
+        scores: dict[str, Tensor] = self.means[stage].compute()
+        return scores
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor) -> Tensor:
+        """Map noisy pictures, uint8 or float [B, C, H, W] on the scale 0 to 255, to clean ones, uint8."""
+        return as_saved(255 * self(image).float())
+
+    def judge(self, batch: Batch) -> Judged:
+        """Return the pictures made beside the noisy ones, found by how many dB the net has gained."""
+        noisy, clean = self._noisy(batch), batch["target"]
+        prediction, seen = self.predict(noisy), as_saved(noisy)
+        before, after = psnr(seen, clean), psnr(prediction, clean)
+        return Judged(prediction, score=after - before, figures={"psnr_noisy": before, "psnr": after}, seen=seen)
+
+    def _noisy_for_training(self, batch: Batch) -> Tensor:
+        seeds = [derive_seed("noise", self._seed, self.current_epoch, index) for index in batch["index"].tolist()]
+        return self.noise(batch["image"], seeds)
+
+    def _noisy(self, batch: Batch, level: float | None = None) -> Tensor:
+        seeds = [derive_seed("noise", name) for name in batch["id"]]
+        return self.noise(batch["image"], seeds, level=level, draw_on="cpu")
+
+
+def _compare(prediction: Tensor, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    scores = {name: score(prediction, clean) for name, score in SCORES.items()}
+    return scores | {"psnr_noisy": psnr(as_saved(noisy), clean)}

@@ -1,0 +1,117 @@
+"""When one process of a run ends, the others end too, with a message and not a hang."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from imagier.errors import TrainingError
+from imagier.launch import launch
+from imagier.training.processes import lost
+
+GRACE = 3.0  # seconds in which the main thread may notice by itself
+LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what Lightning's launcher sets
+
+
+@contextmanager
+def watched(trainer: Trainer, run_dir: Path) -> Iterator[None]:
+    """While the block trains, end this process with one sentence when another one of its run has ended."""
+    before = set(os.environ)
+    everything: Any = trainer
+    companions = Companions(everything.strategy.launcher, run_dir)
+    everything.callbacks.insert(0, companions)
+    threading.Thread(target=companions.look, name="companions", daemon=True).start()
+    fine = False
+    try:
+        yield
+        fine = True
+    finally:
+        companions.part(wait=0 if fine else 10)
+        for key in LAUNCHER:  # would rule this process's next run as well
+            if key not in before:
+                os.environ.pop(key, None)
+
+
+class Companions(Callback):
+    """Looks after the processes that this one has started, and after the one that has started it.
+
+    A broken connection shows in an error of the main thread (gloo), or not at all (a GPU waits for another one for
+    ever). So a thread looks as well.
+
+    Args:
+        launcher: Lightning's, which may start processes.
+        run_dir: where the last checkpoint is.
+    """
+
+    def __init__(self, launcher: Any, run_dir: Path) -> None:
+        self.launcher, self.run_dir = launcher, run_dir
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.parent = os.getppid() if launch().by in ("torchrun", "imagier") else None
+        self._over, self._speaking = threading.Event(), threading.Lock()
+
+    def look(self) -> None:
+        """Look until `part`; to be called in a thread of its own."""
+        while not self._over.wait(0.2):
+            self._adopt()
+            if (what := self._ended()) and not self._over.wait(GRACE):
+                self._exit(what)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Speak at once: what launched the processes is about to end this one as well."""
+        if not lost(exception):
+            return
+        what = self._ended()
+        for _ in range(20 if self.children or launch().by == "imagier" else 0):
+            if what or self._over.wait(0.1):  # a connection breaks a moment before its process is gone
+                break
+            what = self._ended()
+        self._exit(what or f"another process of this run has ended ({str(exception).splitlines()[0]})")
+
+    def part(self, wait: float) -> None:
+        """Stop looking. With a `wait`, children that have not ended after so many seconds are ended."""
+        self._adopt()
+        self._over.set()
+        if wait:
+            self._end_children(wait)
+
+    def _adopt(self) -> None:
+        """Take the children over from Lightning, whose own observer would end this process without a word."""
+        started = getattr(self.launcher, "procs", [])
+        if started and len(started) == self.launcher.num_processes - 1:
+            self.children = list(started)
+            started.clear()
+
+    def _ended(self) -> str | None:
+        if self.parent is not None and os.getppid() != self.parent:
+            return "the process that has started this one has ended"
+        for rank, child in enumerate(self.children, start=1):
+            if code := child.poll():
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                return f"process {rank} of {len(self.children) + 1}, counted from 0, {how}"
+        return None
+
+    def _exit(self, what: str) -> NoReturn:
+        self._speaking.acquire()  # for good: one thread is enough
+        here = launch()
+        orphan = self.parent is not None and os.getppid() != self.parent
+        if here.rank == 0 or orphan:  # else the leader says it
+            kept = (self.run_dir / "checkpoints" / "last.ckpt").exists()
+            cure = f"go on from its last checkpoint with the word resume={self.run_dir}" if kept else "start it anew"
+            print(f"imagier: {what}, and the run ends with it; {cure}.", file=sys.stderr, flush=True)
+        self._end_children(0)
+        os._exit(TrainingError.exit_code)  # the main thread may be waiting for ever
+
+    def _end_children(self, seconds: float) -> None:
+        for child in self.children:
+            try:
+                child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()

@@ -1,0 +1,61 @@
+"""The image formats that a net is measured against: JPEG, WebP and AVIF, by the bytes that Pillow writes."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """An image format and how it is written.
+
+    name:      Pillow's.
+    qualities: at which its curve is drawn, ascending: from a tenth of a bit to two bits per pixel.
+    options:   others of Pillow's for writing.
+    """
+
+    name: str
+    qualities: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def encode(self, image_HWC: np.ndarray, quality: int) -> bytes:
+        """Return the file of a picture, uint8 [H, W, 1 or 3]."""
+        picture = image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, self.name, quality=quality, **self.options)
+        return buffer.getvalue()
+
+
+def decode(data: bytes, channels: int) -> np.ndarray:
+    """Return the picture in a file, uint8 [H, W, channels]."""
+    with Image.open(io.BytesIO(data)) as picture:
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+JPEG = ImageFormat(
+    "JPEG", (5, 12, 25, 45, 70, 87), {"optimize": True}
+)  # tables made for the picture: the fairest rival
+RIVALS: dict[str, ImageFormat] = {
+    "JPEG": JPEG,
+    "WebP": ImageFormat("WEBP", (1, 12, 30, 55, 75, 88)),
+    "AVIF": ImageFormat("AVIF", (10, 22, 35, 48, 62, 76)),
+}
+
+
+def jpeg_within(image_HWC: np.ndarray, size: int) -> tuple[bytes, int]:
+    """Return the best JPEG of at most `size` bytes and its quality; the smallest of all where none is so small."""
+    low, high = 1, 95  # Pillow's range
+    best = JPEG.encode(image_HWC, low)
+    while low < high:  # `best` has the quality `low`
+        middle = (low + high + 1) // 2
+        data = JPEG.encode(image_HWC, middle)
+        if len(data) <= size:
+            low, best = middle, data
+        else:
+            high = middle - 1
+    return best, low

@@ -1,0 +1,34 @@
+"""`imagier leaderboard`: runs compared in tables, on a page and in pictures."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from imagier.errors import ConfigError
+from imagier.training.leaderboard.runs import find_runs
+from imagier.training.leaderboard.settings import make_boards
+from imagier.training.leaderboard.text import print_boards
+
+
+def run(cfg: DictConfig) -> None:
+    """Compare the runs at or below `cfg.runs`: print tables, and write leaderboard.html with its pictures.
+
+    Raises:
+        ConfigError: when there is no run, or no setting with `cfg.seeds` seeds.
+    """
+    root = Path(cfg.runs).expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"runs={cfg.runs} is no folder; name the one that holds your runs.")
+    finished, unfinished, problems = find_runs(root)
+    if not (finished or unfinished):
+        told = f" {problems[0]}" if problems else ""
+        raise ConfigError(
+            f"runs={cfg.runs} holds no run that can be read; train something, or name another folder.{told}"
+        )
+    boards = make_boards(finished, cfg.seeds)
+    print_boards(boards, unfinished, problems)
+
+    from imagier.training.leaderboard.page import write_page  # drawing takes a moment: the tables need not wait
+
+    folder = Path(cfg.output).expanduser() if cfg.output else root / "leaderboard"
+    print(f"page: {write_page(folder, boards, unfinished, problems)}")

@@ -1,0 +1,89 @@
+"""The boards on one page, with their pictures beside it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from imagier.files import write_text
+from imagier.training.leaderboard.pictures import MOST, draw_parallel_curves, draw_parts, draw_scores
+from imagier.training.leaderboard.runs import Unfinished
+from imagier.training.leaderboard.settings import Board
+from imagier.training.leaderboard.tables import (
+    COMPARED,
+    caption,
+    comparison_table,
+    main_table,
+    parts_of,
+    parts_table,
+    parts_title,
+    runs_table,
+    unfinished_table,
+    written,
+)
+from imagier.training.pictures import wording
+from imagier.training.report import Section, template, write_png
+
+
+def write_page(
+    folder: Path, boards: Sequence[Board], unfinished: Sequence[Unfinished], problems: Sequence[str]
+) -> Path:
+    """Write leaderboard.html and its pictures, NAME.png, into `folder`.
+
+    The page embeds its pictures and loads nothing else.
+
+    Returns:
+        The path of leaderboard.html.
+    """
+    chapters = [_chapter(board) for board in boards]
+    if unfinished:
+        chapters.append([Section("unfinished", "Unfinished runs", table=unfinished_table(unfinished))])
+    for section in (section for chapter in chapters for section in chapter):
+        if section.picture is not None:
+            write_png(folder / f"{section.name}.png", section.picture)
+    runs = sum(len(board.runs) for board in boards)
+    page = template("leaderboard.html.j2", Path(__file__).parent).render(
+        title="Leaderboard",
+        subtitle=f"{runs} runs of {sum(len(board.settings) for board in boards)} settings",
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
+        cards=[_card(board) for board in boards],
+        problems=problems,
+        chapters=chapters,
+    )
+    write_text(folder / "leaderboard.html", page)
+    return folder / "leaderboard.html"
+
+
+def _card(board: Board) -> tuple[str, str]:
+    best = board.settings[0]
+    return board.title, f"{best.name}: {written(board.metric, best.spread(board.metric))}"
+
+
+def _chapter(board: Board) -> list[Section]:
+    """The board itself first, then what explains it."""
+    shown = f"The best {MOST} settings are drawn." if len(board.settings) > MOST else ""
+    sections = [
+        Section(
+            board.name,
+            f"{board.title[0].upper()}{board.title[1:]}",
+            " ".join([caption(board), *board.notes, shown]),
+            draw_scores(board),
+            f"{wording.title(board.metric)} of each setting with its deviation; the numbers are in the table",
+            table=main_table(board),
+        )
+    ]
+    if (comparison := comparison_table(board)) is not None:
+        title = f"Compared with the best · {board.title}"
+        sections.append(Section(f"{board.name}-compared", title, COMPARED, table=comparison))
+    for kind, names in parts_of(board).items():
+        picture = draw_parts(board, names) if kind == board.metric else None
+        title, table = f"{parts_title(kind)} · {board.title}", parts_table(board.settings, names)
+        sections.append(
+            Section(f"{board.name}-{kind}", title, shown if picture is not None else "", picture, title, table=table)
+        )
+    if (curves := draw_parallel_curves(board)) is not None:
+        text = f"Every run over its epochs, a colour a setting. {shown}"
+        sections.append(
+            Section(f"{board.name}-curves", f"Curves · {board.title}", text, curves, "Losses and score of every run")
+        )
+    title = f"Runs · {board.title}"
+    return [*sections, Section(f"{board.name}-runs", title, table=runs_table(board))]

@@ -1,0 +1,214 @@
+"""Run folders read back: what was said, what came of it, and how it went on the way.
+
+Only files are read, no checkpoint and no net, so that hundreds of runs take seconds.
+"""
+
+import csv
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from imagier.training.pictures import History, read_history
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, csv.Error)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What summary.json says of a run that came to its end.
+
+    parameters: trainable numbers in the net.
+    seconds:    from the start of training to its end.
+    epochs:     trained.
+    best_epoch: of the checkpoint that was measured, from 0 as in metrics.csv; None where it is not known.
+    monitor:    the score by which it was chosen, such as "val/iou"; the main score.
+    mode:       "max" or "min", whichever is better.
+    machine:    in a few words.
+    """
+
+    parameters: int
+    seconds: float
+    epochs: float
+    best_epoch: int | None
+    monitor: str
+    mode: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What any run leaves.
+
+    config:      as resolved, plain.
+    words:       of the command line that made it.
+    fingerprint: of its data; empty where it is not known.
+    history:     from metrics.csv.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    words: tuple[str, ...]
+    fingerprint: str
+    history: History
+
+    @property
+    def seed(self) -> int:
+        """Of everything random in it."""
+        return int(self.config["seed"])
+
+    @property
+    def age(self) -> tuple[list[int], float]:
+        """Grows with time: the numbers in the folder's name, which is the moment of its start, then the file's time."""
+        return [int(number) for number in re.findall(r"\d+", self.folder.name)], _modified(self.folder / "config.yaml")
+
+    def name(self, group: str) -> str:
+        """The name of its task, model or data."""
+        return str(self.config[group]["name"])
+
+    def extreme(self, column: str, mode: str) -> float:
+        """The least or the greatest value that a column of metrics.csv reached in training; NaN where there is none."""
+        values = self.history.columns.get(column, np.zeros(0))
+        known = values[np.isfinite(values)]
+        return float(known.min() if mode == "min" else known.max()) if len(known) else np.nan
+
+
+@dataclass(frozen=True)
+class Run(RunFolder):
+    """A run that came to its end.
+
+    results: split -> metric -> value of the checkpoint that was kept.
+    """
+
+    results: Mapping[str, Mapping[str, float]]
+    ended: Ended
+
+    @property
+    def split(self) -> str:
+        """The split that the verdict is about: test where it was measured, else val."""
+        return "test" if "test" in self.results else "val"
+
+    def score(self, metric: str) -> float:
+        """A metric of `split`; NaN where there is none."""
+        value = self.results.get(self.split, {}).get(metric)
+        return np.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Unfinished(RunFolder):
+    """A run that goes on, was killed, or was made before runs left a summary; `why` says what is missing."""
+
+    why: str
+
+
+def find_runs(root: Path) -> tuple[list[Run], list[Unfinished], list[str]]:
+    """Read every run folder at or below `root`, oldest first; the third list says what could not be read at all."""
+    found, problems = [], []
+    for folder in _run_folders(root):
+        try:
+            found.append(_read(folder))
+        except _DAMAGED as error:
+            problems.append(f"{folder} is left out: its config.yaml cannot be read ({_told(error)}).")
+    found.sort(key=lambda run: run.age)
+    finished = [run for run in found if isinstance(run, Run)]
+    return finished, [run for run in found if isinstance(run, Unfinished)], problems
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """Folders with a config.yaml; what lies within one, and links such as RUNS/latest, is not looked into."""
+    for place, folders, files in os.walk(root):
+        if "config.yaml" in files:
+            folders.clear()
+            yield Path(place)
+        folders.sort()
+
+
+def _read(folder: Path) -> Run | Unfinished:
+    config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _LOADER)
+    int(config["seed"])
+    for group in ("task", "model", "data"):
+        str(config[group]["name"])
+    begun = {"folder": folder, "config": config, "words": _words(folder), "fingerprint": _fingerprint(folder)}
+    try:
+        begun["history"] = read_history(folder / "metrics.csv")
+        return Run(**begun, results=_results(folder), ended=_ended(folder))
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        why = f"no {missing}: " + (
+            "stopped, or not done yet" if missing == "metrics.json" else "an older version's run"
+        )
+    except _DAMAGED as error:
+        why = _told(error)
+    return Unfinished(**{"history": read_history(folder / "none"), **begun}, why=why)
+
+
+def _results(folder: Path) -> dict[str, dict[str, float]]:
+    said = _json(folder / "metrics.json")
+    results = {split: {name: float(value) for name, value in scores.items()} for split, scores in said.items()}
+    if not {"val", "test"} & set(results):
+        raise ValueError("metrics.json holds neither val nor test")
+    return results
+
+
+def _ended(folder: Path) -> Ended:
+    said = _json(folder / "summary.json")
+    if said["mode"] not in ("max", "min"):
+        raise ValueError(f"summary.json says mode={said['mode']}, neither max nor min")
+    return Ended(
+        parameters=int(said["parameters"]),
+        seconds=float(said["seconds"]),
+        epochs=float(said["epochs"]),
+        best_epoch=None if said["best_epoch"] is None else int(said["best_epoch"]),
+        monitor=str(said["monitor"]),
+        mode=said["mode"],
+        machine=str(said["machine"]),
+    )
+
+
+def _fingerprint(folder: Path) -> str:
+    try:
+        return str(_json(folder / "environment.json").get("data_fingerprint", ""))
+    except _DAMAGED:
+        return ""
+
+
+def _words(folder: Path) -> tuple[str, ...]:
+    """The words of the command line: a line each in overrides.txt, or the sentence in summary.json."""
+    try:
+        return tuple((folder / "overrides.txt").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        pass
+    try:
+        return tuple(word for word in shlex.split(str(_json(folder / "summary.json")["sentence"])) if "=" in word)
+    except _DAMAGED:
+        return ()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise TypeError(f"{path.name} holds a {type(content).__name__}, not a mapping")
+    return content
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _told(error: Exception) -> str:
+    told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return " ".join(told.split()) or type(error).__name__

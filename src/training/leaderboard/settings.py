@@ -1,0 +1,179 @@
+"""Runs sorted: those that differ only in their seed are one setting; settings measured on the same data, one board."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imagier.errors import ConfigError
+from imagier.training.leaderboard.naming import at, leaves, named, setting_of, short
+from imagier.training.leaderboard.runs import Run
+from imagier.training.leaderboard.statistics import Spread, spread
+
+# How training is fed; every other key of the data says what is measured.
+_FEEDING = ("seed", "root", "cache", "workers", "download", "batch_size", "repeat", "on_error", "tasks")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs of one configuration with distinct seeds, in the order of their seeds."""
+
+    name: str
+    runs: Sequence[Run]
+
+    def scores(self, metric: str) -> dict[int, float]:
+        """Seed -> value of a metric."""
+        return {run.seed: run.score(metric) for run in self.runs}
+
+    def spread(self, metric: str) -> Spread:
+        """Mean and deviation of a metric over the seeds."""
+        return spread(self.scores(metric).values())
+
+
+@dataclass(frozen=True)
+class Board:
+    """Settings whose scores may be compared: of one task, on one split of the same data, the best first.
+
+    metric: the main score without its split, such as "iou".
+    mode:   "max" or "min", whichever is better.
+    aside:  what tells it from another board of the same task and data, such as "data.label_set=train".
+    """
+
+    task: str
+    data: str
+    split: str
+    fingerprint: str
+    metric: str
+    mode: str
+    settings: Sequence[Setting]
+    aside: str = ""
+    notes: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        """Such as "segment on streets, test"."""
+        return f"{self.task} on {self.data}, {self.split}" + (f" ({self.aside})" if self.aside else "")
+
+    @property
+    def name(self) -> str:
+        """The same for a file: "segment-streets-test"."""
+        words = f"{self.task}-{self.data}-{self.split}" + (f"-{self.aside}" if self.aside else "")
+        return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in words)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Of all its settings."""
+        return [run for setting in self.settings for run in setting.runs]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what was measured, the main score first and the loss last; "iou/road" is a part of "iou"."""
+        names = dict.fromkeys(name for run in self.runs for name in run.results[self.split])
+        return sorted(names, key=lambda name: (name != self.metric, name == "loss"))
+
+
+def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
+    """Sort finished `runs`, oldest first, into boards.
+
+    Args:
+        runs: as found.
+        seeds: keep settings with at least so many seeds only, and of each its newest runs of so many seeds.
+
+    Raises:
+        ConfigError: when no setting has so many seeds.
+    """
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        together.setdefault(json.dumps(_measured(run), sort_keys=True), []).append(run)
+    asides = _asides([group[-1] for group in together.values()])
+    boards = [_board(group, seeds, aside) for group, aside in zip(together.values(), asides, strict=True)]
+    kept = [board for board in boards if board.settings]
+    if runs and not kept:
+        most = max(len(setting.runs) for group in together.values() for setting in _board(group, None, "").settings)
+        raise ConfigError(f"seeds={seeds}, but no setting was trained to its end with more than {most}; ask for fewer.")
+    return sorted(kept, key=lambda board: board.title)
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    """Everything that two runs must share before their scores compare."""
+    places = ["noise", f"trainer.limit_{run.split}_batches"]
+    if run.ended.monitor.endswith("/loss"):
+        places += ["loss", "model.lambdas"]  # a loss compares with the same loss only, at the same trade-offs
+    return {
+        "task": run.name("task"),
+        "score": [run.ended.monitor, run.ended.mode],
+        "split": run.split,
+        "fingerprint": run.fingerprint or str(run.folder),  # unknown data compare with nothing
+        **{f"data.{key}": value for key, value in leaves(run.config["data"]) if key not in _FEEDING},
+        **dict(leaves({place: at(run.config, place) for place in places})),
+    }
+
+
+def _asides(runs: Sequence[Run]) -> list[str]:
+    """What tells boards of the same task, data and split apart; one of `runs` stands for each."""
+    measured = [_measured(run) for run in runs]
+    asides = []
+    for own in measured:
+        alike = [other for other in measured if all(own[key] == other[key] for key in ("task", "data.name", "split"))]
+        differing = [key for key in own if any(own[key] != other.get(key) for other in alike)]
+        said = [key for key in differing if key not in ("fingerprint", "data._target_")] or differing
+        asides.append(", ".join(f"{key}={short(own[key])}" for key in said))
+    return asides
+
+
+def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
+    by_setting: dict[str, list[Run]] = {}
+    for run in runs:
+        by_setting.setdefault(json.dumps(setting_of(run), sort_keys=True), []).append(run)
+    names = named([group[-1] for group in by_setting.values()])
+    settings, notes = [], []
+    for name, group in zip(names, by_setting.values(), strict=True):
+        newest = {run.seed: run for run in group}  # the later of a seed wins
+        if seeds is not None and len(newest) < seeds:
+            continue
+        chosen = sorted(newest.values(), key=lambda run: run.age)[-seeds if seeds else 0 :]
+        settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
+        notes += _repeated(name, group, settings[-1])
+    first = runs[-1]
+    metric, mode = first.ended.monitor.removeprefix("val/"), first.ended.mode
+    return Board(
+        task=first.name("task"),
+        data=first.name("data"),
+        split=first.split,
+        fingerprint=first.fingerprint,
+        metric=metric,
+        mode=mode,
+        settings=_ranked(settings, metric, mode),
+        aside=aside,
+        notes=[*notes, *_cautions(settings)],
+    )
+
+
+def _repeated(name: str, group: Sequence[Run], setting: Setting) -> list[str]:
+    times = Counter(run.seed for run in group)
+    return [
+        f"{name}: seed {run.seed} was trained {times[run.seed]} times; the newest counts, {run.folder}."
+        for run in setting.runs
+        if times[run.seed] > 1
+    ]
+
+
+def _ranked(settings: Sequence[Setting], metric: str, mode: str) -> list[Setting]:
+    def place(setting: Setting) -> tuple[bool, float]:
+        mean = setting.spread(metric).mean
+        return mean != mean, mean if mode == "min" else -mean  # NaN is no score: last
+
+    return sorted(settings, key=place)
+
+
+def _cautions(settings: Sequence[Setting]) -> list[str]:
+    notes = []
+    machines = dict.fromkeys(run.ended.machine for setting in settings for run in setting.runs)
+    if len(machines) > 1:
+        notes.append(f"Times do not compare: these runs are from several machines ({', '.join(machines)}).")
+    weights = ("loss", "task.class_weights", "task.auxiliary_weight")
+    losses = {json.dumps([at(setting.runs[0].config, key) for key in weights]) for setting in settings}
+    if len(losses) > 1:
+        notes.append("Losses do not compare: these settings were trained with different ones.")
+    return notes

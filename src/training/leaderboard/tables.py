@@ -1,0 +1,150 @@
+"""Boards as tables of text, for the terminal and the page alike."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from imagier.training.leaderboard.runs import Unfinished
+from imagier.training.leaderboard.settings import Board, Setting
+from imagier.training.leaderboard.statistics import CONFIDENCE, Paired, Spread, paired, spread
+from imagier.training.pictures import wording
+from imagier.training.report import Table
+from imagier.training.report.summary import SPLIT_NAMES
+
+COMPARED = (
+    "Differences over the seeds that both settings share; two-sided paired t-test, not corrected for the number of "
+    "comparisons. An interval that holds 0 leaves open which is better."
+)
+_PARTS = {"iou": "IoU of each class", "accuracy": "Accuracy of each class"}
+
+
+def caption(board: Board) -> str:
+    """How to read the numbers of a board."""
+    known = f"; data {board.fingerprint}" if board.fingerprint else ""
+    return (
+        f"Scores on the {SPLIT_NAMES[board.split]} split of the checkpoint that was kept, as mean ± deviation over "
+        f"seeds; least and best of validation over all epochs{known}."
+    )
+
+
+def main_table(board: Board) -> Table:
+    """A row a setting, the best first: scores, the extremes of validation on the way, and what it cost."""
+    measured = [metric for metric in board.metrics if "/" not in metric]
+    rows = [[setting.name, *_scores(setting, measured), *_way(setting, measured)] for setting in board.settings]
+    extremes = ["Least loss, val", *(["Best accuracy, val"] if "accuracy" in measured else [])]
+    titles = [wording.title(metric) for metric in measured]
+    return Table(["Net", *titles, *extremes, "Parameters", "Epochs", "Time", "Seeds"], rows)
+
+
+def _scores(setting: Setting, measured: Sequence[str]) -> list[str]:
+    return [written(metric, setting.spread(metric)) for metric in measured]
+
+
+def _way(setting: Setting, measured: Sequence[str]) -> list[str]:
+    """How training went: the best of its curves, and what it took."""
+    wanted = [("loss", "min"), *([("accuracy", "max")] if "accuracy" in measured else [])]
+    ended = [run.ended for run in setting.runs]
+    return [
+        *(written(name, spread(run.extreme(f"val/{name}", mode) for run in setting.runs)) for name, mode in wanted),
+        wording.amount(ended[0].parameters),
+        f"{np.mean([each.epochs for each in ended]):.3g}",
+        wording.duration(float(np.mean([each.seconds for each in ended]))),
+        f"{len(ended)}",
+    ]
+
+
+def parts_of(board: Board) -> dict[str, list[str]]:
+    """Scores that have parts, such as the IoU of each class: kind -> names, {"iou": ["iou/road", ...]}."""
+    kinds: dict[str, list[str]] = {}
+    for metric in board.metrics:
+        if "/" in metric:
+            kinds.setdefault(metric.partition("/")[0], []).append(metric)
+    return kinds
+
+
+def parts_table(settings: Sequence[Setting], names: Sequence[str]) -> Table:
+    """A row a part of a score, a column a setting."""
+    rows = [[name.partition("/")[2], *(_scores(setting, [name])[0] for setting in settings)] for name in names]
+    return Table(["", *(setting.name for setting in settings)], rows)
+
+
+def parts_title(kind: str) -> str:
+    """The heading over the parts of a score."""
+    return _PARTS.get(kind, f"{wording.title(kind)} in detail")
+
+
+def comparison_table(board: Board) -> Table | None:
+    """Every setting against the best one, seed by seed; None where there is nothing to compare."""
+    if len(board.settings) < 2:
+        return None
+    best, *others = board.settings
+    rows = []
+    for setting in others:
+        found = paired(setting.scores(board.metric), best.scores(board.metric))
+        difference = Spread(found.mean, found.deviation, found.count)
+        rows.append([setting.name, written(board.metric, difference, change=True), *_chance(board, found)])
+    headers = [f"Against {best.name}", wording.title(board.metric), f"{CONFIDENCE:.0%} interval", "p", "Shared seeds"]
+    return Table(headers, rows)
+
+
+def _chance(board: Board, found: Paired) -> list[str]:
+    if found.interval is None or found.p is None:
+        return [
+            "one seed says nothing about chance" if found.count else "no seed is shared",
+            wording.DASH,
+            f"{found.count}",
+        ]
+    low, high = (_fixed(board.metric, bound, found.deviation, "+") for bound in found.interval)
+    return [f"{low} to {high}", "<0.001" if found.p < 0.001 else f"{found.p:.3f}", f"{found.count}"]
+
+
+def runs_table(board: Board) -> Table:
+    """A row a run, the best setting first: its own score and where it lies."""
+    rows = [
+        [
+            setting.name,
+            str(run.folder),
+            f"{run.seed}",
+            wording.value(board.metric, run.score(board.metric)),
+            wording.DASH if run.ended.best_epoch is None else f"{run.ended.best_epoch + 1}",
+            f"{run.ended.epochs:g}",
+            wording.duration(run.ended.seconds),
+        ]
+        for setting in board.settings
+        for run in setting.runs
+    ]
+    headers = ["Net", "Folder", "Seed", wording.title(board.metric), "Best epoch", "Epochs", "Time"]
+    return Table(headers, rows, words=2)
+
+
+def unfinished_table(unfinished: Sequence[Unfinished]) -> Table:
+    """A row a run without an end, the newest first: how far it came and what is missing."""
+    rows = []
+    for run in reversed(unfinished):
+        epochs = f"{run.history.epoch.max():.3g}" if len(run.history.epoch) else "0"
+        loss = wording.value("loss", run.extreme("val/loss", "min"))
+        rows.append([str(run.folder), run.why, f"{run.seed}", epochs, loss])
+    return Table(["Unfinished", "Why", "Seed", "Epochs", "Least loss, val"], rows, words=2)
+
+
+def written(metric: str, found: Spread, *, change: bool = False) -> str:
+    """A mean with its deviation, to the second digit of the deviation; of a `change`, the sign."""
+    if not math.isfinite(found.mean):
+        return wording.DASH
+    if found.deviation is None and not change:
+        return wording.value(metric, found.mean)
+    text = _fixed(metric, found.mean, found.deviation, "+" if change else "")
+    if found.deviation is not None:
+        text += f" ± {_fixed(metric, found.deviation, found.deviation)}"
+    unit = wording.value(metric, found.mean).partition(" ")[2]
+    return f"{text} {'points' if change and wording.is_share(metric) else unit}".rstrip()
+
+
+def _fixed(metric: str, number: float, deviation: float | None, sign: str = "") -> str:
+    """A number to the second digit of its deviation; where that is nothing, in four digits."""
+    scale, digits = (100, "2f") if wording.is_share(metric) else (1, "4g")
+    if deviation:
+        places = 1 - math.floor(math.log10(scale * deviation))
+        digits = f"{min(max(places, scale == 100), 8)}f"
+    return f"{scale * number:{sign}.{digits}}"

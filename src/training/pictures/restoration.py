@@ -1,0 +1,138 @@
+"""Pictures that a net has made beside the true ones: denoised, or read back from files; with an enlarged detail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from imagier.metrics.quality import psnr
+from imagier.training.image_formats import decode, jpeg_within
+from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic, to_rgb
+from imagier.training.pictures.sample import Sample
+
+_BOX = (300, 396)  # height and width of a picture: four a row fill the page
+_DETAIL, _ZOOM = 150, 3  # an enlarged detail's height under a picture, least width beside one, and its enlargement
+_GAP = 6  # between a picture and its detail
+
+
+def denoised_grid(samples: Sequence[Sample]) -> np.ndarray:
+    """Draw a row a sample: noisy, denoised and clean, with the PSNR before and after; uint8 [H, W, 3]."""
+    return mosaic([_denoised_row(sample) for sample in samples], ("noisy", "denoised", "clean"))
+
+
+def coded_grid(samples: Sequence[Sample]) -> np.ndarray:
+    """Draw a row a sample: original, decoded, their difference, and a JPEG of the same size; uint8 [H, W, 3].
+
+    The JPEG is the best one that takes no more bytes than the net's file. One factor, which the header tells, amplifies
+    the differences of all samples; grey is none.
+    """
+    factor = _amplification(samples)
+    rows = [_coded_row(sample, factor) for sample in samples]
+    amplified = f"difference, amplified {factor} times" if factor > 1 else "difference"
+    return mosaic(rows, ("original", "decoded", amplified, "JPEG of this size"))
+
+
+def _denoised_row(sample: Sample) -> Row:
+    noisy, denoised, clean = sample.image, np.asarray(sample.prediction), np.asarray(sample.target)
+    window = _telling_window(clean)
+    before, after = _psnr(noisy, clean), _psnr(denoised, clean)
+    gain = f"{after - before:+.2f} dB".replace("-", "\N{MINUS SIGN}")
+    tiles = [
+        Tile(_with_detail(noisy, window), (f"PSNR {before:.2f} dB",)),
+        Tile(_with_detail(denoised, window), (f"PSNR {after:.2f} dB, {gain}",)),
+        Tile(_with_detail(clean, window, framed=True)),
+    ]
+    return Row(tiles, title=sample.id)
+
+
+def _coded_row(sample: Sample, factor: int) -> Row:
+    original, decoded, size = np.asarray(sample.target), np.asarray(sample.prediction), int(sample.figures["bytes"])
+    data, quality = jpeg_within(original, size)
+    jpeg = decode(data, original.shape[2])
+    window = _telling_window(original)
+    difference = np.clip(128 + factor * (decoded.astype(np.int32) - original), 0, 255).astype(np.uint8)
+    tiles = [
+        Tile(_with_detail(original, window, framed=True), (f"{original.size:,} bytes uncompressed",)),
+        Tile(_with_detail(decoded, window), _priced(size, decoded, original)),
+        Tile(_with_detail(difference, window)),
+        Tile(
+            _with_detail(jpeg, window),
+            (*_priced(len(data), jpeg, original), f"quality {quality}" if len(data) <= size else "no JPEG is smaller"),
+        ),
+    ]
+    return Row(tiles, title=sample.id)
+
+
+def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, str]:
+    rate = 8 * size / (original_HWC.shape[0] * original_HWC.shape[1])
+    return f"{size:,} bytes, {rate:.3f} bits per pixel", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
+
+
+def _amplification(samples: Sequence[Sample]) -> int:
+    """The largest power of two, up to 16, by which 98 of 100 differences stay within the range of a byte."""
+    differences = [np.abs(np.asarray(one.prediction).astype(np.int32) - one.target).ravel() for one in samples]
+    common = float(np.percentile(np.concatenate(differences), 98))
+    return next((factor for factor in (16, 8, 4, 2) if factor * common <= 127), 1)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of a picture, in its pixels, and whether it is shown beside the picture or below it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    beside: bool
+
+
+def _telling_window(truth_HWC: np.ndarray) -> _Window | None:
+    """Where a picture has most to lose, edges and texture; None for one so small that it is shown enlarged whole."""
+    height, width = truth_HWC.shape[:2]
+    tall, wide = fit(truth_HWC, *_BOX).shape[:2]
+    if tall >= 2 * height:
+        return None
+    free = _BOX[1] - wide - _GAP
+    beside = free >= _DETAIL
+    rows = min(height, (tall if beside else _DETAIL) // _ZOOM)
+    columns = min(width, (free if beside else wide) // _ZOOM)
+    grey_HW = np.pad(truth_HWC.mean(2), ((0, 1), (0, 1)), "edge")
+    slope_HW = np.abs(np.diff(grey_HW, axis=0)[:, :-1]) + np.abs(np.diff(grey_HW, axis=1)[:-1])
+    sums = np.pad(np.minimum(slope_HW, 80).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
+    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+    return _Window(int(top), int(left), rows, columns, beside)
+
+
+def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = False) -> np.ndarray:
+    """The picture, uint8 [H, W, 3], with the enlarged window; `framed` shows in the picture where that lies."""
+    shown = to_rgb(fit(picture, *_BOX))
+    if window is None:
+        return shown
+    if framed:
+        shown = _framed(shown, window, shown.shape[0] / picture.shape[0])
+    part = to_rgb(picture)[window.top : window.top + window.height, window.left : window.left + window.width]
+    detail = part.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
+    (tall, wide), (high, broad) = shown.shape[:2], detail.shape[:2]
+    place = (0, wide + _GAP) if window.beside else (tall + _GAP, 0)
+    sheet = np.full((max(tall, place[0] + high), max(wide, place[1] + broad), 3), 255, np.uint8)
+    sheet[:tall, :wide] = shown
+    sheet[place[0] : place[0] + high, place[1] : place[1] + broad] = detail
+    return sheet
+
+
+def _framed(shown: np.ndarray, window: _Window, scale: float) -> np.ndarray:
+    framed = shown.copy()
+    top, left = round(window.top * scale), round(window.left * scale)
+    bottom, right = round((window.top + window.height) * scale), round((window.left + window.width) * scale)
+    for inset, level in ((0, 0), (1, 255)):  # a dark line and a light one, to be seen on anything
+        rows, columns = slice(top + inset, bottom - inset), slice(left + inset, right - inset)
+        framed[[top + inset, bottom - 1 - inset], columns] = level
+        framed[rows, [left + inset, right - 1 - inset]] = level
+    return framed
+
+
+def _psnr(one_HWC: np.ndarray, other_HWC: np.ndarray) -> float:
+    one, other = (torch.tensor(np.moveaxis(picture, 2, 0)[None]) for picture in (one_HWC, other_HWC))
+    return float(psnr(one, other))

@@ -1,0 +1,82 @@
+"""How a net's files compare with JPEG, WebP and AVIF files of the same pictures."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagier.datamodules.base import ImageData
+from imagier.metrics.quality import ms_ssim, psnr
+from imagier.tasks.base import Task
+from imagier.tasks.compress import Compress
+from imagier.training.image_formats import RIVALS, ImageFormat, decode
+from imagier.training.pictures import Comparison, Curve
+
+MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # looked at: MS-SSIM and AVIF's encoder take their time
+THIS_NET = "this net"
+
+Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read
+
+
+def compare(task: Task, data: ImageData) -> Comparison | None:
+    """Draw up the rate-distortion curves of a codec and of its rivals; None for a task that makes no files.
+
+    Args:
+        task: with the weights to measure; left in evaluation mode.
+        data: set up; the first pictures of its validation split are taken.
+    """
+    if not isinstance(task, Compress):
+        return None
+    task.eval()
+    pictures = _pictures(data, task.device)
+    rates = [_through_net(task, rate) for rate in range(len(task.lambdas))]
+    curves = [_curve(THIS_NET, rates, pictures)]
+    for name, rival in RIVALS.items():
+        curves.append(_curve(name, [_through_format(rival, quality) for quality in rival.qualities], pictures))
+    return Comparison(len(pictures), curves)
+
+
+def _pictures(data: ImageData, device: torch.device) -> list[Tensor]:
+    pictures: list[Tensor] = []
+    pixels = 0
+    for batch in data.loader("val"):
+        for picture_1CHW in batch["image"].split(1):
+            pixels += picture_1CHW[0, 0].numel()
+            if pictures and (len(pictures) == MOST_PICTURES or pixels > MOST_PIXELS):
+                return pictures
+            pictures.append(picture_1CHW.to(device))
+    return pictures
+
+
+def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor]) -> Curve:
+    """One point a transmission: means over the pictures."""
+    points = []
+    for transmit in transmissions:
+        rows = []
+        for picture_1CHW in pictures:
+            size, read_1CHW = transmit(picture_1CHW)
+            scores = (float(score(read_1CHW, picture_1CHW)) for score in (psnr, ms_ssim))
+            rows.append((8 * size / picture_1CHW[0, 0].numel(), *scores))
+        # A picture too small for MS-SSIM has none.
+        points.append([np.mean(column[np.isfinite(column)]) for column in np.array(rows).T])
+    bpp, decibels, similarity = np.array(points).T
+    return Curve(name, bpp, {"psnr": decibels, "ms_ssim": similarity})
+
+
+def _through_net(task: Compress, rate: int) -> Transmit:
+    def transmit(picture_1CHW: Tensor) -> tuple[int, Tensor]:
+        data = task.write(picture_1CHW[0], rate)
+        return len(data), task.read(data)[None].to(picture_1CHW.device)
+
+    return transmit
+
+
+def _through_format(rival: ImageFormat, quality: int) -> Transmit:
+    def transmit(picture_1CHW: Tensor) -> tuple[int, Tensor]:
+        image_HWC = np.asarray(picture_1CHW[0].permute(1, 2, 0).cpu())
+        data = rival.encode(image_HWC, quality)
+        read_HWC = torch.tensor(decode(data, image_HWC.shape[2]))
+        return len(data), read_HWC.permute(2, 0, 1)[None].to(picture_1CHW.device)
+
+    return transmit

@@ -1,0 +1,64 @@
+"""Gaussian noise on a batch of images, as a pure function of one seed a sample."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imagier.errors import ConfigError
+from imagier.randomness import derive_seed
+
+
+class GaussianNoise:
+    """Adds to each image white Gaussian noise of a standard deviation (sigma) of its own.
+
+    A seed decides both the noise and, unless a level is given, its sigma, uniform in [low, high). For one seed, noise
+    of two levels is the same picture of noise, scaled.
+
+    Args:
+        low: least sigma, in units of pixel values from 0 to 255.
+        high: highest sigma; equal to `low` for noise of one strength.
+        clip: clamp noisy values to 0 to 255, as a camera does; otherwise they leave the range.
+
+    Raises:
+        ConfigError: unless 0 <= low <= high and high > 0.
+    """
+
+    def __init__(self, low: float, high: float, clip: bool = False) -> None:
+        if not 0 <= low <= high or high <= 0:
+            raise ConfigError(
+                f"noise.low={low} and noise.high={high} are no range of standard deviations: low must be at least 0, "
+                "high above 0 and not less than low, in units of pixel values from 0 to 255; 0 and 55 are usual."
+            )
+        self.low, self.high, self.clip = float(low), float(high), clip
+
+    def __call__(
+        self,
+        image_BCHW: Tensor,
+        seeds: Sequence[int],
+        *,
+        level: float | None = None,
+        draw_on: torch.device | str | None = None,
+    ) -> Tensor:
+        """Return the noisy images, float32 [B, C, H, W] on the scale 0 to 255.
+
+        Args:
+            image_BCHW: uint8.
+            seeds: one a sample; the noise of a sample depends on nothing else.
+            level: sigma of all samples, or None to draw each.
+            draw_on: device whose generator draws, the image's by default. Generators of different kinds of devices draw
+                different noise; with "cpu" it is the same on every machine.
+        """
+        device = torch.device(image_BCHW.device if draw_on is None else draw_on)
+        generator = torch.Generator(device)
+        fields = [
+            torch.randn(image_BCHW.shape[1:], generator=generator.manual_seed(seed), device=device) for seed in seeds
+        ]
+        sigmas = [self.sigma(seed) if level is None else level for seed in seeds]
+        sigma_B111 = torch.tensor(sigmas, dtype=torch.float32, device=device).view(-1, 1, 1, 1)
+        noisy_BCHW = image_BCHW + (sigma_B111 * torch.stack(fields)).to(image_BCHW.device)
+        return noisy_BCHW.clamp(0, 255) if self.clip else noisy_BCHW
+
+    def sigma(self, seed: int) -> float:
+        """The sigma that `seed` draws."""
+        return self.low + (self.high - self.low) * (derive_seed("sigma", seed) / 2**63)

@@ -1,0 +1,84 @@
+"""A compressed file that is not intact, or not this net's, is refused with a sentence."""
+
+import pytest
+import torch
+
+from imagier.errors import ConfigError, DataError
+from imagier.models.bitstream import Header, compress, decompress, read
+from imagier.models.factorized import Factorized
+from imagier.models.pair import Pair
+from imagier.models.pixels import FromPixels
+from imagier.models.unet import UNet
+
+
+def wrap(net: torch.nn.Module, channels: int = 1) -> FromPixels:
+    return FromPixels(net, [0.5] * channels, [0.25] * channels).eval()
+
+
+@pytest.fixture(scope="module")
+def net() -> FromPixels:
+    torch.manual_seed(0)
+    return wrap(Factorized(1, width=4, latents=4))
+
+
+@pytest.fixture(scope="module")
+def data(net: FromPixels) -> bytes:
+    return compress(net, torch.randint(0, 256, (1, 40, 300), dtype=torch.uint8), 2)
+
+
+def test_the_header_is_short_and_says_what_the_file_holds(net: FromPixels, data: bytes) -> None:
+    header, payload = read(data)
+    assert header == Header(channels=1, rate=2, height=40, width=300, fingerprint=net.net.fingerprint())
+    assert 0 < len(data) - len(payload) < 24
+
+
+def test_a_file_cut_short_anywhere_is_refused(net: FromPixels, data: bytes) -> None:
+    for length in range(len(data)):
+        with pytest.raises(DataError):
+            decompress(net, data[:length])
+    with pytest.raises(DataError, match="damaged"):
+        decompress(net, data + b"\0\0\0\0")
+
+
+def test_a_changed_byte_anywhere_is_noticed(net: FromPixels, data: bytes) -> None:
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(DataError):
+            decompress(net, bytes(changed))
+
+
+@pytest.mark.parametrize("foreign", [b"", b"\xff\xd8\xff\xe0 a JPEG", b"img"])
+def test_a_foreign_file_is_refused(net: FromPixels, foreign: bytes) -> None:
+    with pytest.raises(DataError, match="begins otherwise"):
+        decompress(net, foreign)
+
+
+def test_another_net_or_other_weights_cannot_read_the_file(net: FromPixels, data: bytes) -> None:
+    torch.manual_seed(1)
+    with pytest.raises(DataError, match="other weights"):
+        decompress(wrap(Factorized(1, width=4, latents=4)), data)
+    with pytest.raises(DataError, match="1 channels and the net takes 3"):
+        decompress(wrap(Factorized(3, width=4, latents=4), 3), data)
+    with pytest.raises(DataError, match="written at rate 2"):
+        decompress(wrap(Pair(1, width=4)), data)
+    with pytest.raises(ConfigError, match="UNet is no codec"):
+        decompress(wrap(UNet(1, 2, width=4)), data)
+
+
+def test_a_picture_that_does_not_fit_is_refused(net: FromPixels) -> None:
+    with pytest.raises(DataError, match="3 channels and the net takes 1"):
+        compress(net, torch.zeros(3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(DataError, match="0 x 8 pixels"):
+        compress(net, torch.zeros(1, 0, 8, dtype=torch.uint8))
+    for rate in (-1, 3):
+        with pytest.raises(ConfigError, match=f"rate={rate} .*0 to 2"):
+            compress(net, torch.zeros(1, 8, 8, dtype=torch.uint8), rate)
+
+
+def test_bytes_that_no_net_writes_are_refused(net: FromPixels) -> None:
+    for data in (b"12345", b"1234" * 4096):
+        with pytest.raises(DataError, match="damaged"):
+            net.net.decode(data, 32, 32, 0)
+    with pytest.raises(DataError, match="5 bytes where a picture of 32 x 32 has 256"):
+        Pair(1).decode(b"12345", 32, 32, 0)

@@ -1,0 +1,40 @@
+"""A sweep whose runs take no time: the score is a function of the words. `python quadratic.py SECOND WORDS...`"""
+
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def quadratic(runs: Path, kill_at: int | None = None, wrong: str = "") -> Callable[[DictConfig], float]:
+    """A run that scores best with lr=3e-3 and one_cycle; the `kill_at`-th ends the process, `wrong` ones raise."""
+    called = []
+
+    def run(cfg: DictConfig) -> float:
+        from imagier.errors import TrainingError
+
+        called.append(cfg)
+        folder = runs / f"{os.getpid()}-{len(called)}"
+        folder.mkdir(parents=True)
+        OmegaConf.save(cfg, folder / "config.yaml")
+        (folder / "metrics.csv").write_text("epoch,step,time,val/accuracy\n0,1,1,0.5\n1,2,2,0.6\n")
+        os.environ["IMAGIER_RUN_FOLDER"] = str(folder)
+        if len(called) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if wrong and wrong in str(OmegaConf.to_container(cfg.scheduler)):
+            raise TrainingError(f"{wrong} does not do here.")
+        better = 0.05 if "OneCycle" in cfg.scheduler._target_ else 0.0
+        return 0.9 + better - 0.1 * (math.log10(cfg.optimizer.lr / 3e-3)) ** 2
+
+    return run
+
+
+if __name__ == "__main__":
+    from imagier.cli import CONF
+    from imagier.sweeps.sweep import sweep
+
+    sweep(sys.argv[2:], quadratic(Path("runs"), kill_at=int(sys.argv[1]) or None), CONF)

@@ -1,0 +1,262 @@
+"""Sweeps: every combination is tried or refused beforehand, a kill loses nothing, and a table ends it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from imagier import cli
+from imagier.cli import CONF
+from imagier.configuration import check, choices
+from imagier.errors import ConfigError, TrainingError
+from imagier.sweeps.record import Record, ranked, read_records
+from imagier.sweeps.sweep import Sweep, sweep
+from imagier.sweeps.words import extremes, read_words
+from tests.conftest import REPOSITORY
+from tests.quadratic import quadratic
+from tests.test_wrong_words import sentence
+
+SEARCH = ["task=classify", "sweep=optuna", "sweep.name=named", "sweep.trials=7"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_words_are_split_into_those_that_stay_and_those_that_vary() -> None:
+    words = ["task=classify", "sweep=optuna", "sweep.trials=3", "hydra.launcher.n_jobs=2", "optimizer.lr=1e-3"]
+    words += [
+        "model.width=int(interval(8,64))",
+        "data.batch_size=range(16,65,16)",
+        "+loss.gamma=tag(log,interval(1,4))",
+    ]
+    fixed, varied = read_words(words, {"optimizer.lr": "interval(0,1)", "augment": "choice(none,flip)"})
+    assert fixed == ["optimizer.lr=1e-3", "task=classify"]
+    seen = {one.key: (one.values, one.interval, one.whole, one.log) for one in varied}
+    assert seen == {
+        "augment": (("none", "flip"), False, False, False),
+        "model.width": (("8", "64"), True, True, False),
+        "data.batch_size": (("16", "32", "48", "64"), False, True, False),
+        "+loss.gamma": (("1", "4"), True, False, True),
+    }
+
+
+# the words -> what the sentence must say
+SLIPS = {
+    "-m task=classify model=cnn,mlp,cmm": ("model=cmm is not known", "densenet"),
+    "-m task=classify model=cnn,mlp model.width=8,16": (
+        "model.width does not exist; model holds: name, tasks, hidden",
+    ),
+    "-m task=classify optimizer.lr=1e-3,3e-4,-1": ("optimizer.lr=-1 is out of range",),
+    "-m task=classify model=cnn,unet": ("model=unet is for task=segment",),
+    "-m task=classify optimizer.lrr=1,2": ("optimizer.lrr does not exist", "Did you mean 'lr'?"),
+    "-m task=classify optimizer.lr=interval(1e-4,1)": ("optimizer.lr is an interval", "sweep=optuna"),
+    "-m task=classify trainer=ddp": ("trainer.devices=auto", "one device"),
+    "-m task=classify launcher.n_jobs=2": ("launcher.n_jobs means nothing by itself", "launcher=joblib"),
+    "sweep.trials=3 task=classify": ("sweep.trials means nothing by itself; add sweep=optuna",),
+    "sweep=optuna": ("task is not given",),
+    "sweep=optun task=classify": ("sweep=optun is not known", "Did you mean 'optuna'?"),
+    "sweep=optuna task=classify,segment": ("task cannot vary",),
+    "sweep=optuna task=classify sweep.trials=0": ("sweep.trials=0 is out of range",),
+    "sweep=optuna task=classify sweep.trialz=3": ("sweep.trialz does not exist", "Did you mean 'trials'?"),
+    "sweep=optuna task=classify optimizer.lr=interval(0,1)": ("optimizer.lr=0 is out of range",),
+    "sweep=optuna task=classify data.batch_size=interval(8,16)": ("data.batch_size=", "a whole number"),
+    "sweep=optuna task=classify model=mlp model.width=choice(8,16)": ("model.width does not exist",),
+    "sweep=optuna task=classify +sweep.sampler.seeed=1": ("sweep.sampler.seeed is unknown to TPESampler",),
+    "sweep=optuna task=classify sweep/sampler=tpee": ("sweep/sampler=tpee is not known", "random, tpe"),
+}
+
+
+@pytest.mark.parametrize("words", SLIPS)
+def test_a_slip_anywhere_in_a_sweep_is_said_before_anything_is_trained(
+    words: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    said = sentence(capsys, "train", words.split(), 2)
+    for part in SLIPS[words]:
+        assert part in said
+    assert not list(here.glob("runs/*/*/*/*"))
+
+
+@pytest.mark.parametrize("task", choices(CONF, "task"))
+def test_every_task_has_a_space_of_sound_words(task: str) -> None:
+    sampled: list[Any] = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        planned = Sweep([f"task={task}", "sweep=optuna"], sampled.append, CONF)
+        values = list(extremes(planned.dimensions))
+        planned._check(values)
+    assert len(values) > len(planned.dimensions) >= 2
+    assert "test=false" in planned.fixed
+    assert not sampled
+
+
+def test_a_grid_ends_with_a_table_whatever_becomes_of_its_trials(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["task=classify", "trainer.max_epochs=5", "seed=3", "scheduler=cosine,one_cycle,poly"]
+    records = sweep([*words, "optimizer.lr=1e-3,3e-3"], quadratic(here / "of", wrong="Poly"), CONF)
+    folder = next((here / "runs" / "sweeps").iterdir())
+    said = capsys.readouterr().out
+    assert [(record.number, record.state) for record in records] == [
+        (4, "done"), (3, "done"), (2, "done"), (1, "done"), (5, "failed"), (6, "failed"),
+    ]  # fmt: skip
+    assert "trial 5 failed: Poly does not do here." in said
+    longer = "seed=3 scheduler=one_cycle optimizer.lr=0.003 trainer.max_epochs=20"
+    assert f"train it longer: python train.py task=classify {longer}\n" in said
+    assert [row["trial"] for row in rows(folder)] == ["4", "3", "2", "1", "5", "6"]
+    assert rows(folder)[0] | {"seconds": "0"} == {
+        "trial": "4", "state": "done", "monitor": "val/accuracy", "score": "0.95", "scheduler": "one_cycle",
+        "optimizer.lr": "0.003", "epochs": "2", "seconds": "0", "run": f"{here}/of/{os.getpid()}-4", "note": "",
+    }  # fmt: skip
+    assert "one_cycle" in (folder / "trials.txt").read_text(encoding="utf-8").splitlines()[2]
+    assert json.loads((here / "of" / f"{os.getpid()}-5" / "trial.json").read_text())["state"] == "failed"
+    with Image.open(folder / "trials.png") as picture:
+        assert picture.width > 1000
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_sweep_without_any_score_says_why(here: Path) -> None:
+    with pytest.raises(TrainingError, match="OneCycle does not do here"):
+        sweep(["task=classify", "scheduler=one_cycle", "seed=1,2"], quadratic(here / "of", wrong="OneCycle"), CONF)
+
+
+def test_trials_are_ranked_by_their_scores_own_direction() -> None:
+    done = [Record(number, {}, "done", score, "val/loss", "min") for number, score in ((1, 0.3), (2, 0.1), (3, 0.2))]
+    pruned = Record(4, {}, "pruned", 0.05, "val/loss", "min")
+    assert [record.number for record in ranked([pruned, *done])] == [2, 3, 1, 4]
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests" / "quadratic.py"), "4", *SEARCH],
+        cwd=here, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = here / "runs" / "sweeps" / "named"
+    assert [row["state"] for row in rows(folder)] == ["done"] * 3
+    with (folder / "study.journal").open("a") as journal:
+        journal.write('{"op_code":')  # and the disk was full
+
+    sweep(SEARCH, quadratic(here / "of"), CONF)
+    resumed = read_records(folder)
+    assert [resumed[number].state for number in range(1, 9)] == [*["done"] * 3, "stopped", *["done"] * 4]
+    assert resumed[4].values == resumed[5].values
+
+    unbroken = sweep([*SEARCH, "paths.runs=whole"], quadratic(here / "whole"), CONF)
+    proposed = {record.number: record.values for record in unbroken}
+    assert [proposed[number] for number in range(1, 8)] == [
+        record.values for number, record in resumed.items() if number != 4
+    ]
+    assert proposed[1] == {
+        "optimizer.lr": "0.001", "optimizer.weight_decay": "0.01", "scheduler": "cosine", "augment": "none",
+    }  # fmt: skip
+
+    again = sweep(SEARCH, quadratic(here / "never", kill_at=1), CONF)
+    assert len(again) == 8
+    assert not (here / "never").exists()
+    with pytest.raises(ConfigError, match=r"seed=9 in place of none.*sweep.name="):
+        sweep([*SEARCH, "seed=9"], quadratic(here / "never", kill_at=1), CONF)
+
+
+def test_one_process_at_a_time_works_at_a_sweep(here: Path) -> None:
+    folder = here / "runs" / "sweeps" / "named"
+    folder.mkdir(parents=True)
+    hold = (
+        "import fcntl, sys, time; f = open('.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match="another process"):
+            sweep(SEARCH, quadratic(here / "of"), CONF)
+        other.communicate("\n")
+
+
+def test_a_sweep_that_is_told_to_stop_says_so(here: Path) -> None:
+    def stopped(cfg: Any) -> float:
+        from imagier.training.checkpoints import Interrupted
+
+        raise Interrupted(signal.SIGTERM, here / "of" / "checkpoints" / "last.ckpt")
+
+    with pytest.raises(cli.ImagierError, match="same words are said again") as told:
+        sweep(SEARCH, stopped, CONF)
+    assert told.value.exit_code == 143
+    sweep([*SEARCH[:-1], "sweep.trials=2"], quadratic(here / "of"), CONF)
+    states = [record.state for record in read_records(here / "runs" / "sweeps" / "named").values()]
+    assert states == ["stopped", "done", "done"]
+
+
+def test_without_optuna_one_sentence_says_what_to_install(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"pip install 'imagier\[sweep\]'"):
+        sweep(SEARCH, quadratic(here / "of"), CONF)
+
+
+@pytest.mark.slow
+def test_trials_run_side_by_side(here: Path) -> None:
+    words = ["sweep.trials=3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    records = sweep([*SEARCH, *words], quadratic(here / "of"), CONF)
+    assert [record.state for record in records] == ["done"] * 3
+    assert len({str(record.run).rpartition("-")[0] for record in records}) > 1  # processes
+
+
+@pytest.mark.slow
+def test_hopeless_trials_are_pruned_and_a_failed_one_is_noted(
+    here: Path, garments_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["task=classify", "model=mlp", "model.hidden=[16]", "data=fashion_mnist", f"data.root={garments_root}"]
+    words += ["data.batch_size=30", "data.workers=0", "trainer=cpu", "trainer.max_epochs=3", "sweep=optuna"]
+    words += ["optimizer.lr=choice(1e-3,1e-9)", "optimizer.weight_decay=0", "scheduler=constant", "augment=none"]
+    words += ["sweep.pruner.n_startup_trials=1", "sweep.pruner.n_warmup_steps=1", "sweep.name=prune", "sweep.trials=3"]
+    monkeypatch.setattr(sys, "argv", ["train", *words, "model.dropout=choice(0.2,1.5)"])
+    cli.main("train")
+    folder = here / "runs" / "sweeps" / "prune"
+    print(capsys.readouterr().out[-3000:])
+    states = {row["state"]: row for row in rows(folder)}
+    assert set(states) == {"done", "pruned", "failed"}
+    pruned = Path(states["pruned"]["run"])
+    assert (states["pruned"]["optimizer.lr"], states["pruned"]["epochs"]) == ("1e-09", "1")
+    assert (pruned / "checkpoints" / "last.ckpt").exists()
+    assert "is behind the other trials" in (pruned / "log.txt").read_text()
+    assert json.loads((pruned / "trial.json").read_text())["note"] == "after epoch 1"
+    assert "dropout=1.5" in states["failed"]["note"]
+    kept = (Path(states["done"]["run"]) / "overrides.txt").read_text().splitlines()
+    assert "test=false" in kept
+    assert not [word for word in kept if "sweep" in word]
+
+
+def test_the_sentences_of_a_wandb_sweep_are_sound() -> None:
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    planned = yaml.safe_load((REPOSITORY / "scripts" / "wandb_sweep.yaml").read_text())
+    fixed = [word for word in planned["command"] if not word.startswith("${")]
+    for pick in (0, -1):
+        values = {
+            key: {"value": (one.get("values") or [one["min"], one["max"]])[pick]}
+            for key, one in planned["parameters"].items()
+        }
+        words = [*fixed, *create_sweep_command_args({"args": values})["args_no_hyphens"]]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", words)
+        check(cfg, CONF)
+        assert cfg.optimizer.lr == values["optimizer.lr"]["value"]
+    assert planned["metric"]["name"] == "val/accuracy"
+    assert (REPOSITORY / planned["program"]).is_file()

@@ -1,0 +1,105 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from imagier.batch import Facts
+from imagier.losses.rate_distortion import RateDistortion
+from imagier.metrics.quality import psnr
+from imagier.models.bitstream import compress, decompress
+from imagier.models.factorized import Factorized
+from imagier.models.pixels import FromPixels
+from imagier.synthetic.leaves import picture
+from imagier.tasks.classify import Classify
+from imagier.tasks.compress import Compress
+from imagier.training import rivals
+from imagier.training.image_formats import JPEG, RIVALS, decode, jpeg_within
+from imagier.training.rivals import compare
+
+FACTS = Facts("leaves", 3, None, (0.5,) * 3, (0.2,) * 3, ("a", "b"))
+
+
+class Pictures:
+    """As much of a data module as is asked: one validation picture a batch."""
+
+    def __init__(self, *pictures_HWC: np.ndarray) -> None:
+        self.pictures = pictures_HWC
+
+    def loader(self, split: str) -> Iterator[dict[str, Tensor]]:
+        assert split == "val"
+        return ({"image": torch.tensor(one).permute(2, 0, 1)[None]} for one in self.pictures)
+
+
+def leaves(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
+    return picture(np.random.default_rng(seed), (height, width))[..., :channels]
+
+
+def codec(channels: int = 3, lambdas: tuple[float, ...] = (0.001, 0.01)) -> Compress:
+    torch.manual_seed(0)
+    inner = Factorized(channels, width=8, latents=8, lambdas=lambdas)
+    return Compress(FromPixels(inner, FACTS.mean[:channels], FACTS.std[:channels]), RateDistortion(), FACTS)
+
+
+def test_all_codecs_are_measured_on_the_same_pictures_by_real_bytes() -> None:
+    images = [leaves(0, 176, 192), leaves(1, 200, 180)]
+    task = codec()
+    data: Any = Pictures(*images)
+    comparison = compare(task, data)
+    assert comparison is not None
+    assert comparison.pictures == 2
+    net, *others = comparison.curves
+    assert [curve.name for curve in others] == ["JPEG", "WebP", "AVIF"]
+    tensors = [torch.tensor(image).permute(2, 0, 1) for image in images]
+    files = [compress(task.net, tensor, 1) for tensor in tensors]  # type: ignore[arg-type]
+    rates = [8 * len(file) / tensor[0].numel() for file, tensor in zip(files, tensors, strict=True)]
+    assert net.bpp[1] == pytest.approx(np.mean(rates))
+    quality = [
+        psnr(decompress(task.net, file)[None], tensor[None]).item()  # type: ignore[arg-type]
+        for file, tensor in zip(files, tensors, strict=True)
+    ]
+    assert net.quality["psnr"][1] == pytest.approx(np.mean(quality))
+    for curve in others:
+        assert (np.diff(curve.bpp) > 0).all()
+        assert (np.diff(curve.quality["psnr"]) > 0).all()
+        assert curve.bpp[0] < 0.6
+        assert curve.bpp[-1] > 1.5
+        assert ((curve.quality["ms_ssim"] > 0.5) & (curve.quality["ms_ssim"] < 1)).all()
+
+
+def test_so_many_pictures_are_looked_at_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "RIVALS", {"JPEG": JPEG})
+    small: Any = Pictures(*(leaves(seed, 16, 16) for seed in range(20)))
+    comparison = compare(codec(lambdas=(0.01,)), small)
+    assert comparison is not None
+    assert comparison.pictures == 16
+    assert np.isnan(comparison.curves[0].quality["ms_ssim"]).all()  # too small for it
+    monkeypatch.setattr(rivals, "MOST_PIXELS", 300)
+    comparison = compare(codec(lambdas=(0.01,)), small)
+    assert comparison is not None
+    assert comparison.pictures == 1
+
+
+def test_a_task_without_files_has_no_rivals() -> None:
+    data: Any = Pictures()
+    assert compare(Classify(nn.Identity(), nn.CrossEntropyLoss(), FACTS), data) is None
+
+
+@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_formats_take_grey_and_colour(name: str, channels: int) -> None:
+    image = leaves(2, 37, 50, channels)
+    read = decode(RIVALS[name].encode(image, 90), channels)
+    assert read.shape == image.shape
+    assert np.abs(read.astype(int) - image).mean() < 6
+
+
+def test_the_jpeg_beside_a_file_is_the_best_that_is_no_larger() -> None:
+    image = leaves(3, 96, 96)
+    for size in (1500, 3000, 6000):
+        data, quality = jpeg_within(image, size)
+        assert len(data) <= size < len(JPEG.encode(image, quality + 1))
+    smallest, quality = jpeg_within(image, 10)
+    assert (len(smallest) > 10, quality) == (True, 1)
