@@ -173,6 +173,7 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         names = [option for option in error.options or () if not option.startswith("_")]
+        names = _of_the_task(names, group, words)
         sentence = f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}"
         more = " pip install 'imagier[sweep]' brings joblib, submitit_slurm and submitit_local."
         return ConfigError(sentence + (more if group == "hydra/launcher" and "joblib" not in names else ""))
@@ -189,6 +190,17 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         return _unknown(found[1], verb, words)
     lines = [line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines()]
     return ConfigError(" ".join(line for line in lines if line) or f"the configuration cannot be composed ({error!r})")
+
+
+def _of_the_task(names: list[str], group: str, words: list[str]) -> list[str]:
+    """Leave out the choices that are for other tasks than the one that the words name."""
+    from imagier.configuration import choices, fitting
+
+    task = next((word.partition("=")[2] for word in words if word.startswith("task=")), None)
+    if task not in choices(CONF, "task") or not (CONF / group).is_dir():
+        return names
+    fit = fitting(CONF, group, task)
+    return [name for name in names if name in fit]
 
 
 def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:

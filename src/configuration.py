@@ -215,16 +215,20 @@ def _check_pair(cfg: DictConfig, group: str, conf: Path) -> None:
     task, chosen = cfg.task.name, cfg[group]
     if "tasks" not in chosen or task in chosen.tasks:
         return
-    fitting = [name for name in choices(conf, group) if task in _tasks(conf / group / f"{name}.yaml")]
     raise ConfigError(
         f"{group}={chosen.name} is for task={' or '.join(chosen.tasks)}, not for task={task}; "
-        f"{group} for {task} is one of: {', '.join(fitting)}."
+        f"{group} for {task} is one of: {', '.join(fitting(conf, group, task))}."
     )
 
 
-def _tasks(path: Path) -> Sequence[str]:
+def fitting(conf: Path, group: str, task: str) -> list[str]:
+    """The choices of a group that are for `task`, or for any."""
+    return [name for name in choices(conf, group) if task in _tasks(conf / group / f"{name}.yaml", task)]
+
+
+def _tasks(path: Path, any_task: str) -> Sequence[str]:
     loaded = OmegaConf.load(path)
-    return loaded.get("tasks", ()) if isinstance(loaded, DictConfig) else ()
+    return loaded.get("tasks", (any_task,)) if isinstance(loaded, DictConfig) else (any_task,)
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

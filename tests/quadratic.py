@@ -18,7 +18,7 @@ def quadratic(runs: Path, kill_at: int | None = None, wrong: str = "") -> Callab
         from imagier.errors import TrainingError
 
         called.append(cfg)
-        folder = runs / f"{os.getpid()}-{len(called)}"
+        folder = runs / f"{os.getpid()}-{len(list(runs.glob(f'{os.getpid()}-*'))) + 1}"
         folder.mkdir(parents=True)
         OmegaConf.save(cfg, folder / "config.yaml")
         (folder / "metrics.csv").write_text("epoch,step,time,val/accuracy\n0,1,1,0.5\n1,2,2,0.6\n")

@@ -9,9 +9,9 @@ from imagier import cli
 
 # the words -> what the sentence must say
 SLIPS = {
-    "": ("task is not given", "classify, segment"),
-    "task=segmnt": ("task=segmnt is not known", "classify, segment", "Did you mean 'segment'?"),
-    "task=segment model=unett": ("model=unett is not known", "pspnet", "Did you mean 'unet'?"),
+    "": ("task is not given", "classify, compress, denoise, segment"),
+    "task=segmnt": ("task=segmnt is not known", "classify, compress, denoise, segment", "Did you mean 'segment'?"),
+    "task=segment model=unett": ("model=unett is not known", "one of: fcn8, pspnet, smp, unet.", "Did you mean 'unet'?"),
     "task=segment data=citiscapes": ("data=citiscapes is not known", "Did you mean 'cityscapes'?"),
     "task=segment model=cnn": ("model=cnn is for task=classify", "not for task=segment", "fcn8, pspnet, smp, unet"),
     "task=classify data=streets": ("data=streets is for task=segment", "fashion_mnist"),

@@ -34,7 +34,8 @@ def bd_rate(anchor_rate: np.ndarray, anchor_quality: np.ndarray, rate: np.ndarra
 def _frontier(rate: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ascending qualities with the logarithms of their rates, without points that cost more and are no better."""
     points = sorted((cost, -value) for cost, value in zip(rate, quality, strict=True) if np.isfinite(value))
-    qualities, rates = [], []
+    qualities: list[float] = []
+    rates: list[float] = []
     for cost, negative in points:
         if not qualities or -negative > qualities[-1]:
             qualities.append(-negative)

@@ -70,8 +70,9 @@ def read_words(
         loader: what `glob(...)` asks for the choices of a group.
     """
     parser = OverridesParser.create(config_loader=loader)
-    typed = parser.parse_overrides([*(f"{key}={values}" for key, values in space.items()), *words])
-    last = {override.key_or_group: override for override in typed}  # of a key said twice the last word counts
+    last = {one.key_or_group: one for one in parser.parse_overrides(list(words))}  # of a key said twice the last counts
+    for more in parser.parse_overrides([f"{key}={values}" for key, values in space.items()]):
+        last.setdefault(more.key_or_group, more)
     kept = [one for key, one in last.items() if key.replace("/", ".").split(".")[0] not in ("sweep", "hydra")]
     fixed = [override.input_line or "" for override in kept if not override.is_sweep_override()]
     return fixed, [_dimension(override) for override in kept if override.is_sweep_override()]

@@ -58,10 +58,14 @@ def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor]) -> 
             size, read_1CHW = transmit(picture_1CHW)
             scores = (float(score(read_1CHW, picture_1CHW)) for score in (psnr, ms_ssim))
             rows.append((8 * size / picture_1CHW[0, 0].numel(), *scores))
-        # A picture too small for MS-SSIM has none.
-        points.append([np.mean(column[np.isfinite(column)]) for column in np.array(rows).T])
+        points.append([_mean(column) for column in np.array(rows).T])
     bpp, decibels, similarity = np.array(points).T
     return Curve(name, bpp, {"psnr": decibels, "ms_ssim": similarity})
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]  # a picture too small for MS-SSIM has none
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _through_net(task: Compress, rate: int) -> Transmit:

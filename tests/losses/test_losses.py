@@ -22,11 +22,13 @@ from imagier.losses.ohem import OHEM
 from imagier.losses.sum import Sum
 
 K = 4
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
+ALL = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
+CONFIGS = [path for path in ALL if "classify" in yaml.safe_load(path.read_text())["tasks"]]  # others take pictures
 
 
 def build(path: Path, **facts: object) -> nn.Module:
     options = yaml.safe_load(path.read_text())
+    del options["name"], options["tasks"]
     module, _, name = options.pop("_target_").rpartition(".")
     return getattr(importlib.import_module(module), name)(**facts, **options)
 

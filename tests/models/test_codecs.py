@@ -88,6 +88,12 @@ def test_decoding_is_exact_to_the_last_bit(name: str) -> None:
         assert torch.equal(net.decode(net.encode(image, rate), 128, 192, rate), expected)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_the_order_of_channels_in_memory_changes_nothing(name: str) -> None:
+    net, image = FromPixels(make(name).net, [0.5] * 3, [0.25] * 3, channels_last=True).eval(), scene(3, 70, 90)
+    assert torch.equal(decompress(net, compress(net, image)), to_pixels(answer(net, image).image)[0])
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_the_price_of_a_large_file_is_right_within_a_percent(name: str) -> None:
     net = make(name, loudness=200.0).net

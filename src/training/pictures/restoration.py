@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from imagier.metrics.quality import psnr
 from imagier.training.image_formats import decode, jpeg_within
 from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic, to_rgb
 from imagier.training.pictures.sample import Sample
@@ -111,7 +109,7 @@ def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = 
     if window is None:
         return shown
     if framed:
-        shown = _framed(shown, window, shown.shape[0] / picture.shape[0])
+        shown = _framed(shown, window, picture.shape[:2])
     part = to_rgb(picture)[window.top : window.top + window.height, window.left : window.left + window.width]
     detail = part.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
     (tall, wide), (high, broad) = shown.shape[:2], detail.shape[:2]
@@ -122,17 +120,23 @@ def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = 
     return sheet
 
 
-def _framed(shown: np.ndarray, window: _Window, scale: float) -> np.ndarray:
+def _framed(shown: np.ndarray, window: _Window, size: tuple[int, ...]) -> np.ndarray:
+    """Frame the window, given in pixels of a picture of this height and width, in what is shown of the picture."""
     framed = shown.copy()
-    top, left = round(window.top * scale), round(window.left * scale)
-    bottom, right = round((window.top + window.height) * scale), round((window.left + window.width) * scale)
+    down, across = (there / here for there, here in zip(shown.shape, size, strict=False))
+    top, left = round(window.top * down), round(window.left * across)
+    bottom, right = round((window.top + window.height) * down), round((window.left + window.width) * across)
     for inset, level in ((0, 0), (1, 255)):  # a dark line and a light one, to be seen on anything
-        rows, columns = slice(top + inset, bottom - inset), slice(left + inset, right - inset)
-        framed[[top + inset, bottom - 1 - inset], columns] = level
-        framed[rows, [left + inset, right - 1 - inset]] = level
+        part = framed[top + inset : bottom - inset, left + inset : right - inset]
+        for edge in (part[:1], part[-1:], part[:, :1], part[:, -1:]):
+            edge[...] = level
     return framed
 
 
 def _psnr(one_HWC: np.ndarray, other_HWC: np.ndarray) -> float:
+    import torch  # here, because those who draw curves alone do not wait for it
+
+    from imagier.metrics.quality import psnr
+
     one, other = (torch.tensor(np.moveaxis(picture, 2, 0)[None]) for picture in (one_HWC, other_HWC))
     return float(psnr(one, other))
