@@ -179,9 +179,20 @@ def _optimizer(cfg: DictConfig) -> Any:
     for key in ("reference_batch", "lr_scaling", "_target_"):
         del settings[key]
     _refuse_unknown("optimizer", target, settings, [name for name in accepted if name != "params"])
-    if "fused" in accepted and cfg.trainer.fused is not False:
+    if "fused" in accepted and _fused(cfg):
         settings["fused"] = True
     return functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
+
+
+def _fused(cfg: DictConfig) -> bool:
+    """In 16-mixed a fused optimiser undoes the loss's scaling within its step, too late for clipping."""
+    clipped = cfg.trainer.precision == "16-mixed" and cfg.trainer.gradient_clip_val is not None
+    if clipped and cfg.trainer.fused is True:
+        raise ConfigError(
+            "trainer.fused=true cannot clip gradients in trainer.precision=16-mixed; leave trainer.fused at auto, set "
+            "trainer.gradient_clip_val=null, or choose bf16-mixed."
+        )
+    return not clipped and cfg.trainer.fused is not False
 
 
 def _refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[str]) -> None:

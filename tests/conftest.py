@@ -47,6 +47,17 @@ def materials_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def leaves_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few embedded pictures without labels: nine to train with, three to validate with, two to test."""
+    from imagier.synthetic import leaves
+
+    root = tmp_path_factory.mktemp("leaves")
+    for seed, (split, count) in enumerate({"train": 9, "val": 3, "test": 2}.items()):
+        leaves.generate(root / split, count=count, size=(72, 96), seed=seed)
+    return root
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""

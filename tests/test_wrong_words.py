@@ -11,7 +11,7 @@ from imagier import cli
 SLIPS = {
     "": ("task is not given", "classify, compress, denoise, segment"),
     "task=segmnt": ("task=segmnt is not known", "classify, compress, denoise, segment", "Did you mean 'segment'?"),
-    "task=segment model=unett": ("model=unett is not known", "one of: fcn8, pspnet, smp, unet.", "Did you mean 'unet'?"),
+    "task=segment model=unett": ("model=unett is not known", "of: fcn8, pspnet, smp, unet. Did you mean 'unet'?"),
     "task=segment data=citiscapes": ("data=citiscapes is not known", "Did you mean 'cityscapes'?"),
     "task=segment model=cnn": ("model=cnn is for task=classify", "not for task=segment", "fcn8, pspnet, smp, unet"),
     "task=classify data=streets": ("data=streets is for task=segment", "fashion_mnist"),

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
@@ -179,6 +181,20 @@ class Task(LightningModule):
         kernels = [parameter for parameter in trained if parameter.ndim > 1]
         others = [parameter for parameter in trained if parameter.ndim <= 1]
         return self._optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, in bf16-mixed too, where Lightning refuses fused optimisers as if the loss were scaled."""
+        precision = self.trainer.precision_plugin
+        if getattr(precision, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val is not None:
+            kind = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+            Precision.clip_gradients(precision, optimizer, gradient_clip_val, kind)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the half-counted training scores of an interrupted epoch, so that a resumed one reports the same.

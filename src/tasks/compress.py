@@ -29,8 +29,8 @@ class Compress(Task):
 
     The net answers an image and the index of a rate with `imagier.models.coded.Coded`, and names the trade-offs of its
     rates in `lambdas`. A training sample is given one rate, a function of (seed, epoch, sample); an evaluation goes
-    through all of them. While a run trains, it validates with the estimated size and the encoder's own reconstruction.
-    The final measure, and `imagier evaluate`, write every file, read it back, and measure what was read. Means over the
+    through all of them and writes every file. The final measure, and `imagier evaluate`, read the files back as well
+    and measure what was read; validation while a run trains takes the encoder's reconstruction. Means over the
     pictures:
 
     bpp, bpp_estimate      bits per pixel of the files, headers included, and as the net estimates them
@@ -99,18 +99,19 @@ class Compress(Task):
     def _at_rate(self, image_BCHW: Tensor, rate: int) -> tuple[Tensor, Figures]:
         coded = self._code(image_BCHW, rate)
         pixels = image_BCHW[0, 0].numel()
-        measured = {"bpp_estimate": coded.bits / pixels}
         made_BCHW = to_pixels(coded.image)
+        files = [self.write(image_CHW, rate) for image_CHW in image_BCHW]
+        size_B, expected_B = _sizes(files).to(coded.bits), coded.bits / 8
+        error_B = (size_B - expected_B).abs()
+        measured = {
+            "bpp": 8 * size_B / pixels,
+            "bpp_estimate": coded.bits / pixels,
+            "misestimates": (error_B > ALLOWED_SHARE * expected_B + ALLOWED_BYTES).float(),
+            "estimate_error": error_B,
+        }
         if self.trainer.state.fn != "fit":
-            size_B, read_BCHW = self._through_files(image_BCHW, rate)
-            expected_B = coded.bits.to(size_B.dtype) / 8
-            error_B = (size_B - expected_B).abs()
-            measured |= {
-                "bpp": 8 * size_B / pixels,
-                "mismatches": (read_BCHW != made_BCHW).flatten(1).any(1).float(),
-                "misestimates": (error_B > ALLOWED_SHARE * expected_B + ALLOWED_BYTES).float(),
-                "estimate_error": error_B,
-            }
+            read_BCHW = self._read_all(files, image_BCHW)
+            measured |= {"mismatches": (read_BCHW != made_BCHW).flatten(1).any(1).float()}
             made_BCHW = read_BCHW
         measured |= {name: score(made_BCHW, image_BCHW) for name, score in QUALITY.items()}
         rate_B = torch.full((len(image_BCHW),), rate, device=image_BCHW.device)
@@ -122,12 +123,8 @@ class Compress(Task):
         coded = [self.net(image_1CHW, rate_1) for image_1CHW in image_BCHW.split(1)]
         return Coded(torch.cat([one.image for one in coded]), torch.cat([one.bits for one in coded]))
 
-    def _through_files(self, image_BCHW: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-        """Write and read each picture; return the files' sizes in bytes, float32 [B], and what was read."""
-        files = [self.write(image_CHW, rate) for image_CHW in image_BCHW]
-        read_BCHW = torch.stack([self.read(data) for data in files]).to(image_BCHW.device)
-        sizes = [len(data) for data in files]
-        return torch.tensor(sizes, dtype=torch.float32, device=image_BCHW.device), read_BCHW
+    def _read_all(self, files: list[bytes], image_BCHW: Tensor) -> Tensor:
+        return torch.stack([self.read(data) for data in files]).to(image_BCHW.device)
 
     @torch.inference_mode()
     def write(self, image_CHW: Tensor, rate: int) -> bytes:
@@ -171,6 +168,11 @@ class Compress(Task):
     @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
         """Return the pictures read from real files of the middle rate, ranked by PSNR, with their bytes."""
-        size_B, read_BCHW = self._through_files(batch["image"], len(self.lambdas) // 2)
+        files = [self.write(image_CHW, len(self.lambdas) // 2) for image_CHW in batch["image"]]
+        read_BCHW = self._read_all(files, batch["image"])
         quality_B = psnr(read_BCHW, batch["image"])
-        return Judged(read_BCHW, quality_B, {"bytes": size_B, "psnr": quality_B})
+        return Judged(read_BCHW, quality_B, {"bytes": _sizes(files), "psnr": quality_B})
+
+
+def _sizes(files: list[bytes]) -> Tensor:
+    return torch.tensor([len(data) for data in files], dtype=torch.float64)

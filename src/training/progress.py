@@ -45,7 +45,7 @@ class EpochLines(Callback):
         """Log the line."""
         assert isinstance(pl_module, Task)
         known = trainer.callback_metrics
-        names = ("val/loss", str(pl_module.monitor))
+        names = dict.fromkeys(("val/loss", str(pl_module.monitor)))
         parts = [f"train/loss {float(pl_module.mean_loss['train'].compute()):.4g}"]
         parts += [f"{name} {float(known[name]):.4g}" for name in names if name in known]
         parts += [f"{text} {label}" for label, text in _speeds(self.throughput.figures()).items()]

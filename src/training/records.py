@@ -21,6 +21,7 @@ from imagier.training.checkpoints import Checkpoints
 from imagier.training.environment import environment
 from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.report import Summary, write_report
+from imagier.training.rivals import compare
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
         samples=exhibits(task, data),
         first_batch=first_batch(data),
         class_counts=_class_counts(data) if data.facts.classes else {},
+        comparison=compare(task, data),
         problems=[problem.sentence for problem in data.findings.problems],
         notes=data.notes,
         environment=records,

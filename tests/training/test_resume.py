@@ -10,19 +10,23 @@ from imagier.training.metrics_csv import read_rows
 from tests.conftest import imagier
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
+PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
 SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
 
 
 def words_of(task: str, root: Path) -> list[str]:
-    if task == "segment":
-        data = ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"]
-    else:
-        data = ["data=fashion_mnist", "data.batch_size=45", "augment=shift"]  # 6 steps an epoch, dropout in the net
-    return [f"task={task}", f"data.root={root}", *data, *SHARED]
+    data = {
+        "segment": ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"],
+        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift"],  # dropout in the net
+        "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
+        "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
+    }
+    return [f"task={task}", f"data.root={root}", *data[task], *SHARED]  # six steps an epoch
 
 
 def root_of(task: str, request: pytest.FixtureRequest) -> Path:
-    return request.getfixturevalue({"segment": "streets_root", "classify": "garments_root"}[task])
+    roots = {"segment": "streets_root", "classify": "garments_root"}
+    return request.getfixturevalue(roots.get(task, "leaves_root"))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,7 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
 
 @pytest.mark.parametrize(("task", "workers", "step"), [
     ("segment", 0, 9), ("segment", 2, 5), ("classify", 0, 4), ("classify", 2, 11),
+    ("denoise", 2, 5), ("denoise", 0, 9), ("compress", 2, 5), ("compress", 0, 9),
 ])  # fmt: skip
 def test_killed_and_resumed_equals_unbroken(
     task: str, workers: int, step: int, unbroken: Any, request: pytest.FixtureRequest, tmp_path: Path

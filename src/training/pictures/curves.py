@@ -16,6 +16,7 @@ from imagier.training.pictures.canvas import ACCENT, FAINT, MUTED, draw
 _AT_THE_END = ("lr", "images_per_second", "data_wait_share")  # how it ran, after how well it learned
 _COLORS = {"train": MUTED, "val": ACCENT, "noisy": "#d97706"}
 _LABELS = {"train": "training", "val": "validation"}
+_CHECKS = ("misestimates", "estimate_error")  # of a codec's honesty, not of what it has learnt: the results tell them
 _NOISY = "_noisy"  # ends the name of a score that the noisy pictures have before a net sees them
 
 
@@ -109,7 +110,7 @@ def _panels(names: list[str]) -> dict[str, dict[str, str]]:
         split, _, metric = name.partition("/")
         if split in _LABELS and metric.endswith(_NOISY):
             panels.setdefault(metric.removesuffix(_NOISY), {})["noisy"] = name
-        elif split in _LABELS and "/" not in metric:
+        elif split in _LABELS and "/" not in metric and metric not in _CHECKS:
             panels.setdefault(metric, {})[split] = name
         elif split == "lr" or name.startswith("lr-"):
             panels.setdefault("lr", {})[name[3:]] = name
