@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from imagier import cli
+from imagier import cli, synthetic
+from imagier.synthetic import leaves
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -37,6 +39,8 @@ def test_readme_runs_from_its_first_command_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    fewer = (leaves.VERSION, partial(leaves.generate, count=20, size=(64, 64)), "a few leaves")
+    monkeypatch.setitem(synthetic.SETS, "leaves", fewer)
     places = {"/data/cityscapes": streets_root, "/data/photos": materials_root, "/data": garments_root}
     assert len(COMMANDS) >= 10
     for command in COMMANDS:
@@ -54,7 +58,10 @@ def test_readme_runs_from_its_first_command_to_its_last(
 
 def _placed(word: str, places: dict[str, Path]) -> str:
     key, _, value = word.partition("=")
-    shorter = {"trainer.max_epochs=20": "trainer.max_epochs=2", "trainer.budget=20m": "trainer.budget=1s"}
+    shorter = {
+        "trainer.max_epochs=20": "trainer.max_epochs=2", "trainer.budget=20m": "trainer.budget=1s",
+        "trainer.max_epochs=3": "trainer.max_epochs=1", "sweep.trials=12": "sweep.trials=2",
+    }  # fmt: skip
     return f"{key}={places[value]}" if key == "data.root" else shorter.get(word, word)
 
 

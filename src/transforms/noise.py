@@ -12,25 +12,28 @@ from imagier.randomness import derive_seed
 class GaussianNoise:
     """Adds to each image white Gaussian noise of a standard deviation (sigma) of its own.
 
-    A seed decides both the noise and, unless a level is given, its sigma, uniform in [low, high). For one seed, noise
-    of two levels is the same picture of noise, scaled.
+    A seed decides both the noise and, unless a level is given, its sigma. For one seed, noise of two levels is the
+    same picture of noise, scaled.
 
     Args:
-        low: least sigma, in units of pixel values from 0 to 255.
-        high: highest sigma; equal to `low` for noise of one strength.
+        sigma: in units of pixel values from 0 to 255: one, or [low, high] for sigmas drawn uniformly in between.
         clip: clamp noisy values to 0 to 255, as a camera does; otherwise they leave the range.
 
     Raises:
         ConfigError: unless 0 <= low <= high and high > 0.
     """
 
-    def __init__(self, low: float, high: float, clip: bool = False) -> None:
-        if not 0 <= low <= high or high <= 0:
+    def __init__(self, sigma: float | Sequence[float], clip: bool = False) -> None:
+        try:
+            low, high = (float(end) for end in ([sigma, sigma] if isinstance(sigma, int | float) else sigma))
+        except (TypeError, ValueError):
+            low = high = float("nan")
+        if not 0 <= low <= high < float("inf") or high == 0:
             raise ConfigError(
-                f"noise.low={low} and noise.high={high} are no range of standard deviations: low must be at least 0, "
-                "high above 0 and not less than low, in units of pixel values from 0 to 255; 0 and 55 are usual."
+                f"noise.sigma={sigma} is no standard deviation: give a number above 0 in units of pixel values from 0 "
+                "to 255, such as 25, or a range of them, such as [0,55]."
             )
-        self.low, self.high, self.clip = float(low), float(high), clip
+        self.low, self.high, self.clip = low, high, clip
 
     def __call__(
         self,

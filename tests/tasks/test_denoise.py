@@ -42,7 +42,7 @@ class Identity(nn.Module):
 
 def make(net: nn.Module | None = None, **options: Any) -> Denoise:
     wrapped = FromPixels(net or Identity(), FACTS.mean, FACTS.std)
-    options = {"noise": GaussianNoise(0, 55), "optimizer": lambda groups: torch.optim.SGD(groups, lr=0.0)} | options
+    options = {"noise": GaussianNoise([0, 55]), "optimizer": lambda groups: torch.optim.SGD(groups, lr=0.0)} | options
     return Denoise(wrapped, nn.MSELoss(), FACTS, **options)
 
 
@@ -93,7 +93,7 @@ def test_evaluation_noise_is_a_function_of_the_picture_alone() -> None:
 
 
 def test_scores_are_means_over_pictures_of_what_would_be_saved() -> None:
-    noise = GaussianNoise(0, 127.5, clip=True)
+    noise = GaussianNoise([0, 127.5], clip=True)
     net = Identity()
     task = make(net, noise=noise, levels=[15, 37.5])
     first, second = batch("a", "b"), batch("c", first=2)
@@ -136,7 +136,7 @@ def test_predict_takes_pictures_and_noisy_values() -> None:
 
 
 def test_judge_shows_the_noisy_picture_and_ranks_by_gain() -> None:
-    task = make(noise=GaussianNoise(30, 30)).eval()
+    task = make(noise=GaussianNoise(30)).eval()
     task.net.net.factor.data.fill_(0.5)
     one = batch("a", "b")
     judged = task.judge(one)

@@ -16,7 +16,8 @@ from PIL import Image
 from imagier import cli
 from imagier.training.leaderboard.runs import find_runs
 from imagier.training.leaderboard.settings import Board, make_boards
-from imagier.training.leaderboard.statistics import paired, spread
+from imagier.training.leaderboard.statistics import Spread, paired, spread
+from imagier.training.leaderboard.tables import written
 from imagier.training.pictures.wording import DASH
 from tests.conftest import REPOSITORY
 
@@ -293,3 +294,18 @@ def test_two_trainings_are_compared(garments_root: Path, tmp_path: Path, capsys:
         row = next(line for line in lines if line[0] == model)
         assert row[1] == f"{100 * measured:.1f} %"
         assert row[-1] == "1"
+
+
+@pytest.mark.parametrize(("metric", "mean", "deviation", "text"), [
+    ("psnr", 29.1234, 0.0512, "29.123 ± 0.051 dB"),
+    ("iou", 0.5, 0.25, "50.0 ± 25.0 %"),
+    ("accuracy", 0.91234, 0.00123, "91.23 ± 0.12 %"),
+    ("loss", 1234.0, 31.2, "1234 ± 31"),
+    ("loss", 12345.0, 1234.0, "12345 ± 1234"),
+    ("loss", 2.5, 0.0, "2.5 ± 0"),
+    ("loss", float("nan"), 1.0, DASH),
+])  # fmt: skip
+def test_a_mean_is_written_to_the_second_digit_of_its_deviation(
+    metric: str, mean: float, deviation: float, text: str
+) -> None:
+    assert written(metric, Spread(mean, deviation, 3)) == text

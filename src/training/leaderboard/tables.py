@@ -146,5 +146,5 @@ def _fixed(metric: str, number: float, deviation: float | None, sign: str = "") 
     scale, digits = (100, "2f") if wording.is_share(metric) else (1, "4g")
     if deviation:
         places = 1 - math.floor(math.log10(scale * deviation))
-        digits = f"{min(max(places, scale == 100), 8)}f"
+        digits = f"{min(max(places, 1 if scale == 100 else 0), 8)}f"
     return f"{scale * number:{sign}.{digits}}"

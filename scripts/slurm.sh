@@ -1,0 +1,34 @@
+#!/bin/bash
+# A run on a SLURM cluster, one process a GPU; batch and learning rate are stated for all processes together:
+#   sbatch scripts/slurm.sh task=segment data=cityscapes data.root=/data/cityscapes data.batch_size=64
+#   sbatch --nodes=2 scripts/slurm.sh ...    what sbatch is told goes before what stands here
+# A job that comes to its time limit saves, is queued again and goes on where it was; so does one that is preempted.
+#SBATCH --job-name=imagier
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=4
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+
+cd "${SLURM_SUBMIT_DIR:?this script is for sbatch}" || exit
+runs=runs
+for word in "$@"; do
+  [[ $word == paths.runs=* ]] && runs=${word#paths.runs=}
+done
+earlier=$runs/slurm-$SLURM_JOB_ID
+[[ -e $earlier/checkpoints/last.ckpt ]] && set -- "resume=$earlier"
+
+limit=
+trap 'limit=near; kill -TERM "$step"' USR1
+srun python train.py "$@" &
+step=$!
+wait "$step"
+code=$?
+if [[ $limit ]]; then
+  wait "$step" # the signal has ended the first wait; the run is still saving
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
