@@ -58,12 +58,12 @@ def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
     if cfg.task.get("classes", 0) > facts.num_classes:
         raise ConfigError(
             f"task={cfg.task.name} needs data with classes, and data={facts.name} has {facts.num_classes}; "
-            "for photographs set data.labels=true."
+            f"{'set data.labels=true' if 'labels' in cfg.data else 'choose other data'}."
         )
     if not cfg.task.get("labelled", True) and facts.num_classes:
         raise ConfigError(
             f"task={cfg.task.name} takes pictures without labels, and data={facts.name} has {facts.num_classes} "
-            "classes; for photographs set data.labels=false."
+            f"classes; {'set data.labels=false' if 'labels' in cfg.data else 'choose other data'}."
         )
     if cfg.get("noise") and "noise" not in _parameters(_target(cfg.task, "task"))[0]:
         raise ConfigError(f"task={cfg.task.name} adds no noise; leave noise={cfg.noise.get('name')} out.")

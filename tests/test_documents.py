@@ -98,8 +98,11 @@ def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(tmp_path:
     first, second = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
     second = second.replace("/data/pairs", str(tmp_path / "pairs"))
     said(house, 0, *first.split(), "--cfg", "job")
-    assert "data.on_error=skip" in said(house, 3, *second.split(), "data.size=[40,60]")
-    trained = said(house, 0, *second.split(), "data.size=[40,60]", "data.on_error=skip", "debug=one_batch")
+    assert "data.on_error=skip" in said(house, 3, *second.split())
+    unequal = said(house, 2, *second.split(), "data.size=null", "data.on_error=skip")
+    assert "all must have one size" in unequal
+    assert "run folder" not in unequal
+    trained = said(house, 0, *second.split(), "data.on_error=skip", "debug=one_batch")
     assert "unreadable samples left out: 1" in trained
     assert "2 classes" in trained
 

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 
 from imagier.batch import Facts
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
-from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source
+from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, refuse_unequal
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 
@@ -114,7 +114,7 @@ class ImageData(LightningDataModule):
             source = self.open_split(split)
         except OSError as error:
             raise DataError(
-                f"data={self.name} cannot list its files: {error}. Set data.root to their folder."
+                f"data={self.name} cannot list its files: {error}. Is data.root={self.root} their folder?"
             ) from error
         if not len(source):
             raise DataError(f"data={self.name} lists no sample for the split '{split}' in data.root={self.root}.")
@@ -140,6 +140,8 @@ class ImageData(LightningDataModule):
             num_classes=self.facts.num_classes,
             ignore_index=self.facts.ignore_index,
         )
+        if shuffle and self.batch_size > world:
+            self._refuse_sizes_that_do_not_stack(transform)
         samples = Samples(source, transform, self.seed, self.on_error)
         if self.batch_size % world:
             raise ConfigError(
@@ -151,6 +153,15 @@ class ImageData(LightningDataModule):
         samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
         batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
         return Loader(samples, batches, workers=self._workers(source), pin_memory=torch.cuda.is_available())
+
+    def _refuse_sizes_that_do_not_stack(self, transform: Augment) -> None:
+        """Try the smallest and the largest sizes that the examination has met, before anything is trained."""
+        found = self.findings.sizes("train")
+        if self.limit is not None or len(found) < 2:
+            return
+        ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
+        tried = {size: np.zeros((*size, self.facts.channels), np.uint8) for size in sorted(ends)}
+        refuse_unequal([transform(image, 0, seed=0)[0] for image in tried.values()])
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; this process's share."""

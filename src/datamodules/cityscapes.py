@@ -35,7 +35,7 @@ class MaskedImages:
     def __init__(self, images: list[Path], masks: list[Path], labels: LabelSet) -> None:
         self.images, self.masks, self.labels = images, masks, labels
         self.ids = [path.name.removesuffix(_IMAGE) for path in images]
-        self.recipe = labels.name
+        self.label_set = labels.name
 
     def __len__(self) -> int:
         return len(self.images)

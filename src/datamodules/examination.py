@@ -124,9 +124,9 @@ class Findings:
 def examine(sources: Mapping["Split", Source], cache: Path, on_error: Literal["raise", "skip"]) -> Findings:
     """Read every sample that has changed since the last examination.
 
-    A source may have `files()`, the paths it reads, without which nothing is kept from run to run; `recipe`, a string
-    that changes whenever equal files are to be read differently; and `in_memory`, true where reading costs nothing.
-    `read` is called from several threads.
+    A source may have `files()`, the paths it reads, without which nothing is kept from run to run; and `in_memory`,
+    true where reading costs nothing. Its attributes of text and numbers, and lists, tuples and dictionaries of these,
+    count as settings: equal files may be read differently with others. `read` is called from several threads.
 
     Args:
         sources: one a split.
@@ -155,7 +155,10 @@ def refuse_targets_outside(
             continue
         for position in findings.good(split):  # which one it was is not kept: look again, now that it matters
             outcome = look_at(sources[split], position)
-            if isinstance(outcome, str) or not (odd := {value for value, _ in outcome[1]} - allowed):
+            if isinstance(outcome, str):  # the file has changed meanwhile
+                examined.bad[position] = outcome
+                continue
+            if not (odd := {value for value, _ in outcome[1]} - allowed):
                 continue
             examined.bad[position] = outside(facts, sources[split].ids[position], min(odd))
             examined.counts -= Counter(dict(outcome[1]))
@@ -252,7 +255,7 @@ def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterat
 
 def _fingerprint(source: Source, files: list[Path]) -> str:
     root = os.path.commonpath([path.parent for path in files]) if files else ""
-    words = [str(_FORMAT), _code(source), getattr(source, "recipe", ""), *source.ids]
+    words = [str(_FORMAT), _code(source), *_settings(source), *source.ids]
     for path in files:
         words.append(os.path.relpath(path, root))
         try:
@@ -261,6 +264,21 @@ def _fingerprint(source: Source, files: list[Path]) -> str:
         except OSError:
             words.append("missing")
     return _digest(words)
+
+
+def _settings(source: Source) -> list[str]:
+    own = getattr(source, "__dict__", {})
+    return sorted(f"{name} = {value!r}" for name, value in own.items() if name != "ids" and _is_plain(value))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    return (
+        value is None
+        or isinstance(value, str | int | float)
+        or (isinstance(value, list | tuple) and all(map(_is_plain, value)))
+    )
 
 
 def _code(source: Source) -> str:

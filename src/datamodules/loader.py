@@ -68,13 +68,7 @@ class Samples(Dataset[Batch | ImagierError]):
         read = [(index, sample) for epoch, index in keys if (sample := self._read(epoch, index)) is not None]
         if not read:
             raise DataError(f"none of the {len(keys)} samples of a batch can be read; run `imagier doctor` on this set")
-        sizes = sorted({image.shape[:2] for _, (image, _) in read})
-        if len(sizes) > 1:
-            listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
-            raise ConfigError(
-                f"a batch holds images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
-                "let a transform of augment crop them to one size, or set data.batch_size=1."
-            )
+        refuse_unequal([image for _, (image, _) in read])
         indices = [index for index, _ in read]
         image_BCHW = _stack_pictures([image for _, (image, _) in read])
         if all(target is image for _, (image, target) in read):
@@ -182,6 +176,17 @@ class Loader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the samples that `state` counts; the batch size may have changed since."""
         self.sampler.epoch, self.sampler.start = state["epoch"], state["samples"]
+
+
+def refuse_unequal(images: Sequence[np.ndarray]) -> None:
+    """Raise ConfigError unless all images, [H, W, C], are of one size, so that a batch can hold them."""
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
+        raise ConfigError(
+            f"a batch would hold images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
+            "let a transform of augment crop them to one size, or set data.batch_size=1."
+        )
 
 
 def _stack_pictures(pictures_HWC: list[np.ndarray]) -> torch.Tensor:

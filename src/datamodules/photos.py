@@ -29,7 +29,7 @@ class PictureFiles:
         self, root: Path, ids: Sequence[str], labels: Sequence[int] | None, classes: Sequence[str], channels: int
     ) -> None:
         self.root, self.ids, self.labels, self.channels = root, ids, labels, channels
-        self.recipe = "/".join(classes)  # a new class in one split renumbers the labels of all
+        self.classes = classes  # a new class in one split renumbers the labels of all
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -75,7 +75,7 @@ class FromPixels(nn.Module):
             return replace(output, image=crop(output.image, height, width))
         if isinstance(output, tuple):
             return tuple(crop(logits_BKHW, height, width) for logits_BKHW in output)
-        return crop(output, height, width)
+        return crop(output, height, width) if output.ndim == 4 else output  # a classifier may have a stride as well
 
 
 def extend(image_BCHW: Tensor, stride: int) -> Tensor:

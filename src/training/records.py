@@ -32,7 +32,7 @@ class Finished:
     results:     split -> score -> value.
     checkpoints: which one was the best.
     epochs:      trained, the last perhaps in part.
-    seconds:     spent on training and measuring.
+    seconds:     spent on training, in all sessions of a resumed run, and on measuring.
     """
 
     cfg: DictConfig

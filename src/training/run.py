@@ -91,7 +91,7 @@ def _fit_and_report(
         splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
         results = {split: measure(judge, task, data, split) for split in splits}
         print_scores(results, data.facts)
-        spent = time.monotonic() - began
+        spent = schedule.earlier + time.monotonic() - began
         finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
         report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)

@@ -105,7 +105,7 @@ class Schedule(Callback):
 
     def __init__(self, curve: Curve, lr: float, budget: float | None = None) -> None:
         self.curve, self.lr, self.budget = curve, lr, budget
-        self._spent = 0.0  # seconds of earlier sessions of a resumed run
+        self.earlier = 0.0  # seconds of earlier sessions of a resumed run
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,7 +149,7 @@ class Schedule(Callback):
 
     def seconds(self) -> float:
         """Seconds of training so far, those before an interruption included: of the process that has spent most."""
-        return agreed(self._spent + time.monotonic() - self._began)
+        return agreed(self.earlier + time.monotonic() - self._began)
 
     def state_dict(self) -> dict[str, float]:
         """The time spent, so that a resumed run has the rest of its budget."""
@@ -157,7 +157,7 @@ class Schedule(Callback):
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Undo `state_dict`."""
-        self._spent = state_dict["seconds"]
+        self.earlier = state_dict["seconds"]
 
 
 def seconds(budget: str | float) -> float:

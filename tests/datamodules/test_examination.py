@@ -16,9 +16,8 @@ FILLS = {"train": [0, 0, 1, 2, 255, 9], "val": [1, 2], "test": [0]}
 class MaskFiles:
     """Samples from text files that hold one value each: a mask of that value. A value of 9 cannot be read."""
 
-    recipe = "one"
-
     def __init__(self, folder: Path) -> None:
+        self.names = {"classes": ["a", "b"]}
         self.paths = sorted(folder.iterdir())
         self.ids = [path.stem for path in self.paths]
         self.reads: list[str] = []
@@ -108,10 +107,10 @@ def test_a_changed_file_is_noticed(folder: Path, tmp_path: Path, change: str) ->
     assert again["val"].reads == []
 
 
-def test_another_recipe_reads_the_same_files_anew(folder: Path, tmp_path: Path) -> None:
+def test_with_another_setting_reads_the_same_files_anew(folder: Path, tmp_path: Path) -> None:
     examine(sources(folder), tmp_path / "cache", "skip")
     again = sources(folder)
-    again["val"].recipe = "another"
+    again["val"].names = {"classes": ["b", "a"]}
     examine(again, tmp_path / "cache", "skip")
     assert sorted(again["val"].reads) == ["val0", "val1"]
 
