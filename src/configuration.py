@@ -116,7 +116,7 @@ KNOWN = (
 RULES: dict[str, Rule] = {
     "seed": Number(low=0, high=2**32 - 1, whole=True),
     "test": SWITCH,
-    "split": OneOf(("train", "val", "test")),
+    "split": OneOf(("train", "val", "test", "all")),
     "runs": PATH,
     "seeds": COUNT_OR_NULL,
     "data.root": PATH,

@@ -20,6 +20,7 @@ from imagier.cli import CONF
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, TrainingError
 from imagier.sweeps.record import Record, ranked, read_records
+from imagier.sweeps.results import best_of_each_measure
 from imagier.sweeps.sweep import Sweep, sweep
 from imagier.sweeps.words import extremes, read_words
 from tests.conftest import REPOSITORY
@@ -74,6 +75,8 @@ SLIPS = {
     "sweep=optuna": ("task is not given",),
     "sweep=optun task=classify": ("sweep=optun is not known", "Did you mean 'optuna'?"),
     "sweep=optuna task=classify,segment": ("task cannot vary",),
+    "sweep=optuna task=denoise noise=fixed,report": ("noise varies, and with it what val/psnr measures",),
+    "sweep=optuna task=compress model.lambdas=choice([0.01],[0.1])": ("model.lambdas varies",),
     "sweep=optuna task=classify sweep.trials=0": ("sweep.trials=0 is out of range",),
     "sweep=optuna task=classify sweep.trialz=3": ("sweep.trialz does not exist", "Did you mean 'trials'?"),
     "sweep=optuna task=classify optimizer.lr=interval(0,1)": ("optimizer.lr=0 is out of range",),
@@ -141,6 +144,23 @@ def test_trials_are_ranked_by_their_scores_own_direction() -> None:
     done = [Record(number, {}, "done", score, "val/loss", "min") for number, score in ((1, 0.3), (2, 0.1), (3, 0.2))]
     pruned = Record(4, {}, "pruned", 0.05, "val/loss", "min")
     assert [record.number for record in ranked([pruned, *done])] == [2, 3, 1, 4]
+
+
+def test_scores_of_different_losses_are_not_ranked_together() -> None:
+    values = (
+        ("mse", "1e-3", 0.01),
+        ("rate_distortion", "1e-3", 60.0),
+        ("mse", "1e-4", 0.02),
+        ("rate_distortion", "1e-4", 50.0),
+    )
+    losses = [
+        Record(number, {"loss": loss, "optimizer.lr": lr}, "done", score, "val/loss", "min")
+        for number, (loss, lr, score) in enumerate(values, start=1)
+    ]
+    assert [record.number for record in best_of_each_measure(ranked(losses))] == [1, 4]
+    for record in losses:
+        record.monitor, record.mode = "val/accuracy", "max"
+    assert [record.number for record in best_of_each_measure(ranked(losses))] == [2]
 
 
 def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, re
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "all"]  # the last only after `ImageData.join`
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -120,6 +120,10 @@ class ImageData(LightningDataModule):
             raise DataError(f"data={self.name} lists no sample for the split '{split}' in data.root={self.root}.")
         return source
 
+    def join(self) -> None:
+        """Make "all" a split, of every sample once: one split may stand in for another."""
+        self.sources["all"] = Joined(list({tuple(source.ids): source for source in self.sources.values()}.values()))
+
     def class_counts(self) -> np.ndarray:
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
         return self.findings.class_counts("train", self.facts.num_classes)
@@ -201,3 +205,20 @@ class Subset:
     def read(self, index: int) -> tuple[np.ndarray, Any]:
         """Return the image and target at `index` of the subset."""
         return self.source.read(self.positions[index])
+
+
+class Joined:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.places = [(source, index) for source in sources for index in range(len(source))]
+        self.ids = [source.ids[index] for source, index in self.places]
+        self.in_memory = all(getattr(source, "in_memory", False) for source in sources)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, index: int) -> tuple[np.ndarray, Any]:
+        """Return the image and target at `index`."""
+        source, place = self.places[index]
+        return source.read(place)

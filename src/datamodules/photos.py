@@ -170,7 +170,8 @@ class Photos(ImageData):
             if self.labels and not nested:
                 raise DataError(
                     f"{folder / name} lies outside any class: with data.labels=true each picture belongs in a "
-                    f"subfolder of {folder} named after its class. Move it there, or set data.labels=false."
+                    f"subfolder of {folder} named after its class. Move it there; pictures without classes are for "
+                    "task=denoise and task=compress."
                 )
             groups[label if self.labels else ""].append(name)
         classes = subfolders(folder) if self.labels and split == "train" else []
@@ -197,6 +198,6 @@ def _check_options(channels: int, size: Any, split: Sequence[float]) -> None:
         raise ConfigError(f"data.size={size} is not a size; give [height, width], such as [224,224], or auto.")
     if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
         raise ConfigError(
-            f"data.split={list(split)} adds up to {sum(split):g}; give three shares, of train, val and test, none "
+            f"data.split={list(split)} cannot share pictures out; give three shares, of train, val and test, none "
             "negative and the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
         )

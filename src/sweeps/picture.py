@@ -32,7 +32,7 @@ def draw_trials(records: Sequence[Record], dimensions: Sequence[Dimension]) -> n
 def _paint_order(axis: Axes, records: Sequence[Record]) -> None:
     _paint_points(axis, records, {record.number: record.number for record in records})
     done = sorted((record for record in records if record.state == "done"), key=lambda record: record.number)
-    if done:
+    if done and len({record.measure for record in records if record.score is not None}) == 1:
         gains = np.maximum.accumulate([record.gain for record in done])
         best = gains if done[0].mode == "max" else -gains
         last = max(record.number for record in records)

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from imagier.files import write_text
 
+# Keys of the data, the task and the noise that change how training is fed, not what is measured.
+_FEEDING = (
+    "data.batch_size", "data.repeat", "data.workers", "data.seed", "data.cache", "task.class_weights",
+    "task.auxiliary_weight",
+)  # fmt: skip
 ENDED = ("done", "pruned", "failed")  # these count; a trial that was stopped is tried again
 
 
@@ -42,6 +47,13 @@ class Record:
         assert self.score is not None
         return self.score if self.mode == "max" else -self.score
 
+    @property
+    def measure(self) -> tuple[str, ...]:
+        """What the score is and of what: scores of different measures cannot be compared."""
+        return self.monitor, *(
+            f"{key}={value}" for key, value in self.values.items() if changes_measure(key, self.monitor)
+        )
+
     def write(self, folder: Path) -> None:
         """Write it into the sweep's folder, and into the run's where there is one."""
         text = json.dumps(asdict(self) | {"sweep": str(folder)}, indent=2) + "\n"
@@ -57,9 +69,18 @@ def read_records(folder: Path) -> dict[int, Record]:
     return {record.number: record for record in sorted(records, key=lambda record: record.number)}
 
 
+def changes_measure(key: str, monitor: str) -> bool:
+    """Whether another value of `key` makes the score `monitor` that of other pictures, noise or units."""
+    key = key.lstrip("+~").replace("/", ".")
+    group = key.partition(".")[0]
+    if monitor.endswith("/loss") and (group == "loss" or key in ("model.lambdas", "task.class_weights")):
+        return True
+    return group in ("task", "data", "noise") and key not in _FEEDING
+
+
 def ranked(records: list[Record]) -> list[Record]:
     """The trials that have a score, best first, those cut short after those that are done; then the others."""
     order = ("done", "pruned")
     scored = [record for record in records if record.state in order and record.score is not None]
-    scored.sort(key=lambda record: (order.index(record.state), record.monitor, -record.gain, record.number))
+    scored.sort(key=lambda record: (order.index(record.state), record.measure, -record.gain, record.number))
     return scored + [record for record in records if record not in scored]

@@ -47,8 +47,10 @@ def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimens
     if not records or records[0].state != "done":
         note = next((record.note for record in records if record.note), "")
         raise TrainingError(f"no trial of {folder} ended with a score. The first one: {note}")
-    for best in _best_of_each_score(records):
-        print(f"best: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
+    for best in best_of_each_measure(records):
+        _, *apart = best.measure
+        of = f" of {' '.join(apart)}" if apart else ""
+        print(f"best{of}: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
         print(f"train it longer: {longer(best, fixed)}")
     return records
 
@@ -64,9 +66,10 @@ def longer(best: Record, fixed: Sequence[str]) -> str:
     return shlex.join(["python", "train.py", *words, f"{key}={length}"])
 
 
-def _best_of_each_score(records: Sequence[Record]) -> list[Record]:
+def best_of_each_measure(records: Sequence[Record]) -> list[Record]:
+    """Of ranked trials, the best one of those whose scores compare."""
     done = [record for record in records if record.state == "done"]
-    return list({record.monitor: record for record in reversed(done)}.values())[::-1]
+    return list({record.measure: record for record in reversed(done)}.values())[::-1]
 
 
 def _text(records: Sequence[Record], width: int | None) -> str:

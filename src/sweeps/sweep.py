@@ -25,7 +25,7 @@ from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
 from imagier.sweeps.grid import Grid, Source
-from imagier.sweeps.record import ENDED, Record, read_records
+from imagier.sweeps.record import ENDED, Record, changes_measure, read_records
 from imagier.sweeps.results import show_results, write_results
 from imagier.sweeps.trial import TrialJob
 from imagier.sweeps.words import (
@@ -43,11 +43,11 @@ from imagier.sweeps.words import (
 class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
     """The sweep was asked to stop."""
 
-    def __init__(self, folder: Path, exit_code: int) -> None:
-        super().__init__(
-            f"the sweep was stopped; its table so far is in {folder}. A sweep by optuna goes on when the same words "
-            "are said again."
+    def __init__(self, folder: Path, exit_code: int, resumes: bool) -> None:
+        cure = (
+            "It goes on when the same words are said again." if resumes else "A grid begins anew when it is said again."
         )
+        super().__init__(f"the sweep was stopped; its table so far is in {folder}. {cure}")
         self.exit_code = exit_code
 
 
@@ -101,16 +101,22 @@ class Sweep:
             source = self._search(folder) if self.settings else Grid(self.dimensions)
             ended = _ended(folder)
             print(f"sweep folder: {folder}; {source.total} trials{f', {ended} of them ended' if ended else ''}")
-            while batch := source.ask(self._at_once(source.total)):
-                job = TrialJob(self.job, folder, tuple(batch), _ended(folder), source.total, source.pruning)
-                code = self._launch(job)
-                records = read_records(folder)
-                for asked in batch:
-                    source.tell(records[asked.number])
-                write_results(folder, self.dimensions)
-                if code:
-                    raise Stopped(folder, code)
+            try:
+                while batch := source.ask(self._at_once(source.total)):
+                    if code := self._try(batch, source, folder):
+                        raise Stopped(folder, code, resumes=bool(self.settings))
+            except KeyboardInterrupt as error:  # between two trials, or before one trains
+                raise Stopped(folder, 130, resumes=bool(self.settings)) from error
             return show_results(folder, self.fixed, self.dimensions)
+
+    def _try(self, batch: Sequence[Record], source: Source, folder: Path) -> int:
+        job = TrialJob(self.job, folder, tuple(batch), _ended(folder), source.total, source.pruning)
+        code = self._launch(job)
+        records = read_records(folder)
+        for asked in batch:
+            source.tell(records[asked.number])
+        write_results(folder, self.dimensions)
+        return code
 
     def _check(self, each: Iterable[Values]) -> None:
         """Compose and check a trial of each of these values, and the settings of the sweep."""
@@ -139,6 +145,11 @@ class Sweep:
         keys = [dimension.key for dimension in self.dimensions]
         start = {key: word(choices.get(key, OmegaConf.select(cfg, key.lstrip("+")))) for key in keys}
         task: Any = get_class(cfg.task._target_)
+        if apart := [key for key in keys if changes_measure(key, task.monitor)]:
+            raise ConfigError(
+                f"{apart[0]} varies, and with it what {task.monitor} measures, so that sweep=optuna could not compare "
+                "the trials. Fix that key, or try its values as a grid with -m."
+            )
         return Search(self.cfg, folder, self.fixed, self.dimensions, start, task.mode)
 
     def _at_once(self, total: int) -> int:

@@ -61,7 +61,7 @@ class TrialJob:
 
     def _run(self, cfg: DictConfig, record: Record) -> int:
         from imagier.sweeps.pruning import GivenUp, Pruned
-        from imagier.training.checkpoints import Interrupted
+        from imagier.training.checkpoints import Ended, Interrupted
 
         os.environ.pop(RUN_FOLDER, None)
         code = 0
@@ -73,7 +73,7 @@ class TrialJob:
             record.state, record.score, record.note = "pruned", pruned.score, str(pruned)
         except GivenUp as error:
             record.state, record.note = "given up", str(error)
-        except Interrupted as error:
+        except (Interrupted, Ended) as error:
             record.state, record.note, code = "stopped", str(error), error.exit_code
         except ImagierError as error:
             record.state, record.note = "failed", str(error)

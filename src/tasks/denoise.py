@@ -85,15 +85,20 @@ class Denoise(Task):
         noisy, clean = self._noisy(batch), batch["target"]
         prediction, seen = self.predict(noisy), as_saved(noisy)
         before, after = psnr(seen, clean), psnr(prediction, clean)
-        return Judged(prediction, score=after - before, figures={"psnr_noisy": before, "psnr": after}, seen=seen)
+        sigma = torch.tensor([self.noise.sigma(seed) for seed in _seeds(batch)], dtype=torch.float64)
+        figures = {"sigma": sigma, "psnr_noisy": before, "psnr": after}
+        return Judged(prediction, score=after - before, figures=figures, seen=seen)
 
     def _noisy_for_training(self, batch: Batch) -> Tensor:
         seeds = [derive_seed("noise", self._seed, self.current_epoch, index) for index in batch["index"].tolist()]
         return self.noise(batch["image"], seeds)
 
     def _noisy(self, batch: Batch, level: float | None = None) -> Tensor:
-        seeds = [derive_seed("noise", name) for name in batch["id"]]
-        return self.noise(batch["image"], seeds, level=level, draw_on="cpu")
+        return self.noise(batch["image"], _seeds(batch), level=level, draw_on="cpu")
+
+
+def _seeds(batch: Batch) -> list[int]:
+    return [derive_seed("noise", name) for name in batch["id"]]
 
 
 def _compare(prediction: Tensor, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
 
     def __init__(self, number: int, best: Path) -> None:
         super().__init__(
-            f"ended by {signal.Signals(number).name} after training, before the report was written; {best} is whole. "
+            f"ended by {signal.Signals(number).name} after training, before the report was written; nothing is lost. "
             f"Write it with: python train.py resume={best.parent.parent}"
         )
         self.exit_code = 128 + number
@@ -45,20 +45,32 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
 
 @contextmanager
 def ending_at_once(best: Path) -> Iterator[None]:
-    """Let SIGTERM end the process while the block runs, whatever Lightning's Trainer would do about it.
+    """Let SIGTERM and SIGINT end the process while the block runs, whatever Lightning's Trainer would do about them.
 
     Raises:
-        Ended: when it comes.
+        Ended: when one comes.
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise Ended(number, best)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def loud_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt, which Lightning's Trainer turns into an exit without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 class WholeFileIO(TorchCheckpointIO):

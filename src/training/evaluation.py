@@ -50,8 +50,12 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     facts = Facts.from_dict(said["facts"])
     data = _data(cfg, trained)
     _same_meaning(facts, data.facts)
+    if cfg.split == "all":
+        data.join()
     samples = len(data.sources[cfg.split])
     log.info("%s on %s of data=%s, %d samples", path, cfg.split, data.name, samples)
+    if data.findings.problems:
+        log.warning("unreadable samples left out: %d; metrics.json names them", len(data.findings.problems))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     print_scores({cfg.split: scores}, facts)

@@ -17,7 +17,7 @@ from imagier.launch import leader
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
-from imagier.training.checkpoints import Checkpoints, ending_at_once
+from imagier.training.checkpoints import Checkpoints, ending_at_once, loud_interrupts
 from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
@@ -79,13 +79,14 @@ def _fit_and_report(
     if cfg.trainer.compile:
         task.net.compile()
 
-    with watched(trainer, run_dir):
+    with loud_interrupts(), watched(trainer, run_dir):
         trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
 
     part()
     if not leader():
         return float("nan")  # measuring and reporting are for one process
     with ending_at_once(checkpoints.best):
+        log.info("measuring the best checkpoint, of epoch %d", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], devices=1)
         splits: list[Split] = ["val", "test"] if cfg.test else ["val"]

@@ -40,7 +40,7 @@ def photograph(height: int = 321, width: int = 481, channels: int = 3) -> np.nda
 def noisy_sample(clean: np.ndarray) -> Sample:
     noisy = np.clip(clean + DRAWS.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
     denoised = ((clean.astype(int) + noisy) // 2).astype(np.uint8)
-    return Sample("<i>a</i>.jpg", noisy, clean, denoised, {"psnr": 26.0, "psnr_noisy": 20.0})
+    return Sample("<i>a</i>.jpg", noisy, clean, denoised, {"psnr": 26.0, "psnr_noisy": 20.0, "sigma": 25.0})
 
 
 def coded_sample(clean: np.ndarray, size: int = 6000) -> Sample:
@@ -142,7 +142,7 @@ def test_a_codec_is_told_by_rate_and_beside_its_rivals(tmp_path: Path) -> None:
     assert "first 16 pictures" in text
     cards = re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)
     assert cards[0] == ("Bits beside JPEG&#39;s, by PSNR", f"{minus}20.0 %")
-    assert cards[1:3] == [("Bits per pixel", "0.16 to 0.80"), ("PSNR", "26.0 to 34.0 dB")]
+    assert cards[1:3] == [("Bits per pixel, validation", "0.16 to 0.80"), ("PSNR, validation", "26.0 to 34.0 dB")]
     assert [label for label, _ in cards].count("Loss, test") == 1
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {"samples", "rate_distortion", "first_batch"}
 
@@ -157,7 +157,7 @@ def test_a_codec_of_one_bad_rate(tmp_path: Path) -> None:
     text = page(tmp_path, alone)
     assert rows(text, "rate_distortion")[1] == ["this net against JPEG", wording.DASH, wording.DASH]
     assert 'id="rates"' not in text
-    assert re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)[0] == ("Bits per pixel", "2.00")
+    assert re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)[0] == ("Bits per pixel, validation", "2.00")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """A run that was killed and resumed ends with the very numbers of the unbroken one."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import pytest
 import torch
 
 from imagier.training.metrics_csv import read_rows
-from tests.conftest import imagier
+from tests.conftest import REPOSITORY, imagier
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
@@ -91,6 +94,28 @@ def test_a_signal_saves_and_ends_cleanly(name: str, code: int, garments_root: Pa
     assert f"stopped by {name}; nothing is lost" in said
     assert "Traceback" not in said
     assert last(tmp_path / "runs" / "latest")["global_step"] == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_measuring_says_how_to_go_on(
+    number: signal.Signals, code: int, leaves_root: Path, tmp_path: Path
+) -> None:
+    words = [*words_of("compress", leaves_root), "trainer.max_epochs=1"]
+    with subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "train.py"), *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as run:  # fmt: skip
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("measuring"):
+                run.send_signal(number)
+                break
+        rest = run.stdout.read()
+    assert run.returncode == code, rest
+    assert f"ended by {number.name} after training, before the report was written; nothing is lost." in rest
+    assert "Traceback" not in rest
+    imagier("resume=runs/latest", cwd=tmp_path)
+    assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
 def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken: Any, tmp_path: Path) -> None:

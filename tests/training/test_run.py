@@ -92,6 +92,8 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     words = [f"ckpt={segmented}", "split=val", f"output={tmp_path}"]
     say("evaluate", *words, f"data.root={tmp_path}/other")
     assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 4
+    say("evaluate", f"ckpt={segmented}", "split=all", f"output={tmp_path}", f"data.root={tmp_path}/other")
+    assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 8
     say("evaluate", *words, "data=cityscapes", "data.label_set=category", f"data.root={tmp_path}/other")
     capsys.readouterr()
     assert refused("evaluate", *words, "data=cityscapes", "data.label_set=train", f"data.root={tmp_path}/other") == 2

@@ -9,8 +9,8 @@ from imagier.training.leaderboard.runs import Run
 # What changes nothing of what is learned, or is said elsewhere: the fingerprint stands for the files.
 _NO_SETTING = (
     "seed", "resume", "test", "paths", "logger", "data.seed", "data.root", "data.cache", "data.workers",
-    "data.download", "data.on_error", "callbacks.pictures", "callbacks.checkpoints", "trainer.log_every_n_steps",
-    "trainer.profiler",
+    "data.download", "data.on_error", "callbacks.pictures", "callbacks.checkpoints", "callbacks.pruning",
+    "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Runs sorted: those that differ only in their seed are one setting; settings measured on the same data, one board."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -57,9 +58,9 @@ class Board:
 
     @property
     def name(self) -> str:
-        """The same for a file: "segment-streets-test"."""
-        words = f"{self.task}-{self.data}-{self.split}" + (f"-{self.aside}" if self.aside else "")
-        return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in words)
+        """The same for a file, of a length that any file system takes: "segment-streets-test"."""
+        aside = f"-{hashlib.blake2b(self.aside.encode(), digest_size=4).hexdigest()}" if self.aside else ""
+        return f"{self.task}-{self.data}-{self.split}{aside}"
 
     @property
     def runs(self) -> list[Run]:
@@ -117,8 +118,11 @@ def _asides(runs: Sequence[Run]) -> list[str]:
     for own in measured:
         alike = [other for other in measured if all(own[key] == other[key] for key in ("task", "data.name", "split"))]
         differing = [key for key in own if any(own[key] != other.get(key) for other in alike)]
-        said = [key for key in differing if key not in ("fingerprint", "data._target_")] or differing
-        asides.append(", ".join(f"{key}={short(own[key])}" for key in said))
+        said = [key for key in differing if key != "fingerprint" and not key.endswith(("._target_", ".tasks"))]
+        # A choice that goes by its name needs none of its settings.
+        chosen = [key.removesuffix(".name") for key in said if key in ("loss.name", "noise.name")]
+        said = [key for key in said if key.endswith(".name") or key.partition(".")[0] not in chosen] or differing
+        asides.append(", ".join(f"{key.removesuffix('.name')}={short(own[key])}" for key in said))
     return asides
 
 
@@ -127,14 +131,17 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     for run in runs:
         by_setting.setdefault(json.dumps(setting_of(run), sort_keys=True), []).append(run)
     names = named([group[-1] for group in by_setting.values()])
-    settings, notes = [], []
+    settings, notes, few = [], [], []
     for name, group in zip(names, by_setting.values(), strict=True):
         newest = {run.seed: run for run in group}  # the later of a seed wins
         if seeds is not None and len(newest) < seeds:
+            few.append(name)
             continue
         chosen = sorted(newest.values(), key=lambda run: run.age)[-seeds if seeds else 0 :]
         settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
         notes += _repeated(name, group, settings[-1])
+    if few:
+        notes.append(f"Left out, with fewer than {seeds} seeds: {'; '.join(few)}.")
     first = runs[-1]
     metric, mode = first.ended.monitor.removeprefix("val/"), first.ended.mode
     return Board(

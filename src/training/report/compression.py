@@ -55,8 +55,8 @@ def _verdicts(net: Curve, rival: Curve) -> list[tuple[str, str]]:
     beside = _differences(net, rival)[0]
     return [
         *([(f"Bits beside {rival.name}'s, by PSNR", beside)] if beside != wording.DASH else []),
-        ("Bits per pixel", _range(net.bpp, "{:.2f}")),
-        ("PSNR", _range(net.quality["psnr"], "{:.1f}") + " dB"),
+        ("Bits per pixel, validation", _range(net.bpp, "{:.2f}")),
+        ("PSNR, validation", _range(net.quality["psnr"], "{:.1f}") + " dB"),
     ]
 
 

@@ -37,7 +37,9 @@ def _levels(summary: Summary) -> list[Section]:
             "levels",
             "Noise levels",
             f"Means over the {SPLIT_NAMES[split]} split, each picture with the same noise in every run. The level is "
-            "the noise's standard deviation on the scale 0 to 255; the MSE is of pixels from 0 to 1.",
+            "the noise's standard deviation on the scale 0 to 255; the MSE is of pixels from 0 to 1. Noisy pictures "
+            "are scored as they would be saved, clipped to 0 to 255. The results above are of the noise that the net "
+            "was trained with.",
             level_chart(np.array(levels), measured),
             "Curves of PSNR and SSIM over the noise level; the numbers are in the table",
             table=Table(["noise level", *(headers[name] for name in measured)], rows),
