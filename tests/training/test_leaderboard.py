@@ -309,3 +309,11 @@ def test_a_mean_is_written_to_the_second_digit_of_its_deviation(
     metric: str, mean: float, deviation: float, text: str
 ) -> None:
     assert written(metric, Spread(mean, deviation, 3)) == text
+
+
+def test_a_file_name_is_short_and_tells_boards_apart() -> None:
+    boards = [Board("compress", "photos", "test", "", "loss", "min", (), aside) for aside in ("", "a" * 500, "b" * 500)]
+    names = [board.name for board in boards]
+    assert names[0] == "compress-photos-test"
+    assert len(set(names)) == 3
+    assert max(map(len, names)) < 40

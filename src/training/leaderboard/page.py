@@ -76,7 +76,7 @@ def _chapter(board: Board) -> list[Section]:
         sections.append(Section(f"{board.name}-compared", title, COMPARED, table=comparison))
     for kind, names in parts_of(board).items():
         picture = draw_parts(board, names) if kind == board.metric else None
-        title, table = f"{parts_title(kind)} · {board.title}", parts_table(board.settings, names)
+        title, table = f"{parts_title(board, kind)} · {board.title}", parts_table(board.settings, names)
         sections.append(
             Section(f"{board.name}-{kind}", title, shown if picture is not None else "", picture, title, table=table)
         )

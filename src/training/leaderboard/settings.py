@@ -14,6 +14,8 @@ from imagier.training.leaderboard.statistics import Spread, spread
 
 # How training is fed; every other key of the data says what is measured.
 _FEEDING = ("seed", "root", "cache", "workers", "download", "batch_size", "repeat", "on_error", "tasks")
+# Of the measuring and not of the net: a run's report tells them.
+_CHECKS = ("mismatches", "misestimates", "estimate_error", "bpp_estimate", "psnr_noisy")
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ class Board:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of what was measured, the main score first and the loss last; "iou/road" is a part of "iou"."""
+        """Names of the scores, the main one first and the loss last; "iou/road" is a part of "iou"."""
         names = dict.fromkeys(name for run in self.runs for name in run.results[self.split])
+        names = {name: None for name in names if name.partition("/")[0] not in _CHECKS}
         return sorted(names, key=lambda name: (name != self.metric, name == "loss"))
 
 

@@ -16,7 +16,7 @@ COMPARED = (
     "Differences over the seeds that both settings share; two-sided paired t-test, not corrected for the number of "
     "comparisons. An interval that holds 0 leaves open which is better."
 )
-_PARTS = {"iou": "IoU of each class", "accuracy": "Accuracy of each class"}
+_PARTS = {"denoise": "at each noise level", "compress": "at each lambda"}
 
 
 def caption(board: Board) -> str:
@@ -69,9 +69,9 @@ def parts_table(settings: Sequence[Setting], names: Sequence[str]) -> Table:
     return Table(["", *(setting.name for setting in settings)], rows)
 
 
-def parts_title(kind: str) -> str:
+def parts_title(board: Board, kind: str) -> str:
     """The heading over the parts of a score."""
-    return _PARTS.get(kind, f"{wording.title(kind)} in detail")
+    return f"{wording.title(kind)} {_PARTS.get(board.task, 'of each class')}"
 
 
 def comparison_table(board: Board) -> Table | None:

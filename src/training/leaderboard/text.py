@@ -37,7 +37,7 @@ def print_boards(boards: Sequence[Board], unfinished: Sequence[Unfinished], prob
             _print(console, comparison)
         for kind, names in parts_of(board).items():
             table = parts_table(board.settings[:_COLUMNS], names)
-            _print(console, Table([parts_title(kind), *table.headers[1:]], table.rows))
+            _print(console, Table([parts_title(board, kind), *table.headers[1:]], table.rows))
     if unfinished:
         _print(console, unfinished_table(unfinished))
     for problem in problems:
