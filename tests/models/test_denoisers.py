@@ -136,3 +136,10 @@ def test_the_autoencoder_answers_in_blocks_within_the_range() -> None:
 def test_an_argument_out_of_range_is_explained(make: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_the_autoencoder_begins_with_pictures_that_are_neither_black_nor_white() -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        image = wrap(Autoencoder(3)).eval()(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+        assert ((image > 0.02) & (image < 0.98)).float().mean() > 0.9
