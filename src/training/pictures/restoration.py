@@ -37,8 +37,8 @@ def _denoised_row(sample: Sample) -> Row:
     before, after = _psnr(noisy, clean), _psnr(denoised, clean)
     gain = f"{after - before:+.2f} dB".replace("-", "\N{MINUS SIGN}")
     tiles = [
-        Tile(_with_detail(noisy, window), (f"sigma {sample.figures['sigma']:.1f}, PSNR {before:.2f} dB",)),
-        Tile(_with_detail(denoised, window), (f"PSNR {after:.2f} dB, {gain}",)),
+        Tile(_with_detail(noisy, window), (f"PSNR {before:.2f} dB", f"sigma {sample.figures['sigma']:.1f}")),
+        Tile(_with_detail(denoised, window), (f"PSNR {after:.2f} dB", gain)),
         Tile(_with_detail(clean, window, framed=True)),
     ]
     return Row(tiles, title=sample.id)
