@@ -44,8 +44,9 @@ class Autoencoder(nn.Module):
         # torch takes a transposed convolution's outputs for its inputs: from 32 channels to 3, weights three times too
         # large would saturate the sigmoid before it has learnt anything.
         transposed = [layer for layer in self.decoder if isinstance(layer, nn.ConvTranspose2d)]
-        for layer, kind in zip(transposed, ("relu", "relu", "sigmoid"), strict=True):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity=kind)
+        for layer in transposed[:-1]:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(transposed[-1].weight, mode="fan_out", nonlinearity="sigmoid")
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
