@@ -19,7 +19,7 @@ class DnCNN(nn.Module):
         in_channels: channels of the image.
         depth: convolutions, at least 3; the paper has 17 for noise of one strength and 20 for noise of any.
         width: channels between them.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        weights: None to begin as the identity, or the path of a file of weights.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -36,8 +36,12 @@ class DnCNN(nn.Module):
         for _ in range(depth - 2):
             convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        self.noise = nn.Sequential(*layers, nn.Conv2d(width, in_channels, 3, padding=1))
+        last = nn.Conv2d(width, in_channels, 3, padding=1)
+        self.noise = nn.Sequential(*layers, last)
         initialize(self)
+        # It begins as the identity: noise of its own making, several times as strong as the image's, would have to be
+        # unlearnt first, and what is left then hardly learns.
+        nn.init.zeros_(last.weight)
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
