@@ -43,6 +43,10 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
         self.exit_code = 128 + number
 
 
+class _Signalled(BaseException):
+    """A signal has come. No Exception, so that nobody takes it for a file that cannot be read."""
+
+
 @contextmanager
 def ending_at_once(best: Path) -> Iterator[None]:
     """Let SIGTERM and SIGINT end the process while the block runs, whatever Lightning's Trainer would do about them.
@@ -52,11 +56,13 @@ def ending_at_once(best: Path) -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise Ended(number, best)
+        raise _Signalled(number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
+    except _Signalled as came:
+        raise Ended(came.args[0], best) from came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
