@@ -4,13 +4,11 @@ What was found is kept in `cache/examined/`, under a fingerprint of the files' n
 run only asks the file system whether something has changed.
 """
 
-import hashlib
-import inspect
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from imagier.batch import Facts
+from imagier.datamodules.fingerprint import digest, fingerprint
 from imagier.datamodules.loader import Source
 from imagier.datamodules.looking import Outcome, look_at, outside
 from imagier.errors import DataError
@@ -86,7 +85,7 @@ class Findings:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with any file of any split."""
-        return _digest(examined.fingerprint for examined in self.splits.values())
+        return digest(examined.fingerprint for examined in self.splits.values())
 
     def good(self, split: "Split") -> list[int]:
         """Positions of the samples of `split` that can be read, in order."""
@@ -206,7 +205,7 @@ def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
 
 def _examine_source(split: str, source: Source, cache: Path) -> Examined:
     files = list(source.files()) if hasattr(source, "files") else []
-    examined = Examined(len(source), _fingerprint(source, files))
+    examined = Examined(len(source), fingerprint(_FORMAT, source, files))
     remaining: Sequence[int] = range(len(source))
     kept = cache / "examined" / f"{examined.fingerprint}.json"
     if files and kept.is_file():
@@ -251,46 +250,6 @@ def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterat
                     shown = True
         finally:
             progress.stop()
-
-
-def _fingerprint(source: Source, files: list[Path]) -> str:
-    root = os.path.commonpath([path.parent for path in files]) if files else ""
-    words = [str(_FORMAT), _code(source), *_settings(source), *source.ids]
-    for path in files:
-        words.append(os.path.relpath(path, root))
-        try:
-            facts = path.stat()
-            words.append(f"{facts.st_size} {facts.st_mtime_ns}")
-        except OSError:
-            words.append("missing")
-    return _digest(words)
-
-
-def _settings(source: Source) -> list[str]:
-    own = getattr(source, "__dict__", {})
-    return sorted(f"{name} = {value!r}" for name, value in own.items() if name != "ids" and _is_plain(value))
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_plain, (*value.keys(), *value.values())))
-    return (
-        value is None
-        or isinstance(value, str | int | float)
-        or (isinstance(value, list | tuple) and all(map(_is_plain, value)))
-    )
-
-
-def _code(source: Source) -> str:
-    """The source's class as it is written: whoever changes how samples are read wants them read again."""
-    try:
-        return inspect.getsource(type(source))
-    except OSError:  # typed at a prompt
-        return type(source).__qualname__
-
-
-def _digest(words: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()
 
 
 def _array(counts: Counter[int], num_classes: int) -> np.ndarray:

@@ -106,17 +106,18 @@ class Task(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to descend."""
         loss = self._step(batch, "train")
-        share, mean = self._over_processes(loss.detach(), self._weight(batch))
+        share, mean = self._over_processes(loss.detach(), batch)
         self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
         return loss * share
 
-    def _over_processes(self, loss: Tensor, weight: Tensor) -> tuple[Tensor | float, Tensor]:
+    def _over_processes(self, loss: Tensor, batch: Batch) -> tuple[Tensor | float, Tensor]:
         """Return how much this process's loss counts among those of all, and their mean, as of one large batch.
 
         Averaging gradients as they are would count a pixel more where its process's share of the batch holds fewer.
         """
         if not distributed.is_initialized():
             return 1.0, loss
+        weight = self._weight(batch)
         sums = torch.stack([loss * weight, weight]).to(EXACT)
         distributed.all_reduce(sums)
         total = sums[1].clamp(min=torch.finfo(sums.dtype).tiny)

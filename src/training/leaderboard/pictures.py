@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from imagier.training.leaderboard.settings import Board, Setting
 from imagier.training.leaderboard.tables import written
 from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import FAINT, INK, draw, shorten
+from imagier.training.pictures.curves import scale_axis
 
 MOST = 10  # settings that colours can tell apart; the best are shown
 _COLORS = [colormaps["tab10"](index) for index in range(MOST)]
@@ -113,12 +114,7 @@ def _paint_runs(axis: Axes, name: str, settings: Sequence[Setting]) -> None:
                 label = "_"  # the other seeds need no second entry
     split, _, metric = name.partition("/")
     numbers = np.concatenate(everything)
-    if metric == "loss" and numbers.min() > 0 and numbers.max() > 30 * numbers.min():
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
-    elif wording.is_share(metric):
-        axis.yaxis.set_major_formatter(FuncFormatter(wording.axis_percent))
+    scale_axis(axis, metric, numbers)
     axis.set_title(f"{wording.title(metric)}, {'training' if split == 'train' else 'validation'}")
     axis.set_xlabel("epochs")
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

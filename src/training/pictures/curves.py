@@ -140,12 +140,7 @@ def _paint_panel(axis: Axes, metric: str, names: dict[str, str], history: Histor
     if best is not None:
         axis.axvline(best, color=FAINT, linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
     numbers = np.concatenate(everything)
-    if metric == "loss" and numbers.min() > 0 and numbers.max() > 30 * numbers.min():
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
-    elif wording.is_share(metric):
-        axis.yaxis.set_major_formatter(FuncFormatter(wording.axis_percent))
+    scale_axis(axis, metric, numbers)
     axis.set_title(wording.title(metric))
     axis.set_xlabel("epochs")
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=bool(history.epoch.max() > 2)))
@@ -156,6 +151,16 @@ def _paint_panel(axis: Axes, metric: str, names: dict[str, str], history: Histor
     axis.grid(axis="y")
     if len(names) > 1:
         axis.legend(fontsize=8)
+
+
+def scale_axis(axis: Axes, metric: str, numbers: np.ndarray) -> None:
+    """Write shares as percentages, and put a loss that falls far on a logarithmic scale."""
+    if metric == "loss" and numbers.min() > 0 and numbers.max() > 30 * numbers.min():
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    elif wording.is_share(metric):
+        axis.yaxis.set_major_formatter(FuncFormatter(wording.axis_percent))
 
 
 def _paint_line(axis: Axes, epochs: np.ndarray, values: np.ndarray, color: str | None, label: str) -> None:
