@@ -1,0 +1,39 @@
+"""Each benchmark as a ratio measured in one run: python scripts/benchmarks/run.py [NAME ...]
+
+Two ways of doing the same thing take turns, and the ratio of their medians counts, since seconds differ from machine
+to machine. Prints the table, and writes OUT/NAME.json and OUT/benchmarks.png; OUT is docs/benchmarks.
+"""
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+from timing import HEADER, ROOT, Row, machine
+
+NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling")
+
+
+def main() -> None:
+    """Measure what is named, or everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is named")
+    parser.add_argument("--data", type=Path, help="folder with FashionMNIST/ and objects32/; else they are generated")
+    parser.add_argument("--repeats", type=int, default=5, help="of each side of a comparison")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"{unknown.pop()} is no benchmark; there are {', '.join(NAMES)}")
+    print(HEADER)
+    for name in given.names or NAMES:
+        rows: list[Row] = []
+        for row in import_module(name).compare(given):  # a row is shown and kept as soon as it is measured
+            rows.append(row)
+            print(row.line() + (f"\n  {row.note}" if row.note else ""), flush=True)
+            given.out.mkdir(parents=True, exist_ok=True)
+            kept = {"machine": machine(), "rows": [row.to_dict() for row in rows]}
+            (given.out / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Two ways of doing the same thing, timed in turn, and the ratio of their medians."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    kind:   "speed-up", the rival's time over ours, to be at least `target`; or "cost", our time over the rival's, to be
+            at most `target`.
+    ours, theirs: seconds of each repeat, taken in turn.
+    images: how many images one repeat goes through, where that means something.
+    note:   what a reader must know to believe the figure.
+    """
+
+    what: str
+    rival: str
+    kind: Literal["speed-up", "cost"]
+    target: float
+    ours: Sequence[float]
+    theirs: Sequence[float]
+    images: int | None = None
+    note: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster, or how many times the rival's time."""
+        ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
+        return theirs / ours if self.kind == "speed-up" else ours / theirs
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.ratio >= self.target if self.kind == "speed-up" else self.ratio <= self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        return asdict(self) | {"ratio": self.ratio, "met": self.met}
+
+    def line(self) -> str:
+        """The row of a table in Markdown: what, rival, target, ratio, medians."""
+        bound = "at least" if self.kind == "speed-up" else "at most"
+        times = " / ".join(_amount(statistics.median(times), self.images) for times in (self.ours, self.theirs))
+        reached = "" if self.met else " (missed)"
+        return f"| {self.what} | {self.rival} | {bound} {self.target:g} x | {self.ratio:.3g} x{reached} | {times} |"
+
+
+HEADER = "| what | rival | target | measured | ours / rival |\n|---|---|---|---|---|"
+
+
+def in_turn(
+    ours: Callable[[], float | None], theirs: Callable[[], float | None], repeats: int, warm_up: int = 1
+) -> tuple[list[float], list[float]]:
+    """Seconds of each repeat of both, A B A B ..., after `warm_up` rounds that do not count.
+
+    A function that returns a number has measured itself; of the others the whole call counts.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(warm_up + repeats):
+        for one, kept in zip((ours, theirs), times, strict=True):
+            began = time.perf_counter()
+            said = one()
+            if number >= warm_up:
+                kept.append(time.perf_counter() - began if said is None else said)
+    return times
+
+
+def run_python(*words: str, env: dict[str, str] | None = None) -> float:
+    """Run this Python on `words` in the project's folder; return its seconds. Raises where it fails."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=os.environ | (env or {}), check=False
+    )
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"python {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
+    return seconds
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import torch
+
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    memory = next((int(line.split()[1]) // 2**20 for line in _lines("/proc/meminfo") if "MemTotal" in line), None)
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_GiB": memory,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
+        "versions": {name: _version(name) for name in ("torch", "torchvision", "pytorch-lightning", "albumentations")},
+        "commit": subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _amount(seconds: float, images: int | None) -> str:
+    if images:
+        return f"{images / seconds:,.0f} images/s"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
