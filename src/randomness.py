@@ -20,6 +20,30 @@ def generator(*words: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(derive_seed(*words)))
 
 
+def sample_seeds(key: int, indices: np.ndarray) -> np.ndarray:
+    """One seed for each of many samples at once, a function of `key` and the sample's index: uint64 [B], below 2**63.
+
+    A hash of each in Python would take longer than reading a small picture does.
+    """
+    return _mixed(np.uint64(key) + (indices.astype(np.uint64) + np.uint64(1)) * _STEP) >> np.uint64(1)
+
+
+def uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) from each of `seeds`, uint64 [B]: float64 [B, count]."""
+    places = np.arange(1, count + 1, dtype=np.uint64) * _STEP
+    return (_mixed(seeds[:, None] + places) >> np.uint64(11)) * 2.0**-53
+
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """The output function of SplitMix64 (Steele, Lea and Flood 2014): every bit of a word depends on all of them."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which `size` samples are visited in `epoch`: int64 [size]."""
     return generator("order", seed, epoch).permutation(size)

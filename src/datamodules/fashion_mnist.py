@@ -40,7 +40,7 @@ class PictureArray:
     def read(self, index: int) -> tuple[np.ndarray, int]:
         """The picture, uint8 [H, W, C], and its class."""
         position = self.positions[index]
-        return self.images_NHWC[position].copy(), int(self.labels_N[position])
+        return self.images_NHWC[position], int(self.labels_N[position])
 
     def files(self) -> list[Path]:
         """What the samples were read from."""

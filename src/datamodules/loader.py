@@ -6,23 +6,22 @@ one would have seen, whatever the number of workers or processes.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imagier.batch import Batch
 from imagier.errors import ConfigError, DataError, ImagierError
-from imagier.randomness import derive_seed, permutation
+from imagier.randomness import derive_seed, permutation, sample_seeds
+from imagier.transforms.augment import Augment
 
 log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # (epoch, index); indices beyond the last sample go through the samples once more
 Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
-Transform = Callable[[np.ndarray, Target, int], tuple[np.ndarray, Target]]  # (image, target, seed) -> the same pair
 
 
 class Source(Protocol):
@@ -46,15 +45,15 @@ class Samples(Dataset[Batch | ImagierError]):
     """Reads, transforms and stacks whole batches; runs inside the loader's workers."""
 
     def __init__(
-        self, source: Source, transform: Transform, seed: int, on_error: Literal["raise", "skip"] = "raise"
+        self, source: Source, augment: Augment, seed: int, on_error: Literal["raise", "skip"] = "raise"
     ) -> None:
-        self.source, self.transform, self.seed, self.on_error = source, transform, seed, on_error
+        self.source, self.augment, self.seed, self.on_error = source, augment, seed, on_error
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitems__(self, keys: list[Key]) -> Batch | ImagierError:
-        """Return the batch of `keys`. With on_error=skip, unreadable samples are left out of it with a warning.
+        """Return the batch of `keys`, all of one epoch; with on_error=skip, without unreadable samples, and a warning.
 
         The user's errors are returned, for `Loader` to raise: raised in a worker, they would arrive wrapped in a
         traceback.
@@ -65,19 +64,25 @@ class Samples(Dataset[Batch | ImagierError]):
             return error
 
     def _stack(self, keys: list[Key]) -> Batch:
-        read = [(index, sample) for epoch, index in keys if (sample := self._read(epoch, index)) is not None]
+        epoch, chosen = keys[0][0], [index for _, index in keys]
+        draws = self.augment.draw(sample_seeds(derive_seed("augment", self.seed, epoch), np.array(chosen)))
+        read = [
+            (index, *self.augment.apply(*sample, draw))
+            for index, draw in zip(chosen, draws, strict=True)
+            if (sample := self._read(index)) is not None
+        ]
         if not read:
             raise DataError(f"none of the {len(keys)} samples of a batch can be read; run `imagier doctor` on this set")
-        refuse_unequal([image for _, (image, _) in read])
-        indices = [index for index, _ in read]
-        image_BCHW = _stack_pictures([image for _, (image, _) in read])
-        if all(target is image for _, (image, target) in read):
-            target = image_BCHW
-        elif isinstance(first := read[0][1][1], np.ndarray):
-            targets = [np.asarray(target) for _, (_, target) in read]
-            target = torch.from_numpy(np.stack(targets)) if first.ndim == 2 else _stack_pictures(targets)
+        indices, images, targets = zip(*read, strict=True)
+        refuse_unequal(images)
+        image_BCHW = _stack_pictures(images)
+        if isinstance(targets[0], np.ndarray):
+            if all(target is image for image, target in zip(images, targets, strict=True)):
+                target = image_BCHW
+            else:
+                target = torch.from_numpy(np.stack(targets)) if targets[0].ndim == 2 else _stack_pictures(targets)
         else:
-            target = torch.tensor([target for _, (_, target) in read])
+            target = torch.tensor(targets)
         return {
             "image": image_BCHW,
             "target": target,
@@ -85,15 +90,14 @@ class Samples(Dataset[Batch | ImagierError]):
             "id": [self.source.ids[index % len(self.source)] for index in indices],
         }
 
-    def _read(self, epoch: int, index: int) -> tuple[np.ndarray, Target] | None:
+    def _read(self, index: int) -> tuple[np.ndarray, Target] | None:
         try:
-            image, target = self.source.read(index % len(self.source))
+            return self.source.read(index % len(self.source))
         except DataError as error:
             if self.on_error == "raise":
                 raise
             log.warning("skipped a sample: %s", error)
             return None
-        return self.transform(image, target, derive_seed("augment", self.seed, epoch, index))
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -127,7 +131,7 @@ class EpochBatches(Sampler[list[Key]]):
         for first in range(self.start, stop, self.batch_size):
             chosen = order[first : first + self.batch_size][self.rank :: self.world]
             if len(chosen):
-                yield [(self.epoch, int(index)) for index in chosen]
+                yield [(self.epoch, index) for index in chosen.tolist()]
 
 
 class Loader:
@@ -189,7 +193,7 @@ def refuse_unequal(images: Sequence[np.ndarray]) -> None:
         )
 
 
-def _stack_pictures(pictures_HWC: list[np.ndarray]) -> torch.Tensor:
+def _stack_pictures(pictures_HWC: Sequence[np.ndarray]) -> torch.Tensor:
     # Permuting instead of copying leaves the batch in channels_last order, which convolutions like best.
     return torch.from_numpy(np.stack(pictures_HWC)).permute(0, 3, 1, 2)
 
@@ -201,4 +205,3 @@ def _as_is(batch: Any) -> Any:
 def _single_thread(worker: int) -> None:
     # Workers that each spin up a thread pool fight the training step for the cores.
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)

@@ -10,7 +10,7 @@ import torch
 from imagier.batch import Batch
 from imagier.datamodules.loader import EpochBatches, Loader, Samples
 from imagier.errors import ConfigError, DataError
-from imagier.transforms.augment import Augment
+from imagier.transforms.augment import Augment, resize_image
 
 
 class Noise:
@@ -98,6 +98,12 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
     alone, helped = loader(Noise()), loader(Noise(), workers=2)
     for number in (0, 1):
         assert_equal(epoch(alone, number), epoch(helped, number))
+
+
+def test_workers_start_after_a_large_picture_was_resized_in_the_main_process() -> None:
+    # OpenCV's threads, once begun, are missing in a forked worker, which would wait for them for ever.
+    resize_image(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))
+    assert_equal(epoch(loader(Noise(), workers=1), 0), epoch(loader(Noise()), 0))
 
 
 def test_epochs_differ_in_order_and_augmentation_and_can_be_repeated() -> None:

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from imagier.errors import ConfigError
 from imagier.transforms.augment import Augment
+from imagier.transforms.exact import HorizontalFlip
 
 CONF = Path(__file__).parents[2] / "conf" / "augment"
 SHIPPED = ["none", "flip", "shift", "report", "streets"]
@@ -97,7 +98,7 @@ def test_a_class_index_passes_through(name: str) -> None:
 
 def test_shift_moves_by_whole_pixels() -> None:
     image, mask = scene()
-    augment = Augment([t for t in shipped("shift") if not isinstance(t, A.HorizontalFlip)], None, 4, 255)
+    augment = Augment([t for t in shipped("shift") if not isinstance(t, HorizontalFlip)], None, 4, 255)
     padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
     crops = [padded[row : row + 48, column : column + 64] for row in range(5) for column in range(5)]
     hits = {

@@ -1,0 +1,105 @@
+"""Albumentations transforms, as a pure function of a seed.
+
+What this module adds to them is that a seed alone decides what they do, that borders they open in a mask are
+unlabelled, and that a misspelt argument is an error.
+"""
+
+import inspect
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import albumentations as A
+import numpy as np
+from albumentations.augmentations.crops.transforms import CropSizeError
+from albumentations.core.composition import BaseCompose
+
+from imagier.errors import ConfigError, nearest
+from imagier.randomness import generator
+
+Target = np.ndarray | int
+
+
+class Composed:
+    """Albumentations transforms in a row.
+
+    A transform's `fill_mask` says what a mask holds where a rotation, shift or padding uncovers it. Left at the
+    library's default of 0, which would declare those pixels to be of class 0, it becomes `ignore_index`; only where a
+    set ignores nothing does it stay 0 (void, background). `null`, where a transform allows it, leaves masks untouched.
+
+    Args:
+        transforms: the transforms, which are changed.
+        num_classes: how many classes masks hold; 0 without labels.
+        ignore_index: the mask value that counts nowhere, or None.
+
+    Raises:
+        ConfigError: for an unknown argument of a transform, or a `fill_mask` that is neither a class nor ignored.
+    """
+
+    def __init__(self, transforms: Sequence[Any], num_classes: int, ignore_index: int | None) -> None:
+        for transform in _leaves(transforms):
+            _check_arguments(transform)
+            _settle_fill(transform, num_classes, ignore_index)
+        self._compose = A.Compose(list(transforms), additional_targets={"picture": "image"})
+
+    def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
+        """Return the augmented pair, see `imagier.transforms.augment.Augment`."""
+        # One generator for all: Compose.set_random_seed would give each transform the same numbers, so that, say,
+        # every flipped image were also rotated to the left.
+        self._compose.set_random_state(generator("transforms", seed), random.Random(seed))
+        if target is image or not isinstance(target, np.ndarray):
+            augmented = self._apply(image=_own(image))["image"]
+            return augmented, augmented if target is image else target
+        key = "mask" if target.ndim == 2 else "picture"
+        done = self._apply(image=_own(image), **{key: _own(target)})
+        return done["image"], done[key]
+
+    def _apply(self, **pair: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            result: dict[str, np.ndarray] = self._compose(**pair)
+        except CropSizeError as error:
+            height, width = pair["image"].shape[:2]
+            raise ConfigError(
+                f"augment.transforms holds a crop that does not fit an image of {height} x {width} (height x width): "
+                f"{error} Choose a smaller crop, give it pad_if_needed=true, or a larger data.size=[H,W]."
+            ) from error
+        return result
+
+
+def _own(pixels: np.ndarray) -> np.ndarray:
+    """A view of somebody's picture as an array by itself: some transforms write into what they are given."""
+    return pixels if pixels.base is None and pixels.flags.writeable else pixels.copy()
+
+
+def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:
+    for transform in transforms:
+        if isinstance(transform, BaseCompose):
+            yield from _leaves(transform.transforms)
+        else:
+            yield transform
+
+
+def _check_arguments(transform: Any) -> None:
+    unknown = getattr(transform, "invalid_args", [])
+    if unknown:
+        name = type(transform).__name__
+        known = [
+            parameter for parameter in inspect.signature(type(transform).__init__).parameters if parameter != "self"
+        ]
+        raise ConfigError(
+            f"augment: {name} has no argument '{unknown[0]}'.{nearest(unknown[0], known)} It takes {', '.join(known)}."
+        )
+
+
+def _settle_fill(transform: Any, num_classes: int, ignore_index: int | None) -> None:
+    fill = getattr(transform, "fill_mask", None)
+    if fill is None or num_classes == 0:
+        return
+    if fill == 0:
+        transform.fill_mask = 0 if ignore_index is None else ignore_index
+    elif fill != ignore_index and fill not in range(num_classes):
+        ignored = "nothing is ignored" if ignore_index is None else f"{ignore_index} is ignored"
+        raise ConfigError(
+            f"augment: {type(transform).__name__} has fill_mask={fill}, but this data set has classes 0 to "
+            f"{num_classes - 1} and {ignored}. Leave fill_mask out, and uncovered pixels become unlabelled."
+        )

@@ -1,0 +1,147 @@
+"""Transforms that move pixels and compute none: mirrored, turned, cropped, shifted by whole pixels.
+
+Each takes its numbers in [0, 1) from outside and returns a view of the picture wherever it can, so that a batch copies
+each picture once. Small pictures pass here many times faster than through a general library.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from imagier.errors import ConfigError
+
+_LARGE = 4096  # bytes from which OpenCV mirrors and turns faster than the copy of a view does
+
+
+class Exact(ABC):
+    """Base of these transforms. `draws` says how many numbers in [0, 1) decide what happens to a sample."""
+
+    draws: int
+
+    @abstractmethod
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Return the pixels at their new places, without changing `pixels`.
+
+        Args:
+            pixels: uint8 [H, W, C] or [H, W], such as a picture and then its mask.
+            numbers: `draws` of them; the same for a picture and its mask.
+            fill: what is where nothing was.
+        """
+
+
+class HorizontalFlip(Exact):
+    """Exchange left and right with probability `p`."""
+
+    draws = 1
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = _probability("HorizontalFlip", p)
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Mirror or not."""
+        return _mirrored(pixels) if numbers[0] < self.p else pixels
+
+
+class VerticalFlip(Exact):
+    """Exchange top and bottom with probability `p`."""
+
+    draws = 1
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = _probability("VerticalFlip", p)
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Mirror or not."""
+        return pixels[::-1] if numbers[0] < self.p else pixels
+
+
+class D4(Exact):
+    """One of the eight symmetries of a square: turned by quarters, mirrored or not; every one as likely."""
+
+    draws = 1
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Transpose, mirror sidewise, mirror upside down: three bits of the number say which of them."""
+        which = int(numbers[0] * 8)
+        if which & 1:
+            pixels = _transposed(pixels)
+        if which & 2:
+            pixels = _mirrored(pixels)
+        return pixels[::-1] if which & 4 else pixels
+
+
+class RandomCrop(Exact):
+    """A part of `height` x `width` anywhere; with `pad`, pictures that are too small are first reflected at the edge.
+
+    Raises:
+        ConfigError: without `pad`, for a picture that is smaller than the crop.
+    """
+
+    draws = 2
+
+    def __init__(self, height: int, width: int, pad: bool = False) -> None:
+        self.height, self.width, self.pad = height, width, pad
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Cut the part out."""
+        height, width = pixels.shape[:2]
+        if height < self.height or width < self.width:
+            if not self.pad:
+                raise ConfigError(
+                    f"augment.transforms crops {self.height} x {self.width} and met an image of {height} x {width} "
+                    "(height x width). Choose a smaller crop, give it pad=true, or a larger data.size=[H,W]."
+                )
+            pixels = _reflected(pixels, self.height, self.width)
+            height, width = pixels.shape[:2]
+        top = int(numbers[0] * (height - self.height + 1))
+        left = int(numbers[1] * (width - self.width + 1))
+        return pixels[top : top + self.height, left : left + self.width]
+
+
+class Shift(Exact):
+    """Move by up to `pixels` in each direction, every whole number as likely; what is uncovered is filled."""
+
+    draws = 2
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Copy to the new place."""
+        height, width = pixels.shape[:2]
+        down, right = (int(number * (2 * self.pixels + 1)) - self.pixels for number in numbers)
+        down, right = max(-height, min(height, down)), max(-width, min(width, right))
+        moved = np.full_like(pixels, fill)
+        moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = pixels[
+            max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+        ]
+        return moved
+
+
+def _probability(name: str, p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ConfigError(f"augment: {name} has p={p}, which is no probability; give a number from 0 to 1.")
+    return p
+
+
+def _mirrored(pixels: np.ndarray) -> np.ndarray:
+    if pixels.size < _LARGE:
+        return pixels[:, ::-1]
+    return cv2.flip(pixels, 1).reshape(pixels.shape)  # OpenCV drops the channel of a grey picture
+
+
+def _transposed(pixels: np.ndarray) -> np.ndarray:
+    turned = pixels.swapaxes(0, 1)
+    return turned if pixels.size < _LARGE else cv2.transpose(pixels).reshape(turned.shape)
+
+
+def _reflected(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Extend to at least height x width, the edge not repeated (a side of one pixel is), equally on both sides."""
+    for axis, side in ((0, height), (1, width)):
+        lacking = max(0, side - pixels.shape[axis])
+        amounts = [(0, 0)] * pixels.ndim
+        amounts[axis] = (lacking // 2, lacking - lacking // 2)
+        pixels = np.pad(pixels, amounts, mode="reflect" if pixels.shape[axis] > 1 else "edge")
+    return pixels

@@ -1,0 +1,99 @@
+"""The house's own transforms against albumentations and plain NumPy."""
+
+from collections import Counter
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pytest
+
+from imagier.errors import ConfigError
+from imagier.randomness import sample_seeds, uniforms
+from imagier.transforms.augment import Augment
+from imagier.transforms.exact import D4, Exact, HorizontalFlip, RandomCrop, Shift, VerticalFlip
+
+rng = np.random.default_rng(5)
+PICTURES = [
+    rng.integers(0, 256, shape, np.uint8)  # small and large, since these take different ways
+    for shape in ((6, 9, 1), (6, 9, 3), (6, 9), (120, 90, 1), (120, 90, 3), (120, 90))
+]
+for picture in PICTURES:
+    picture.setflags(write=False)
+
+
+def everything(transform: Exact, picture: np.ndarray, fill: int = 7) -> set[bytes]:
+    """All results of a transform, as bytes."""
+    numbers = rng.random((400, transform.draws)).tolist()
+    return {transform.move(picture, row, fill).tobytes() for row in numbers}
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: str(picture.shape))
+def test_flips_and_turns_are_albumentations_own(picture: np.ndarray) -> None:
+    elements = ["e", "r90", "r180", "r270", "v", "hvt", "h", "t"]
+    turned = {
+        np.ascontiguousarray(A.augmentations.geometric.functional.d4(picture, name)).tobytes() for name in elements
+    }
+    assert everything(D4(), picture) == turned
+    assert everything(HorizontalFlip(), picture) == {picture.tobytes(), picture[:, ::-1].tobytes()}
+    assert everything(VerticalFlip(), picture) == {picture.tobytes(), picture[::-1].tobytes()}
+    assert everything(HorizontalFlip(p=0), picture) == {picture.tobytes()}
+
+
+@pytest.mark.parametrize("picture", PICTURES[:3], ids=lambda picture: str(picture.shape))
+def test_crops_and_shifts_reach_every_place(picture: np.ndarray) -> None:
+    crops = {picture[top : top + 4, left : left + 5].tobytes() for top in range(3) for left in range(5)}
+    assert everything(RandomCrop(4, 5), picture) == crops
+    padded = np.pad(picture, [(2, 2), (2, 2), (0, 0)][: picture.ndim], constant_values=7)
+    shifts = {padded[top : top + 6, left : left + 9].tobytes() for top in range(5) for left in range(5)}
+    assert everything(Shift(2), picture) == shifts
+
+
+def test_a_shift_beyond_the_edge_leaves_the_filling() -> None:
+    assert (Shift(50).move(PICTURES[0], [0.999, 0.0], 3) == 3).all()
+
+
+def test_small_pictures_are_reflected_before_a_crop() -> None:
+    picture = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    cut = RandomCrop(5, 4, pad=True).move(picture, [0.0, 0.0], 0)
+    assert cut[:, 0].tolist() == [4, 0, 4, 8, 4]
+    assert RandomCrop(9, 9, pad=True).move(picture[:1, :1], [0.5, 0.5], 0).shape == (9, 9)
+    with pytest.raises(ConfigError, match=r"crops 5 x 4 and met an image of 3 x 4.*pad=true"):
+        RandomCrop(5, 4).move(picture, [0.0, 0.0], 0)
+
+
+def test_a_probability_is_one() -> None:
+    with pytest.raises(ConfigError, match=r"p=1\.5.*from 0 to 1"):
+        HorizontalFlip(1.5)
+
+
+def test_masks_and_pictures_go_where_their_images_go() -> None:
+    image = PICTURES[1]
+    augment = Augment([HorizontalFlip(), Shift(2), RandomCrop(5, 5), D4()], None, 4, 255)
+    for seed in range(50):
+        moved, mask = augment(image, image[:, :, 0] % 4, seed)
+        inside = mask != 255
+        assert np.array_equal(mask[inside], moved[:, :, 0][inside] % 4)
+        assert (moved[~inside] == 0).all()
+        other, picture = augment(image, 255 - image, seed)
+        assert np.array_equal(other, moved)
+        assert np.array_equal(picture[inside], 255 - moved[inside])
+
+
+def test_a_batch_draws_what_its_samples_draw_alone() -> None:
+    steps: list[Any] = [HorizontalFlip(), A.GaussNoise(p=1), Shift(2), A.HorizontalFlip(), D4()]
+    augment = Augment(steps, None, 0, None)
+    seeds = sample_seeds(11, np.arange(20))
+    for seed, draw in zip(seeds.tolist(), augment.draw(seeds), strict=True):
+        image = PICTURES[4]
+        assert np.array_equal(augment.apply(image, 0, draw)[0], augment(image, 0, seed)[0])
+    assert sample_seeds(11, np.array([7])) == seeds[7]
+
+
+def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:
+    numbers = uniforms(sample_seeds(3, np.arange(40000)), 3)
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    tenths = Counter((numbers[:, 0] * 10).astype(int).tolist())
+    assert all(abs(count - 4000) < 5 * 60 for count in tenths.values())  # five deviations
+    columns = np.concatenate([numbers[:-1], numbers[1:]], 1)
+    assert np.abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.025
+    assert not np.array_equal(numbers, uniforms(sample_seeds(4, np.arange(40000)), 3))
