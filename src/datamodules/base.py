@@ -4,7 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 
 from imagier.batch import Facts
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
-from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, refuse_unequal
+from imagier.datamodules.loader import ArraySource, EpochBatches, Loader, Samples, Source, refuse_unequal
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 
@@ -195,16 +195,21 @@ class Subset:
     """Some samples of a source, by position."""
 
     def __init__(self, source: Source, positions: Sequence[int]) -> None:
-        self.source, self.positions = source, positions
+        self.source, self.positions = source, np.array(positions, np.int64)
         self.ids = [source.ids[position] for position in positions]
         self.in_memory = getattr(source, "in_memory", False)
+        self.shape = getattr(source, "shape", None)
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def read(self, index: int) -> tuple[np.ndarray, Any]:
         """Return the image and target at `index` of the subset."""
-        return self.source.read(self.positions[index])
+        return self.source.read(int(self.positions[index]))
+
+    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return many images and targets at once, where the source can."""
+        return cast(ArraySource, self.source).read_all(self.positions[indices])
 
 
 class Joined:

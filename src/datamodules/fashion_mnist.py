@@ -42,6 +42,16 @@ class PictureArray:
         position = self.positions[index]
         return self.images_NHWC[position], int(self.labels_N[position])
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every picture."""
+        return *SIZE, 1
+
+    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures, uint8 [B, H, W, C], and their classes, int64 [B]."""
+        positions = self.positions[indices]
+        return self.images_NHWC[positions], self.labels_N[positions].astype(np.int64)
+
     def files(self) -> list[Path]:
         """What the samples were read from."""
         return self._files

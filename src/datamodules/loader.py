@@ -6,8 +6,9 @@ one would have seen, whatever the number of workers or processes.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from imagier.randomness import derive_seed, permutation, sample_seeds
 from imagier.transforms.augment import Augment
 
 log = logging.getLogger(__name__)
+
+_SMALL = 1 << 14  # bytes up to which whole pictures are gathered and moved as one array
 
 Key = tuple[int, int]  # (epoch, index); indices beyond the last sample go through the samples once more
 Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
@@ -41,6 +44,19 @@ class Source(Protocol):
         ...
 
 
+class ArraySource(Source, Protocol):
+    """A source whose pictures are rows of one array, so that many can be had at once."""
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(H, W, C) of every picture, or None where they cannot be had at once after all."""
+        ...
+
+    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For int64 [B], return copies: images uint8 [B, H, W, C], and their targets stacked, or the same array."""
+        ...
+
+
 class Samples(Dataset[Batch | ImagierError]):
     """Reads, transforms and stacks whole batches; runs inside the loader's workers."""
 
@@ -48,6 +64,7 @@ class Samples(Dataset[Batch | ImagierError]):
         self, source: Source, augment: Augment, seed: int, on_error: Literal["raise", "skip"] = "raise"
     ) -> None:
         self.source, self.augment, self.seed, self.on_error = source, augment, seed, on_error
+        self._rows = _small_rows(source, augment.size) if augment.exact else None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -64,31 +81,38 @@ class Samples(Dataset[Batch | ImagierError]):
             return error
 
     def _stack(self, keys: list[Key]) -> Batch:
-        epoch, chosen = keys[0][0], [index for _, index in keys]
-        draws = self.augment.draw(sample_seeds(derive_seed("augment", self.seed, epoch), np.array(chosen)))
+        epoch, indices = keys[0][0], np.array([index for _, index in keys])
+        seeds = sample_seeds(derive_seed("augment", self.seed, epoch), indices)
+        if self._rows is not None:
+            images, targets = self._rows.read_all(indices % len(self.source))
+            images, targets = self.augment.apply_all(images, targets, seeds)
+        else:
+            indices, images, targets = self._one_by_one(indices, seeds)
+        ids = self.source.ids
+        image = _tensor(images)
+        return {
+            "image": image,
+            "target": image if targets is images else _tensor(targets),
+            "index": torch.from_numpy(indices),
+            "id": [ids[index] for index in (indices % len(self.source)).tolist()],
+        }
+
+    def _one_by_one(self, indices: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Indices of the samples that could be read, their images and targets, stacked."""
         read = [
             (index, *self.augment.apply(*sample, draw))
-            for index, draw in zip(chosen, draws, strict=True)
+            for index, draw in zip(indices.tolist(), self.augment.draw(seeds), strict=True)
             if (sample := self._read(index)) is not None
         ]
         if not read:
-            raise DataError(f"none of the {len(keys)} samples of a batch can be read; run `imagier doctor` on this set")
-        indices, images, targets = zip(*read, strict=True)
+            raise DataError(
+                f"none of the {len(seeds)} samples of a batch can be read; run `imagier doctor` on this set"
+            )
+        kept, images, targets = zip(*read, strict=True)
         refuse_unequal(images)
-        image_BCHW = _stack_pictures(images)
-        if isinstance(targets[0], np.ndarray):
-            if all(target is image for image, target in zip(images, targets, strict=True)):
-                target = image_BCHW
-            else:
-                target = torch.from_numpy(np.stack(targets)) if targets[0].ndim == 2 else _stack_pictures(targets)
-        else:
-            target = torch.tensor(targets)
-        return {
-            "image": image_BCHW,
-            "target": target,
-            "index": torch.tensor(indices),
-            "id": [self.source.ids[index % len(self.source)] for index in indices],
-        }
+        stacked = np.stack(images)
+        themselves = all(target is image for image, target in zip(images, targets, strict=True))
+        return np.array(kept), stacked, stacked if themselves else np.stack(targets)
 
     def _read(self, index: int) -> tuple[np.ndarray, Target] | None:
         try:
@@ -193,9 +217,18 @@ def refuse_unequal(images: Sequence[np.ndarray]) -> None:
         )
 
 
-def _stack_pictures(pictures_HWC: Sequence[np.ndarray]) -> torch.Tensor:
-    # Permuting instead of copying leaves the batch in channels_last order, which convolutions like best.
-    return torch.from_numpy(np.stack(pictures_HWC)).permute(0, 3, 1, 2)
+def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | None:
+    """The source, if its pictures can be had at once, need no resizing and are copied sooner than looked at."""
+    shape: tuple[int, int, int] | None = getattr(source, "shape", None)
+    if shape is None or math.prod(shape) > _SMALL or (size is not None and shape[:2] != size):
+        return None
+    return cast(ArraySource, source)
+
+
+def _tensor(stacked: np.ndarray) -> torch.Tensor:
+    # Permuting instead of copying leaves pictures in channels_last order, which convolutions like best.
+    tensor = torch.from_numpy(stacked)
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 
 def _as_is(batch: Any) -> Any:

@@ -70,6 +70,11 @@ class Augment:
                 others.append(transform)
         self._count = sum(stage.draws for stage in self._stages if isinstance(stage, Exact))
 
+    @property
+    def exact(self) -> bool:
+        """Whether all transforms only move pixels."""
+        return all(isinstance(stage, Exact) for stage in self._stages)
+
     def draw(self, seeds: np.ndarray) -> list[Draw]:
         """What chance decides for samples of these seeds, uint64 [B]; all at once, since one by one is slow."""
         numbers = uniforms(seeds, self._count).tolist()
@@ -111,6 +116,29 @@ class Augment:
             elif isinstance(target, np.ndarray):
                 target = stage.move(target, numbers, self.fill if target.ndim == 2 else 0)
         return image, target
+
+    def apply_all(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, seeds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `apply` makes of each sample, for a batch at once; only where all transforms are exact.
+
+        Args:
+            images_BHWC: uint8, all of the size that a call would resize them to; they may be written into.
+            targets: masks uint8 [B, H, W], pictures uint8 [B, H, W, C], the images themselves, or classes [B].
+            seeds: uint64 [B].
+        """
+        numbers_BD = uniforms(seeds, self._count)
+        used = 0
+        for stage in self._stages:
+            mine = numbers_BD[:, used : used + stage.draws]
+            used += stage.draws
+            is_itself = targets is images_BHWC
+            images_BHWC = stage.move_all(images_BHWC, mine, 0)
+            if is_itself:
+                targets = images_BHWC
+            elif targets.ndim > 1:
+                targets = stage.move_all(targets, mine, self.fill if targets.ndim == 3 else 0)
+        return images_BHWC, targets
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

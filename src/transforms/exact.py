@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from imagier.errors import ConfigError
 
@@ -30,6 +31,16 @@ class Exact(ABC):
             fill: what is where nothing was.
         """
 
+    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """`move` for a batch at once, where calling it for each small picture would take longer than the work does.
+
+        Args:
+            pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be written into.
+            numbers_BD: float64 [B, draws].
+            fill: what is where nothing was.
+        """
+        return np.stack([self.move(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)])
+
 
 class HorizontalFlip(Exact):
     """Exchange left and right with probability `p`."""
@@ -42,6 +53,12 @@ class HorizontalFlip(Exact):
     def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Mirror or not."""
         return _mirrored(pixels) if numbers[0] < self.p else pixels
+
+    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """Mirror those that are to be."""
+        chosen = numbers_BD[:, 0] < self.p
+        pixels_BHW[chosen] = pixels_BHW[chosen][:, :, ::-1]
+        return pixels_BHW
 
 
 class VerticalFlip(Exact):
@@ -99,6 +116,15 @@ class RandomCrop(Exact):
         left = int(numbers[1] * (width - self.width + 1))
         return pixels[top : top + self.height, left : left + self.width]
 
+    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """Cut all parts out with one index."""
+        height, width = pixels_BHW.shape[1:3]
+        if height < self.height or width < self.width:
+            return super().move_all(pixels_BHW, numbers_BD, fill)
+        tops = (numbers_BD[:, 0] * (height - self.height + 1)).astype(int)
+        lefts = (numbers_BD[:, 1] * (width - self.width + 1)).astype(int)
+        return _windows(pixels_BHW, tops, lefts, self.height, self.width)
+
 
 class Shift(Exact):
     """Move by up to `pixels` in each direction, every whole number as likely; what is uncovered is filled."""
@@ -118,6 +144,24 @@ class Shift(Exact):
             max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
         ]
         return moved
+
+    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """Lay each picture on a larger ground, and cut that at its place."""
+        reach, (height, width) = self.pixels, pixels_BHW.shape[1:3]
+        ground = np.full(
+            (len(pixels_BHW), height + 2 * reach, width + 2 * reach, *pixels_BHW.shape[3:]), fill, np.uint8
+        )
+        ground[:, reach : reach + height, reach : reach + width] = pixels_BHW
+        tops, lefts = 2 * reach - (numbers_BD * (2 * reach + 1)).astype(int).T
+        return _windows(ground, tops, lefts, height, width)
+
+
+def _windows(pixels_BHW: np.ndarray, tops: np.ndarray, lefts: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Of each picture the part of `height` x `width` at its `tops` and `lefts`, int [B]."""
+    # Parts are slices of a view in which every place of a picture begins one, so that NumPy copies whole rows.
+    view = sliding_window_view(pixels_BHW, (height, width), (1, 2))
+    parts = view[np.arange(len(pixels_BHW)), tops, lefts]
+    return np.ascontiguousarray(parts if pixels_BHW.ndim == 3 else np.moveaxis(parts, 1, -1))
 
 
 def _probability(name: str, p: float) -> float:

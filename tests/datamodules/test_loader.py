@@ -11,6 +11,7 @@ from imagier.batch import Batch
 from imagier.datamodules.loader import EpochBatches, Loader, Samples
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment, resize_image
+from imagier.transforms.exact import D4, HorizontalFlip, RandomCrop, Shift
 
 
 class Noise:
@@ -41,6 +42,38 @@ class Pictures(Noise):
     def read(self, index: int) -> tuple[np.ndarray, Any]:
         image, _ = super().read(index)
         return image, self.target(image)
+
+
+class Rows(Noise):
+    """The same samples as rows of arrays."""
+
+    def __init__(self, target: str, shape: tuple[int, int, int] | None) -> None:
+        super().__init__()
+        pairs = [super(Rows, self).read(index) for index in range(20)]
+        self.images, masks = (np.stack(each) for each in zip(*pairs, strict=True))
+        self.targets = {"class": np.arange(20), "mask": masks, "picture": 255 - self.images, "itself": self.images}[
+            target
+        ]
+        self.shape = shape
+
+    def read(self, index: int) -> tuple[np.ndarray, Any]:
+        image, target = self.images[index], self.targets[index]
+        return image, image if self.targets is self.images else int(target) if target.ndim == 0 else target
+
+    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = self.images[indices]
+        return images, images if self.targets is self.images else self.targets[indices]
+
+
+@pytest.mark.parametrize("target", ["class", "mask", "picture", "itself"])
+def test_samples_at_once_are_those_one_by_one(target: str) -> None:
+    moves = [HorizontalFlip(), Shift(2), RandomCrop(6, 6), D4()]
+
+    def batches(shape: tuple[int, int, int] | None) -> list[Batch]:
+        samples = Samples(Rows(target, shape), Augment(moves, (12, 12), 4, 255), 3)
+        return epoch(Loader(samples, EpochBatches(50, 4, shuffle=True, seed=3)), 1)  # each sample two or three times
+
+    assert_equal(batches((12, 12, 3)), batches(None))
 
 
 def loader(

@@ -89,6 +89,17 @@ def test_a_batch_draws_what_its_samples_draw_alone() -> None:
     assert sample_seeds(11, np.array([7])) == seeds[7]
 
 
+@pytest.mark.parametrize(
+    "transform", [HorizontalFlip(), VerticalFlip(), Shift(2), RandomCrop(4, 5), RandomCrop(8, 8, True), D4()]
+)
+@pytest.mark.parametrize("shape", [(6, 6, 1), (6, 6, 3), (6, 6)])
+def test_all_at_once_is_one_after_another(transform: Exact, shape: tuple[int, ...]) -> None:
+    pictures = rng.integers(0, 256, (64, *shape), np.uint8)
+    numbers = rng.random((64, transform.draws))
+    singly = [transform.move(picture, row, 9) for picture, row in zip(pictures, numbers.tolist(), strict=True)]
+    assert np.array_equal(transform.move_all(pictures.copy(), numbers, 9), np.stack(singly))
+
+
 def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:
     numbers = uniforms(sample_seeds(3, np.arange(40000)), 3)
     assert ((numbers >= 0) & (numbers < 1)).all()
