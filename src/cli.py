@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
     "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
+    "cache": ("imagier.cache:run", "list what is kept on disk to save time, and clear it"),
 }
 
 

@@ -109,7 +109,7 @@ PATH = PathName()
 # What a sentence may speak of, in any verb.
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
-    "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds",
+    "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
     "sweep",
 )  # fmt: skip
 
@@ -129,6 +129,7 @@ RULES: dict[str, Rule] = {
     "data.workers": Number(low=0, whole=True, also=(None,)),
     "data.limit": COUNT_OR_NULL,
     "data.repeat": COUNT,
+    "data.decode_once": AUTO_SWITCH,
     "data.on_error": OneOf(("raise", "skip")),
     "data.size": Several(COUNT, length=2, also=(None, "auto")),
     "data.channels": OneOf((1, 3)),

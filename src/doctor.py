@@ -16,6 +16,7 @@ def run(cfg: DictConfig) -> None:
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
         settings.data.on_error = "skip"  # name them all instead of stopping at the first
+        settings.data.decode_once = False  # a look leaves no gigabytes behind
     data = build.data_module(settings)
     print(report(data))
     if bad := len(data.findings.problems):

@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 
 from imagier.batch import Facts
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
+from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import ArraySource, EpochBatches, Loader, Samples, Source, refuse_unequal
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
@@ -38,6 +39,8 @@ class ImageData(LightningDataModule):
         augment: transforms for the training split, see `imagier.transforms.augment.Augment`.
         repeat: how many times an epoch goes through the training samples, each time with other augmentation.
         on_error: what to do about unreadable samples: "raise" stops before training, "skip" leaves them out.
+        decode_once: keep decoded samples in `cache`, where every epoch, process and run finds them: True, False, or
+            "auto", where they take up to half of the disk space that is free.
         limit: keep only the first so many samples of each split (for a quick look, or to overfit on purpose).
     """
 
@@ -56,6 +59,7 @@ class ImageData(LightningDataModule):
         augment: Sequence[Any] = (),
         repeat: int = 1,
         on_error: Literal["raise", "skip"] = "raise",
+        decode_once: bool | Literal["auto"] = "auto",
         limit: int | None = None,
     ) -> None:
         super().__init__()
@@ -65,6 +69,7 @@ class ImageData(LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.augment, self.repeat, self.on_error, self.limit = augment, repeat, on_error, limit
+        self.decode_once = decode_once
         self.sources: dict[Split, Source] = {}
         self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
 
@@ -85,13 +90,15 @@ class ImageData(LightningDataModule):
         if self.sources:
             return
         sources = {split: self._opened(split) for split in SPLITS}
-        self.findings: Findings = examine(sources, cache=self.cache, on_error=self.on_error)
+        size = self.expected_size(sources)
+        keep = Keep(self.name, self.root, self.cache, size, self.decode_once) if self.decode_once else None
+        self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
         self.facts = self.describe()
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
-        self.sources = {
-            split: Subset(source, self.findings.good(split)[: self.limit]) for split, source in sources.items()
-        }
-
+        for split, source in sources.items():
+            fingerprint = self.findings.splits[split].fingerprint
+            decoded = keep.decoded(source, fingerprint) if keep and size in (None, self.size) else None
+            self.sources[split] = Subset(decoded or source, self.findings.good(split)[: self.limit])
         self._look_at_balance()
 
     def _look_at_balance(self) -> None:
@@ -103,6 +110,10 @@ class ImageData(LightningDataModule):
             )
         if absent := [name for name, count in zip(self.facts.classes, counts, strict=True) if not count]:
             self.notes.append(f"no training sample shows {', '.join(absent)}.")
+
+    def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
+        """(height, width) to which samples will be resized, as far as it can be said before they are read."""
+        return self.size
 
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) of the images in a batch: `size`, else the one that all files have, else None."""

@@ -5,24 +5,20 @@ run only asks the file system whether something has changed.
 """
 
 import json
-import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from imagier.batch import Facts
 from imagier.datamodules.fingerprint import digest, fingerprint
+from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import Source
-from imagier.datamodules.looking import Outcome, look_at, outside
+from imagier.datamodules.looking import look_at, outside
+from imagier.datamodules.survey import survey
 from imagier.errors import DataError
 from imagier.files import write_text
 
@@ -120,7 +116,9 @@ class Findings:
         }
 
 
-def examine(sources: Mapping["Split", Source], cache: Path, on_error: Literal["raise", "skip"]) -> Findings:
+def examine(
+    sources: Mapping["Split", Source], cache: Path, on_error: Literal["raise", "skip"], keep: Keep | None = None
+) -> Findings:
     """Read every sample that has changed since the last examination.
 
     A source may have `files()`, the paths it reads, without which nothing is kept from run to run; and `in_memory`,
@@ -131,12 +129,13 @@ def examine(sources: Mapping["Split", Source], cache: Path, on_error: Literal["r
         sources: one a split.
         cache: folder in which `examined/` is kept.
         on_error: with "raise", samples that cannot be read are an error; with "skip", they are left out.
+        keep: where to keep the samples decoded, so that training need not read them again; None does not.
 
     Raises:
         DataError: with the number and the first few of the samples at fault, or when a split has no sample left.
     """
     return _settled(
-        {split: _examine_source(split, source, cache) for split, source in sources.items()}, sources, on_error
+        {split: _examine_source(split, source, cache, keep) for split, source in sources.items()}, sources, on_error
     )
 
 
@@ -203,17 +202,18 @@ def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
     return weights
 
 
-def _examine_source(split: str, source: Source, cache: Path) -> Examined:
+def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | None") -> Examined:
     files = list(source.files()) if hasattr(source, "files") else []
     examined = Examined(len(source), fingerprint(_FORMAT, source, files))
     remaining: Sequence[int] = range(len(source))
     kept = cache / "examined" / f"{examined.fingerprint}.json"
     if files and kept.is_file():
         remaining = examined.load_json(kept.read_text(encoding="utf-8"))
-    outcomes = (
-        map(partial(look_at, source), remaining) if _costs_nothing(source) else _in_parallel(split, source, remaining)
-    )
-    for position, outcome in zip(remaining, outcomes, strict=True):
+    writer = keep.writer(split, source, examined.fingerprint) if keep and files else None
+    if writer is not None and len(remaining) < len(source):
+        examined, remaining = Examined(len(source), examined.fingerprint), range(len(source))
+    size = keep.size if keep else None
+    for position, outcome in zip(remaining, survey(split, source, remaining, size, writer), strict=True):
         if isinstance(outcome, str):
             examined.bad[position] = outcome
             continue
@@ -225,31 +225,6 @@ def _examine_source(split: str, source: Source, cache: Path) -> Examined:
     if files and len(examined.bad) != len(remaining):
         write_text(kept, examined.to_json())
     return examined
-
-
-def _costs_nothing(source: Source) -> bool:
-    return bool(getattr(source, "in_memory", False))
-
-
-def _in_parallel(split: str, source: Source, positions: Sequence[int]) -> Iterator[Outcome]:
-    """Outcomes in the order of `positions`; after a second, a terminal shows how far they are."""
-    if not positions:
-        return
-    began, shown = time.monotonic(), False
-    console = Console(stderr=True)
-    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-    # Threads suffice: decoding releases the interpreter's lock.
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        bar = progress.add_task(f"examining {split}", total=len(positions))
-        try:
-            for outcome in pool.map(partial(look_at, source), positions):
-                yield outcome
-                progress.advance(bar)
-                if not shown and time.monotonic() - began > 1:
-                    progress.start()
-                    shown = True
-        finally:
-            progress.stop()
 
 
 def _array(counts: Counter[int], num_classes: int) -> np.ndarray:

@@ -3,23 +3,26 @@
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imagier.datamodules.loader import Source
 
 
-def fingerprint(version: int, source: Source, files: list[Path]) -> str:
+def fingerprint(version: int, source: Source, files: Sequence[str | Path]) -> str:
     """Return sixteen hexadecimal digits that change with any file, the source's code and its settings.
 
     Moving all files together changes nothing: only where they lie to one another counts.
     """
-    root = os.path.commonpath([path.parent for path in files]) if files else ""
+    # Text and os.stat: Path objects would take most of the time that a large set needs to begin.
+    paths = [os.path.abspath(path) for path in files]  # noqa: PTH100
+    folders = {path.rpartition(os.sep)[0] for path in paths}
+    shared = len(os.path.commonpath(folders)) if folders else 0
     words = [str(version), _code(source), *_settings(source), *source.ids]
-    for path in files:
-        words.append(os.path.relpath(path, root))
+    for path in paths:
+        words.append(path[shared:])
         try:
-            facts = path.stat()
+            facts = os.stat(path)  # noqa: PTH116
             words.append(f"{facts.st_size} {facts.st_mtime_ns}")
         except OSError:
             words.append("missing")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from imagier.datamodules.jpeg import decode_jpeg
 from imagier.errors import DataError
 
 # What a folder is searched for, in lower case. Pillow knows more suffixes, but few that people keep pictures under.
@@ -26,7 +27,7 @@ _TURNS = {
 _CURE = "Replace or delete the file, or leave such files out with data.on_error=skip."
 
 
-def read_image(path: Path, channels: int) -> np.ndarray:
+def read_image(path: str | Path, channels: int) -> np.ndarray:
     """Decode the picture at `path` as a viewer shows it: uint8 [H, W, channels], RGB or grey, writable.
 
     - EXIF orientation is applied.
@@ -44,11 +45,14 @@ def read_image(path: Path, channels: int) -> np.ndarray:
             pixels), or holds 32-bit or floating-point pixels, of which nothing tells what is white.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:  # noqa: PTH123 - making a Path takes longer than reading a small picture
+            data = file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Restore the file or its permissions.") from error
     if not data:
         raise DataError(f"{path} is empty (0 bytes), as an interrupted copy leaves it. {_CURE}")
+    if (pixels := decode_jpeg(data, channels)) is not None:
+        return pixels
     try:
         # From memory, because Pillow maps an uncompressed TIFF into memory from its path and then turns it twice.
         with Image.open(io.BytesIO(data)) as image:
@@ -62,6 +66,16 @@ def read_image(path: Path, channels: int) -> np.ndarray:
         raise DataError(f"{path} is not a picture: it begins like none of Pillow's formats. {_CURE}") from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
         raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) as `read_image` will find them, from the head of the file alone; None where it cannot be told."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # whatever is wrong, reading it will say so
+        return None
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:

@@ -16,20 +16,29 @@ def look_at(source: Source, position: int) -> Outcome:
     Raises:
         TypeError: where `read` returned something else than an image and its target.
     """
+    return look_closely(source, position)[0]
+
+
+def look_closely(source: Source, position: int) -> tuple[Outcome, tuple[np.ndarray, Target] | None]:
+    """As `look_at`, and what was read, if it was."""
     try:
         image, target = source.read(position)
     except DataError as error:
-        return str(error)
+        return str(error), None
     except Exception as error:
         error.add_note(f"while {type(source).__name__} read the sample {source.ids[position]}")
         raise
     _check_types(source, image, target)
+    return _found(source.ids[position], image, target), (image, target)
+
+
+def _found(name: str, image: np.ndarray, target: Target) -> Outcome:
     size = image.shape[0], image.shape[1]
     if not isinstance(target, np.ndarray):
         return size, [(int(target), 1)]
     if target.shape[:2] != size:
         return (
-            f"{source.ids[position]}: the mask is {target.shape[0]} x {target.shape[1]} but its image "
+            f"{name}: the mask is {target.shape[0]} x {target.shape[1]} but its image "
             f"{size[0]} x {size[1]} (height x width); both must have the same size. Export the pair again at one size."
         )
     if target.ndim != 2:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ from imagier.batch import Facts
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import SPLITS, ImageData, Split
 from imagier.datamodules.folder import cut, list_images, place, split_folders, subfolders
-from imagier.datamodules.image_file import SUFFIXES, read_image
+from imagier.datamodules.image_file import SUFFIXES, picture_size, read_image
+from imagier.datamodules.loader import Source
 from imagier.datamodules.origin import locate
 from imagier.datamodules.palette import distinct_colors
 from imagier.errors import ConfigError, DataError, nearest
 
+_PROBED = 32
 USUAL_SIZE = (224, 224)  # for sets whose pictures differ in size; what most nets for photographs were designed for
 
 
@@ -36,12 +38,12 @@ class PictureFiles:
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | int]:
         """The picture, uint8 [H, W, C], and its class, or the same picture once more without labels."""
-        image = read_image(self.root / self.ids[index], self.channels)
+        image = read_image(f"{self.root}/{self.ids[index]}", self.channels)
         return image, image if self.labels is None else self.labels[index]
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[str]:
         """The file of each sample."""
-        return [self.root / name for name in self.ids]
+        return [f"{self.root}/{name}" for name in self.ids]
 
 
 class Photos(ImageData):
@@ -98,6 +100,12 @@ class Photos(ImageData):
         numbers = {label: number for number, label in enumerate(self._classes)}
         labels = [numbers[label] for _, label in names] if self.labels else None
         return PictureFiles(self._locate(), [name for name, _ in names], labels, self._classes, self.channels)
+
+    def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
+        """`USUAL_SIZE` where the first pictures show that `auto` will mean it."""
+        first = [self._locate() / name for name in sources["train"].ids[:_PROBED]]
+        differ = self.auto and self.labels and len(set(filter(None, map(picture_size, first)))) > 1
+        return USUAL_SIZE if differ else self.size
 
     def describe(self) -> Facts:
         """Classes by the names of their folders, in alphabetical order; ImageNet's mean and deviation."""

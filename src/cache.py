@@ -1,0 +1,118 @@
+"""`imagier cache`: what is kept on disk so that it need not be made again, and clearing it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from imagier.errors import ConfigError, DataError, nearest
+
+# folder below the cache -> what is in it
+KINDS = {
+    "decoded": "pictures decoded and resized once",
+    "embedded": "sets that were generated",
+    "examined": "what examinations of data sets found",
+}
+
+
+class Entry(NamedTuple):
+    """Something that is kept: its kind, its file or folder, what it is, its bytes, and when it was last used."""
+
+    kind: str
+    path: Path
+    what: str
+    size: int
+    used: float
+
+
+def run(cfg: DictConfig) -> None:
+    """List what the cache holds, or clear what `cfg.clear` names.
+
+    Raises:
+        ConfigError: for a name of nothing.
+        DataError: where something cannot be removed.
+    """
+    cache = Path(cfg.paths.cache).expanduser()
+    entries = sorted(_entries(cache), key=lambda entry: (entry.kind, -entry.size))
+    clear = cfg["clear"]  # not cfg.clear, which is a method of every mapping
+    if clear is None:
+        print(_table(cache, entries))
+        return
+    chosen = [entry for entry in entries if str(clear) in ("all", entry.kind, entry.path.name)]
+    if not chosen and clear not in ("all", *KINDS):
+        names = ["all", *KINDS, *(entry.path.name for entry in entries)]
+        raise ConfigError(
+            f"clear={clear} names nothing in {cache}; it is all, {', '.join(KINDS)}, or a name that "
+            f"`imagier cache` lists.{nearest(str(clear), names)}"
+        )
+    for entry in chosen:
+        _remove(entry)
+    print(f"cleared {len(chosen)} of {len(entries)} entries of {cache}: {_bytes(sum(entry.size for entry in chosen))}")
+
+
+def _entries(cache: Path) -> Iterator[Entry]:
+    for kind in KINDS:
+        for path in (cache / kind).glob("*"):
+            files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+            sizes = [file.stat().st_size for file in files]
+            used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
+            yield Entry(kind, path, _what(kind, path), sum(sizes), used)
+
+
+def _what(kind: str, path: Path) -> str:
+    if path.name.startswith("."):
+        return "unfinished: being written, or left by a process that died"
+    if kind != "decoded":
+        return KINDS[kind]
+    try:
+        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
+        size = " x ".join(map(str, about["size"])) if about["size"] else "whole"
+        return f"{about['data']} {about['split']}, {about['samples']:,} samples, {size}, of {about['root']}"
+    except (OSError, ValueError, KeyError):
+        return "damaged"
+
+
+def _table(cache: Path, entries: list[Entry]) -> str:
+    if not entries:
+        return f"{cache} holds nothing."
+    free = shutil.disk_usage(cache).free
+    total = sum(entry.size for entry in entries)
+    lines = [f"{cache}: {_bytes(total)} in {len(entries)} entries; {_bytes(free)} of the disk are free"]
+    for kind, meaning in KINDS.items():
+        mine = [entry for entry in entries if entry.kind == kind]
+        if not mine:
+            continue
+        lines += ["", f"{kind}, {meaning}: {_bytes(sum(entry.size for entry in mine))}"]
+        if kind == "examined":
+            lines.append(f"  {len(mine)} files of a few lines")
+            continue
+        for entry in mine:
+            used = time.strftime("%Y-%m-%d", time.localtime(entry.used))
+            lines.append(f"  {entry.path.name}  {_bytes(entry.size):>9}  last used {used}  {entry.what}")
+    return "\n".join([*lines, "", f"Clear with clear=NAME, clear={', clear='.join(KINDS)} or clear=all."])
+
+
+def _remove(entry: Entry) -> None:
+    try:
+        # Out of its place first, so that nobody opens a folder of which half is gone.
+        aside = entry.path.with_name(f".cleared.{entry.path.name}") if entry.path.is_dir() else entry.path
+        if aside != entry.path:
+            entry.path.rename(aside)
+            shutil.rmtree(aside)
+        else:
+            entry.path.unlink()
+    except OSError as error:
+        raise DataError(f"{entry.path} cannot be removed: {error.strerror}. Mend its permissions.") from error
+
+
+def _bytes(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} GB"

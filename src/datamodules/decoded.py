@@ -1,0 +1,228 @@
+"""Samples that are decoded once: their pixels in one file, mapped into memory by every process that reads them.
+
+cache/decoded/KEY/pixels      the pictures of a split one after the other, each followed by its mask or second picture
+cache/decoded/KEY/index.npy   int64 [N, 4]: where a sample begins, height, width, class; height 0 where it is unreadable
+cache/decoded/KEY/about.json  what this is, for `imagier cache`
+
+KEY changes with the files, the code that reads them and the size they are resized to, so that what is stale is never
+opened. A folder is written aside and renamed: readers meet a whole one or none, whoever else writes or dies.
+"""
+
+import json
+import mmap
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from imagier.datamodules.loader import Source, Target
+from imagier.transforms.augment import resize_image, resize_mask
+
+FOLDER = "decoded"
+_FORMAT = 1  # to be raised whenever the layout, or the meaning of what is in it, changes
+_FOREBODING = 16  # samples after which their mean size tells whether all of them will fit
+Kind = Literal["class", "mask", "picture", "itself"]
+
+
+class Record(NamedTuple):
+    """A sample as it is kept: uint8 [H, W, C], the pixels of its target (or None) and its class (or 0)."""
+
+    image: np.ndarray
+    target: np.ndarray | None
+    label: int
+    kind: Kind
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in the file of pixels."""
+        return self.image.nbytes + (0 if self.target is None else self.target.nbytes)
+
+
+def to_record(image: np.ndarray, target: Target, size: tuple[int, int] | None) -> Record:
+    """Resize a sample to (height, width) as training would, and tell what kind of target it has."""
+    fitted = np.ascontiguousarray(resize_image(image, size))
+    if target is image:
+        return Record(fitted, None, 0, "itself")
+    if not isinstance(target, np.ndarray):
+        return Record(fitted, None, int(target), "class")
+    if target.ndim == 2:
+        return Record(fitted, np.ascontiguousarray(resize_mask(target, size)), 0, "mask")
+    return Record(fitted, np.ascontiguousarray(resize_image(target, size)), 0, "picture")
+
+
+class Writer:
+    """Takes the samples of a split in their order, and then puts the folder into its place, or gives up.
+
+    Args:
+        folder: where it shall be.
+        samples: how many there will be.
+        about: what to say of it.
+        most: bytes that it may take.
+    """
+
+    def __init__(self, folder: Path, samples: int, about: dict[str, Any], most: int) -> None:
+        self.folder, self._samples, self._about, self._most = folder, samples, about, most
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent)
+        self._aside = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside.mkdir()
+        self._file = (self._aside / "pixels").open("wb", buffering=1 << 20)
+        self._index: list[tuple[int, int, int, int]] = []
+        self._written, self._kinds, self._shapes = 0, set[tuple[Kind, int]](), set[tuple[int, ...]]()
+
+    def add(self, record: Record | None) -> None:
+        """Append a sample, or None for one that cannot be read. Raises OSError where there is no room for it."""
+        if record is None:
+            self._index.append((self._written, 0, 0, 0))
+            self._shapes.add(())
+            return
+        written, share = self._written + record.nbytes, (len(self._index) + 1) / self._samples
+        if written > self._most or (len(self._index) >= _FOREBODING and written / share > self._most):
+            raise OSError(f"they take some {written / share / 1e9:.3g} GB and may take {self._most / 1e9:.3g} GB")
+        height, width, channels = record.image.shape
+        self._index.append((self._written, height, width, record.label))
+        self._kinds.add((record.kind, channels))
+        self._shapes.add(record.image.shape)
+        for pixels in (record.image, record.target):
+            if pixels is not None:
+                self._file.write(pixels.data)
+        self._written += record.nbytes
+
+    def finish(self) -> bool:
+        """Put the folder into its place; False where the samples are of several kinds and cannot be kept."""
+        self._file.close()
+        if len(self._kinds) != 1:
+            self.abandon()
+            return False
+        np.save(self._aside / "index.npy", np.array(self._index, np.int64))
+        (kind, channels), samples = self._kinds.pop(), len(self._index)
+        shape = self._shapes.pop() if len(self._shapes) == 1 else None
+        layout = {"kind": kind, "channels": channels, "shape": shape, "samples": samples, "bytes": self._written}
+        about = self._about | layout
+        (self._aside / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        try:
+            self._aside.rename(self.folder)
+        except OSError:
+            self.abandon()
+            return self.folder.is_dir()  # another process was quicker, with the same pixels
+        return True
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+
+class Decoded:
+    """A source that finds the samples of another one decoded and resized. What it returns is read-only.
+
+    Args:
+        source: the other one; its names are taken over, and it is asked for what could not be read.
+        folder: what a `Writer` has left.
+
+    Raises:
+        ValueError: the folder does not hold what it should, as after a loss of power.
+    """
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self.source, self.folder, self.ids = source, folder, source.ids
+        self._open()
+
+    def _open(self) -> None:
+        about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+        # A plain array on the mapping: np.memmap itself takes several times as long to index.
+        self._index = np.load(self.folder / "index.npy", mmap_mode="r").view(np.ndarray)
+        self._kind, self._channels = about["kind"], about["channels"]
+        self.shape: tuple[int, int, int] | None = tuple(about["shape"]) if about["shape"] else None
+        with (self.folder / "pixels").open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length != about["bytes"] or len(self._index) != len(self.ids):
+                raise ValueError(f"{self.folder} is not whole")
+            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
+        self._pixels = np.frombuffer(mapped, np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "folder": self.folder, "ids": self.ids}  # a mapping cannot be sent to a process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> tuple[np.ndarray, Target]:
+        """Views of the picture, uint8 [H, W, C], and its target."""
+        begin, height, width, label = self._index[index].tolist()
+        if not height:
+            return self.source.read(index)  # it was unreadable, and may have become readable
+        end = begin + height * width * self._channels
+        image = self._pixels[begin:end].reshape(height, width, self._channels)
+        match self._kind:
+            case "class":
+                return image, label
+            case "itself":
+                return image, image
+            case "mask":
+                return image, self._pixels[end : end + height * width].reshape(height, width)
+        return image, self._pixels[end : 2 * end - begin].reshape(image.shape)
+
+    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of the pictures, uint8 [B, H, W, C], and their targets, stacked. Only where there is a `shape`."""
+        assert self.shape is not None
+        rows = self._pixels.reshape(len(self.ids), -1)
+        length = int(np.prod(self.shape))
+        images = rows[indices, :length].reshape(-1, *self.shape)
+        match self._kind:
+            case "class":
+                return images, np.array(self._index[indices, 3])
+            case "itself":
+                return images, images
+        shape = self.shape[:2] if self._kind == "mask" else self.shape
+        return images, rows[indices, length:].reshape(-1, *shape)
+
+
+def place(cache: Path, fingerprint: str, size: tuple[int, int] | None) -> Path:
+    """The folder for the samples of this fingerprint, resized to (height, width)."""
+    return cache / FOLDER / f"{fingerprint}-{'x'.join(map(str, size)) if size else 'whole'}-{_FORMAT}"
+
+
+def open_decoded(source: Source, folder: Path) -> Decoded | None:
+    """Open what is in `folder`, and note that it was used; None, and nothing there any more, where it is no good."""
+    if not folder.is_dir():
+        return None
+    try:
+        decoded = Decoded(source, folder)
+        os.utime(folder / "about.json")
+    except (OSError, ValueError, KeyError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return decoded
+
+
+def describe(name: str, split: str, root: str, size: tuple[int, int] | None) -> dict[str, Any]:
+    """What `imagier cache` says of a folder."""
+    return {"data": name, "split": split, "root": root, "size": size, "made": time.strftime("%Y-%m-%d %H:%M")}
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine began to write and did not live to finish."""
+    for entry in folder.glob(f".*.{socket.gethostname()}.*"):
+        process = int(entry.name.rpartition(".")[2])
+        if process != os.getpid() and not _alive(process):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

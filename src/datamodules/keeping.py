@@ -1,0 +1,51 @@
+"""Whether the samples of a data set are kept decoded, and where."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from imagier.datamodules.decoded import Decoded, Writer, describe, open_decoded, place
+from imagier.datamodules.loader import Source
+
+if TYPE_CHECKING:
+    from imagier.datamodules.base import Split
+
+log = logging.getLogger(__name__)
+
+
+class Keep:
+    """Where the samples of a data set are kept decoded, split by split.
+
+    Args:
+        name: of the data set.
+        root: where its files are, for a reader of the list.
+        cache: folder for what is kept.
+        size: (height, width) to which samples are resized, or None.
+        when: True, or "auto": where they take up to half of the disk space that is free.
+    """
+
+    def __init__(
+        self, name: str, root: Path | None, cache: Path, size: tuple[int, int] | None, when: Literal[True, "auto"]
+    ) -> None:
+        self.name, self.root, self.cache, self.size, self.when = name, root, cache, size, when
+
+    def writer(self, split: "Split", source: Source, fingerprint: str) -> Writer | None:
+        """Make a writer for a split, or none where there is nothing to be done, or nowhere to do it."""
+        folder = place(self.cache, fingerprint, self.size)
+        if getattr(source, "in_memory", False) or open_decoded(source, folder) is not None:
+            return None
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.cache).free
+            about = describe(self.name, split, str(self.root or "embedded"), self.size)
+            return Writer(folder, len(source), about, most=free if self.when is True else free // 2)
+        except OSError as error:
+            log.warning("data.cache=%s cannot hold decoded samples (%s); each epoch decodes them", self.cache, error)
+            return None
+
+    def decoded(self, source: Source, fingerprint: str) -> Decoded | None:
+        """The samples of `source` as they are kept, or None."""
+        if getattr(source, "in_memory", False):
+            return None
+        return open_decoded(source, place(self.cache, fingerprint, self.size))

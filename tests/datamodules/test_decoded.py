@@ -1,0 +1,287 @@
+"""Samples kept decoded, against reading them anew."""
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imagier.batch import Batch
+from imagier.datamodules import decoded as format_of_decoded
+from imagier.datamodules import keeping
+from imagier.datamodules.base import SPLITS
+from imagier.datamodules.cityscapes import Cityscapes
+from imagier.datamodules.decoded import Decoded, Writer, to_record
+from imagier.datamodules.photos import Photos
+from imagier.transforms.exact import HorizontalFlip, RandomCrop
+
+SIZES = {"equal": [(24, 30)], "several": [(24, 30), (31, 20), (26, 26)]}
+
+
+def picture(seed: int, size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
+
+
+def photographs(root: Path, sizes: str = "equal", count: int = 12) -> Path:
+    for split in SPLITS:
+        for number in range(count):
+            folder = root / split / ("cats", "dogs")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            picture(number, SIZES[sizes][number % len(SIZES[sizes])]).save(folder / f"{number}.png")
+    return root
+
+
+def streets(root: Path) -> Path:
+    for split in SPLITS:
+        for number in range(4):
+            image, mask = (root / folder / split / "town" for folder in ("leftImg8bit", "gtFine"))
+            for folder in (image, mask):
+                folder.mkdir(parents=True, exist_ok=True)
+            picture(number, (24, 30)).save(image / f"{number}_leftImg8bit.png")
+            ids = np.random.default_rng(number).integers(0, 34, (24, 30), np.uint8)
+            Image.fromarray(ids).save(mask / f"{number}_gtFine_labelIds.png")
+    return root
+
+
+def ready(kind: Any, root: Path, **options: Any) -> Any:
+    data = kind(**({"name": "set", "root": root, "cache": root.parent / "cache", "batch_size": 4, "seed": 3} | options))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def batches(data: Any) -> list[Batch]:
+    return [batch for split in SPLITS for batch in data.loader(split, shuffle=split == "train")]
+
+
+def equal(left: list[Batch], right: list[Batch]) -> bool:
+    return len(left) == len(right) > 0 and all(
+        one["id"] == other["id"]
+        and torch.equal(one["image"], other["image"])
+        and torch.equal(one["target"], other["target"])
+        for one, other in zip(left, right, strict=True)
+    )
+
+
+def kept(data: Any) -> bool:
+    return all(isinstance(source.source, Decoded) for source in data.sources.values())
+
+
+def folders(root: Path) -> list[str]:
+    return sorted(path.name for path in (root.parent / "cache" / "decoded").glob("*"))
+
+
+@pytest.mark.parametrize("sizes", ["equal", "several"])
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(
+    "augment",
+    [[], [RandomCrop(16, 16), HorizontalFlip()], [A.RandomCrop(16, 16), A.GaussNoise(p=1)]],
+    ids=["plain", "exact", "albumentations"],
+)
+def test_photographs(tmp_path: Path, sizes: str, labels: bool, augment: list[Any]) -> None:
+    root = photographs(tmp_path / "set", sizes)
+    size = [20, 22] if sizes == "several" and not augment and not labels else "auto"
+    options = {"labels": labels, "augment": augment, "size": size}
+    anew = ready(Photos, root, decode_once=False, **options)
+    assert not folders(root)
+    first, later = (ready(Photos, root, **options) for _ in range(2))
+    assert kept(first)
+    assert kept(later)
+    assert equal(batches(first), batches(anew))
+    assert equal(batches(later), batches(anew))
+    assert later.findings.fingerprint == anew.findings.fingerprint
+
+
+@pytest.mark.parametrize("size", [None, (12, 15)])
+def test_masks(tmp_path: Path, size: Any) -> None:
+    root = streets(tmp_path / "set")
+    options = {"size": size, "augment": [HorizontalFlip(), A.Rotate((-20, 20))]}
+    anew, first = ready(Cityscapes, root, decode_once=False, **options), ready(Cityscapes, root, **options)
+    later = ready(Cityscapes, root, **options)
+    assert kept(later)
+    assert equal(batches(first), batches(anew))
+    assert equal(batches(later), batches(anew))
+    assert np.array_equal(later.class_counts(), anew.class_counts())
+
+
+def test_a_second_picture_as_target() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    record = to_record(image, 255 - image, None)
+    assert (record.kind, record.nbytes) == ("picture", 48)
+
+
+def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photographs(tmp_path / "set")
+    ready(Photos, root)
+    monkeypatch.setattr("imagier.datamodules.photos.read_image", None)
+    assert len(batches(ready(Photos, root))) == 9
+
+
+def test_changed_added_and_removed_files_are_noticed(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    before = ready(Photos, root)
+    picture(99, (24, 30)).save(root / "train" / "cats" / "0.png")
+    picture(98, (24, 30)).save(root / "train" / "cats" / "new.png")
+    (root / "val" / "dogs" / "1.png").unlink()
+    after, anew = ready(Photos, root), ready(Photos, root, decode_once=False)
+    assert kept(after)
+    assert equal(batches(after), batches(anew))
+    assert not equal(batches(after), batches(before))
+
+
+def test_another_size_is_another_folder(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    assert batches(ready(Photos, root, size=[8, 8]))[0]["image"].shape[2:] == (8, 8)
+    assert batches(ready(Photos, root, size=[9, 8]))[0]["image"].shape[2:] == (9, 8)
+    assert len(folders(root)) == 6
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "index", "about"])
+def test_a_damaged_folder_is_written_again(tmp_path: Path, damage: str) -> None:
+    root = photographs(tmp_path / "set")
+    whole = batches(ready(Photos, root))
+    for folder in (tmp_path / "cache" / "decoded").iterdir():
+        match damage:
+            case "cut":
+                os.truncate(folder / "pixels", 100)
+            case "gone":
+                (folder / "pixels").unlink()
+            case "index":
+                os.truncate(folder / "index.npy", 150)
+            case "about":
+                (folder / "about.json").write_text("{")
+    again = ready(Photos, root)
+    assert kept(again)
+    assert equal(batches(again), whole)
+
+
+def test_a_full_disk_costs_only_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("imagier"), "propagate", True)
+    root = photographs(tmp_path / "set")
+    whole = batches(ready(Photos, root, decode_once=False))
+    add = Writer.add
+
+    def full(writer: Writer, record: Any) -> None:
+        if len(writer._index) == 5:
+            raise OSError(28, "No space left on device")
+        add(writer, record)
+
+    monkeypatch.setattr(Writer, "add", full)
+    data = ready(Photos, root)
+    assert equal(batches(data), whole)
+    assert folders(root) == []
+    assert "No space left on device" in caplog.text
+    assert "data.decode_once=false" in caplog.text
+
+
+def test_auto_leaves_half_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photographs(tmp_path / "set")
+    usage = shutil.disk_usage(tmp_path)._replace(free=12 * 24 * 30 * 3 + 5)
+    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: usage)
+    assert not kept(ready(Photos, root))
+    assert kept(ready(Photos, root, decode_once=True))
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "decoded").write_text("a file where the folder should be")
+    assert len(batches(ready(Photos, root))) == 9
+
+
+def test_unreadable_samples_are_left_out_and_looked_at_again(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    broken = root / "train" / "cats" / "4.png"
+    broken.write_bytes(b"")
+    first, later = (ready(Photos, root, on_error="skip") for _ in range(2))
+    assert kept(later)
+    assert [problem.id for problem in later.findings.problems] == ["train/cats/4.png"]
+    assert equal(batches(later), batches(first))
+    assert equal(batches(later), batches(ready(Photos, root, on_error="skip", decode_once=False)))
+
+
+def _setup(root: Path) -> None:
+    ready(Photos, root)
+
+
+def test_two_processes_that_write_at_once(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set", count=60)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_setup, args=(root,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(folders(root)) == 3
+    assert equal(batches(ready(Photos, root)), batches(ready(Photos, root, decode_once=False)))
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from imagier.datamodules.decoded import Writer
+from imagier.datamodules.photos import Photos
+add = Writer.add
+def slowly(writer, record):
+    add(writer, record)
+    writer._file.flush()
+    print("one", flush=True)
+    time.sleep(0.5)
+Writer.add = slowly
+Photos(name="set", root=sys.argv[1], cache=sys.argv[2]).setup()
+"""
+
+
+def test_a_process_that_dies_while_writing_leaves_no_half_folder(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    words = [sys.executable, "-c", SLOWLY, str(root), str(tmp_path / "cache")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    (left,) = folders(root)
+    assert left.startswith(".")
+    data = ready(Photos, root)
+    assert equal(batches(data), batches(ready(Photos, root, decode_once=False)))
+    assert left not in folders(root)
+    assert len(folders(root)) == 3
+
+
+def test_spawned_processes_open_the_same_folder(tmp_path: Path) -> None:
+    data = ready(Photos, photographs(tmp_path / "set"))
+    source = data.sources["val"].source
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        image, label = pool.apply(source.read, (3,))
+    assert np.array_equal(image, source.read(3)[0])
+    assert label == source.read(3)[1]
+
+
+def test_what_is_returned_cannot_be_written_into(tmp_path: Path) -> None:
+    data = ready(Photos, photographs(tmp_path / "set"))
+    with pytest.raises(ValueError, match="read-only"):
+        data.sources["val"].read(0)[0][:] = 0
+
+
+def test_opening_notes_that_a_folder_is_in_use(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    ready(Photos, root)
+    about = [folder / "about.json" for folder in (tmp_path / "cache" / format_of_decoded.FOLDER).iterdir()]
+    for path in about:
+        os.utime(path, (0, 0))
+    ready(Photos, root)
+    assert all(path.stat().st_mtime > time.time() - 60 for path in about)
