@@ -5,7 +5,7 @@ B batch, C channels, H height, W width, K classes, N samples or pixels.
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:  # takes seconds to import, and what only reads and draws needs no tensor
     from torch import Tensor
@@ -20,12 +20,14 @@ class Batch(TypedDict):
     index:  int64 [B], the sample's place in its split; where an epoch goes through the split several times
             (`data.repeat`), plus its size for every time before.
     id:     B strings, the sample's name for reports and error messages.
+    features: float32 [B, F], what the frozen part of the net makes of the image, where that is known already.
     """
 
     image: "Tensor"
     target: "Tensor"
     index: "Tensor"
     id: list[str]
+    features: NotRequired["Tensor"]
 
 
 @dataclass(frozen=True)

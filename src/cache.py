@@ -15,6 +15,7 @@ from imagier.errors import ConfigError, DataError, nearest
 KINDS = {
     "decoded": "pictures decoded and resized once",
     "embedded": "sets that were generated",
+    "features": "what frozen nets made of samples",
     "examined": "what examinations of data sets found",
 }
 

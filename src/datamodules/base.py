@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
-from imagier.batch import Facts
+from imagier.batch import Batch, Facts
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import ArraySource, EpochBatches, Loader, Samples, Source, refuse_unequal
@@ -71,6 +71,7 @@ class ImageData(LightningDataModule):
         self.augment, self.repeat, self.on_error, self.limit = augment, repeat, on_error, limit
         self.decode_once = decode_once
         self.sources: dict[Split, Source] = {}
+        self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] a split, for its batches to bring along
         self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
 
     @abstractmethod
@@ -167,7 +168,13 @@ class ImageData(LightningDataModule):
         together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
         samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
         batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
-        return Loader(samples, batches, workers=self._workers(source), pin_memory=torch.cuda.is_available())
+        return Loader(
+            samples,
+            batches,
+            workers=self._workers(source),
+            pin_memory=torch.cuda.is_available(),
+            features=self.features.get(split),
+        )
 
     def _refuse_sizes_that_do_not_stack(self, transform: Augment) -> None:
         """Try the smallest and the largest sizes that the examination has met, before anything is trained."""
@@ -193,6 +200,16 @@ class ImageData(LightningDataModule):
     def _shared(self, split: Split, shuffle: bool = False) -> Loader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self.loader(split, shuffle=shuffle, rank=rank, world=world)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors; Lightning's own way goes through every name in the batch and moves a target twice."""
+        moved = batch.copy()
+        for key in ("image", "target", "index", "features"):
+            if key in batch:
+                moved[key] = batch[key].to(device, non_blocking=True)
+        if batch["target"] is batch["image"]:
+            moved["target"] = moved["image"]
+        return moved
 
     def _workers(self, source: Source) -> int:
         if self.workers is not None:

@@ -161,8 +161,16 @@ class EpochBatches(Sampler[list[Key]]):
 class Loader:
     """Batches with a memory: its state says where in which epoch it stands, and `load_state_dict` goes back there."""
 
-    def __init__(self, samples: Samples, batches: EpochBatches, *, workers: int = 0, pin_memory: bool = False) -> None:
-        self.samples = samples
+    def __init__(
+        self,
+        samples: Samples,
+        batches: EpochBatches,
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+        features: np.ndarray | None = None,
+    ) -> None:
+        self.samples, self._features = samples, features
         # By these names, which torch's DataLoader has too, Lightning finds whose set_epoch to call before each epoch.
         self.sampler = self.batch_sampler = batches
         self._handed_out = 0
@@ -187,6 +195,8 @@ class Loader:
             if isinstance(batch, ImagierError):
                 raise batch
             self._handed_out += self.sampler.batch_size
+            if self._features is not None:
+                batch["features"] = torch.from_numpy(self._features[batch["index"].numpy() % len(self._features)])
             yield batch
         self.sampler.start = 0
 

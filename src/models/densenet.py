@@ -43,7 +43,7 @@ class DenseNet121(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("stem", stem, ("imagenet", "small"))
-        self.freeze = freeze
+        self.frozen = freeze
         self.enlargement = None
         if upsample is not None:
             short = min(check_image_size("densenet with upsample", image_size))
@@ -70,13 +70,20 @@ class DenseNet121(nn.Module):
     def train(self, mode: bool = True) -> "DenseNet121":
         """Switch to training; a frozen part stays in evaluation, so that its batch statistics do not drift."""
         super().train(mode)
-        if self.freeze:
+        if self.frozen:
             self.features.eval()
         return self
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
+        return self.head(self.embed(image_BCHW))
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Return the features before the head, [B, 1024]: all that can be frozen."""
         if self.enlargement is not None:
             image_BCHW = F.interpolate(image_BCHW, scale_factor=self.enlargement, mode="bilinear", align_corners=False)
-        features = F.relu(self.features(image_BCHW), inplace=True)
-        return self.classifier(features.mean(dim=(-2, -1)))
+        return F.relu(self.features(image_BCHW), inplace=True).mean(dim=(-2, -1))
+
+    def head(self, features_BF: Tensor) -> Tensor:
+        """Map the frozen part's features to logits."""
+        return self.classifier(features_BF)

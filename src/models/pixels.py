@@ -6,6 +6,7 @@ can disagree about them.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +65,7 @@ class FromPixels(nn.Module):
             Logits [B, K, H, W] or a picture [B, C, H, W] from a dense net, [B, K] from a classifier.
         """
         height, width = image_BCHW.shape[-2:]
-        if self.stride is not None:
-            image_BCHW = extend(image_BCHW, self.stride)
-        # The buffers follow the net's parameters through .to() and .half().
-        image_BCHW = image_BCHW.to(self.mean.dtype, memory_format=self.memory_format)
-        output = self.net((image_BCHW / 255 - self.mean) / self.std, *given)
+        output = self.net(self._normalized(image_BCHW), *given)
         if self.stride is None:
             return output
         if isinstance(output, Coded):
@@ -76,6 +73,28 @@ class FromPixels(nn.Module):
         if isinstance(output, tuple):
             return tuple(crop(logits_BKHW, height, width) for logits_BKHW in output)
         return crop(output, height, width) if output.ndim == 4 else output  # a classifier may have a stride as well
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all of the net but its head is frozen; it then has `embed` and `head`, two halves of `forward`."""
+        return bool(getattr(self.net, "frozen", False))
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Return what the frozen part of the net makes of the image, uint8: [B, F]."""
+        embedded: Tensor = cast(Any, self.net).embed(self._normalized(image_BCHW))
+        return embedded
+
+    def head(self, features_BF: Tensor) -> Tensor:
+        """Return what the head makes of `embed`'s features, in any floating dtype: logits [B, K]."""
+        logits: Tensor = cast(Any, self.net).head(features_BF.to(self.mean.dtype))
+        return logits
+
+    def _normalized(self, image_BCHW: Tensor) -> Tensor:
+        if self.stride is not None:
+            image_BCHW = extend(image_BCHW, self.stride)
+        # The buffers follow the net's parameters through .to() and .half().
+        image_BCHW = image_BCHW.to(self.mean.dtype, memory_format=self.memory_format)
+        return (image_BCHW / 255 - self.mean) / self.std
 
 
 def extend(image_BCHW: Tensor, stride: int) -> Tensor:

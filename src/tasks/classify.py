@@ -1,6 +1,6 @@
 """Classify: one class for the whole image."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ class Classify(Task):
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Return the loss and the predicted classes, int64 [B]."""
-        logits = self(batch["image"])
+        logits = cast(Any, self.net).head(batch["features"]) if "features" in batch else self(batch["image"])
         return self.loss(logits, batch["target"]), logits.detach().argmax(1)
 
     def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:

@@ -21,6 +21,7 @@ from imagier.training.checkpoints import Checkpoints, ending_at_once, loud_inter
 from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
+from imagier.training.frozen_features import FrozenFeatures
 from imagier.training.hardware import describe_hardware, make_trainer, process_count, trainer_settings
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
@@ -129,6 +130,7 @@ def _callbacks(
     throughput = Throughput()
     return [
         throughput,
+        FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
         schedule,
         StopOnNonFiniteLoss(),
         EpochLines(throughput),

@@ -1,0 +1,72 @@
+"""A training sentence, run in this process up to a certain step."""
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from imagier.cli import CONF
+from imagier.training.run import run
+
+
+class Enough(BaseException):
+    """All steps that were asked for are done."""
+
+
+class Stopwatch(Callback):
+    """Takes the time of every step's end, after all other callbacks, and ends the run after `last` steps."""
+
+    ends: list[float]  # of the last run
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        Stopwatch.ends = []
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Take the time."""
+        Stopwatch.ends.append(time.perf_counter())
+        if trainer.global_step >= self.last:
+            raise Enough
+
+
+class Terminal(io.StringIO):
+    """Takes what is written for a person, so that bars are drawn as they are on a terminal."""
+
+    def isatty(self) -> bool:
+        """Say that somebody is looking."""
+        return True
+
+
+def composed(*words: str) -> DictConfig:
+    """The configuration of a training sentence."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(words))
+
+
+def seconds_of_steps(words: list[str], skipped: int, steps: int) -> float:
+    """Train as the sentence says, in front of a terminal; seconds of `steps` steps after the first `skipped`."""
+    watch = ["+callbacks.stopwatch._target_=sentence.Stopwatch", f"+callbacks.stopwatch.last={skipped + steps}"]
+    with tempfile.TemporaryDirectory() as folder, terminal(), suppress(Enough):
+        run(composed(*words, *watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
+    return Stopwatch.ends[skipped + steps - 1] - Stopwatch.ends[skipped - 1]
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Let this process believe that a person reads what it says."""
+    before, sys.stderr = sys.stderr, Terminal()
+    try:
+        yield
+    finally:
+        sys.stderr = before

@@ -1,0 +1,108 @@
+"""The features that a frozen part of a net makes of each sample: computed once, since nothing changes them."""
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from imagier.datamodules.base import ImageData, Split
+from imagier.datamodules.fingerprint import digest
+from imagier.files import write_aside
+from imagier.models.pixels import FromPixels
+from imagier.tasks.base import Task
+from imagier.training.processes import in_turn
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1  # to be raised whenever the meaning of what is kept changes
+
+
+class FrozenFeatures(Callback):
+    """Lets training and validation begin at the features of a frozen net, wherever these are the same in every epoch.
+
+    Features are computed in the order of the samples and in batches of `data.batch_size`, so that an interrupted run
+    finds the same ones again, whether they are still in the cache or not. Measuring after training goes through the
+    whole net.
+
+    Args:
+        data: whose loaders shall bring the features along.
+        cache: folder below which they are kept, as `features/KEY.npy`.
+    """
+
+    def __init__(self, data: ImageData, cache: Path) -> None:
+        self.data, self.folder = data, cache / "features"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute or find the features of both splits."""
+        assert isinstance(pl_module, Task)
+        net = pl_module.net
+        if not (isinstance(net, FromPixels) and net.frozen):
+            return
+        splits: list[Split] = ["train", "val"]
+        if self.data.augment:
+            log.info(
+                "the frozen part of the net runs in every training step, because augment changes the pictures; "
+                "augment=none computes its features once"
+            )
+            splits.remove("train")
+        for split in splits:
+            self.data.features[split] = in_turn(lambda split=split: self._features(trainer, net, split))  # type: ignore[misc]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure with the whole net again."""
+        self.data.features.clear()
+
+    def _features(self, trainer: Trainer, net: FromPixels, split: Split) -> np.ndarray:
+        path = self.folder / f"{self._key(trainer, net, split)}.npy"
+        if path.is_file():
+            return np.load(path, mmap_mode="r").view(np.ndarray)
+        began = time.monotonic()
+        features_NF = self._computed(trainer, net, split)
+        log.info(
+            "features of the frozen part: %s %s samples in %.0f s, once for all epochs",
+            f"{len(features_NF):,}", split, time.monotonic() - began,
+        )  # fmt: skip
+        try:
+            write_aside(path, lambda aside: _save(aside, features_NF))
+        except OSError as error:
+            log.warning("the features are kept in memory, since %s cannot hold them: %s", self.folder, error)
+            return features_NF
+        return np.load(path, mmap_mode="r").view(np.ndarray)
+
+    @torch.no_grad()
+    def _computed(self, trainer: Trainer, net: FromPixels, split: Split) -> np.ndarray:
+        parts = []
+        mode = net.training
+        net.eval()
+        for batch in self.data.loader(split):
+            with trainer.precision_plugin.forward_context():
+                embedded = net.embed(batch["image"].to(trainer.strategy.root_device))
+            parts.append(embedded.float().cpu().numpy())
+        net.train(mode)
+        return np.concatenate(parts)
+
+    def _key(self, trainer: Trainer, net: FromPixels, split: Split) -> str:
+        """Changes with whatever the features depend on."""
+        device = trainer.strategy.root_device
+        kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+        frozen = [f"{name} {_digest(value)}" for name, value in net.state_dict().items() if name not in trained]
+        facts, source = self.data.facts, self.data.sources[split]
+        data = [self.data.findings.fingerprint, str(facts.size), *source.ids]
+        how = [str(_FORMAT), torch.__version__, kind, str(trainer.precision), str(self.data.batch_size)]
+        how += [repr(net.net), str(getattr(net.net, "enlargement", None))]
+        return digest([*how, *frozen, *data])
+
+
+def _digest(values: torch.Tensor) -> str:
+    raw = values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return hashlib.blake2b(raw.data, digest_size=8).hexdigest()
+
+
+def _save(path: Path, features_NF: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, features_NF)

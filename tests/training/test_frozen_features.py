@@ -1,0 +1,55 @@
+"""Training on features that were computed once, against computing them in every step."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagier import cli
+from imagier.training.frozen_features import FrozenFeatures
+from imagier.training.metrics_csv import read_rows
+
+WORDS = [
+    "task=classify", "model=densenet", "model.stem=small", "model.freeze=true", "data=fashion_mnist", "data.limit=40",
+    "data.batch_size=16", "trainer=cpu", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "test=false",
+]  # fmt: skip
+SCORES = ("val/loss", "val/accuracy", "train/loss", "train/step_loss")
+
+
+def train(root: Path, runs: Path, *words: str) -> list[dict[str, float]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *WORDS, f"data.root={root}", f"paths.runs={runs}", *words])
+        cli.main("train")
+    return [{name: row[name] for name in SCORES if name in row} for row in read_rows(runs / "latest" / "metrics.csv")]
+
+
+def said(runs: Path) -> str:
+    return (runs / "latest" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_they_change_nothing_but_the_time(garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = f"paths.cache={tmp_path / 'cache'}"
+    cached = train(garments_root, tmp_path / "cached", own)
+    assert "features of the frozen part: 40 train samples" in said(tmp_path / "cached")
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenFeatures, "_computed", None)  # what was computed is found again
+        assert train(garments_root, tmp_path / "again", own) == cached
+        patch.setattr(FrozenFeatures, "on_fit_start", lambda *given: None)
+        plain = train(garments_root, tmp_path / "plain", own)
+    assert len(plain) == len(cached) > 6
+    for one, other in zip(cached, plain, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_what_they_depend_on_makes_new_ones(garments_root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for number, word in enumerate(["seed=0", "seed=1", "data.limit=20", "trainer.precision=bf16-mixed"]):
+        train(garments_root, tmp_path / "runs", f"paths.cache={cache}", word, "trainer.max_epochs=1")
+        assert len(list((cache / "features").iterdir())) == 2 * (number + 1)
+
+
+def test_augmentation_is_told_to_forbid_it(garments_root: Path, tmp_path: Path) -> None:
+    train(garments_root, tmp_path / "runs", f"paths.cache={tmp_path / 'cache'}", "augment=flip", "trainer.max_epochs=1")
+    assert "augment=none computes its features once" in said(tmp_path / "runs")
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # validation's, which nothing changes
