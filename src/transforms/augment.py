@@ -17,11 +17,8 @@ import numpy as np
 from imagier.errors import ConfigError, nearest
 from imagier.randomness import generator
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise importing it asks a server for its newest version
-import albumentations as A
-from albumentations.augmentations.crops.transforms import CropSizeError
-from albumentations.core.composition import BaseCompose
-
+# Otherwise albumentations asks a server for its newest version when it is imported.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 Target = np.ndarray | int
 
 
@@ -54,7 +51,11 @@ class Augment:
         for transform in _leaves(chosen):
             _check_arguments(transform)
             _settle_fill(transform, num_classes, ignore_index)
-        self._compose = A.Compose(chosen, additional_targets={"picture": "image"}) if chosen else None
+        self._compose = None
+        if chosen:
+            import albumentations as A  # half a second, which a sentence without augmentation is spared
+
+            self._compose = A.Compose(chosen, additional_targets={"picture": "image"})
 
     def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
         """Return the augmented pair; equal seeds give equal results in every process and after any history.
@@ -87,6 +88,8 @@ class Augment:
         return done["image"], done[key]
 
     def _apply(self, **pair: np.ndarray) -> dict[str, np.ndarray]:
+        from albumentations.augmentations.crops.transforms import CropSizeError
+
         assert self._compose is not None
         try:
             result: dict[str, np.ndarray] = self._compose(**pair)
@@ -122,6 +125,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:
     for transform in transforms:
+        from albumentations.core.composition import BaseCompose
+
         if isinstance(transform, BaseCompose):
             yield from _leaves(transform.transforms)
         else:
