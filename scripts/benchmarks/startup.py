@@ -50,15 +50,18 @@ def _refuse_torch(words: tuple[str, ...]) -> None:
 
 def _to_first_step(*words: str) -> float:
     """Seconds from the start of a training's process to the line that says that its first step is done."""
+    said = []
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "train.py", *words],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | COMPILED | {"PYTHONUNBUFFERED": "1"},
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | COMPILED | {"PYTHONUNBUFFERED": "1"},
     ) as training:  # fmt: skip
         assert training.stdout is not None
         for line in training.stdout:
+            said.append(line)
             if line.startswith("first step after "):
                 seconds = time.perf_counter() - began
                 training.kill()
                 return seconds
-    raise RuntimeError(f"python train.py {' '.join(words)} ended before its first step")
+    raise RuntimeError(f"python train.py {' '.join(words)} ended before its first step:\n{''.join(said)}")
