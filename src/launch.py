@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 
+_BEGAN = [time.monotonic()]  # of the process, whose first imports this module is among, until its first run takes it
 RUN_FOLDER = "IMAGIER_RUN_FOLDER"  # environment variable by which the first process tells those it starts the folder
 PATIENCE = 5.0  # seconds
 
@@ -66,6 +67,14 @@ def speaker() -> str:
         return "imagier"
     time.sleep(PATIENCE)
     return f"imagier, process {here.rank} of {here.world} (counted from 0)"
+
+
+def waiting_since() -> float:
+    """The moment, as `time.monotonic` counts, from which a run that begins now is being waited for.
+
+    That is the start of the process, and for a later run in it, as sweeps have them, this moment.
+    """
+    return _BEGAN.pop() if _BEGAN else time.monotonic()
 
 
 def _number(name: str, default: int = 0) -> int:

@@ -20,7 +20,6 @@ import huggingface_hub
 import safetensors
 import safetensors.torch
 import torch
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
@@ -158,6 +157,8 @@ def _adapted(kernel: Tensor, shape: torch.Size) -> Tensor:
     """Return a kernel for RGB, [O, 3, h, w], with the channels that `shape` asks for, and anything else untouched."""
     same_otherwise = len(shape) == kernel.ndim == 4 and kernel.shape[::2] == shape[::2] and kernel.shape[3] == shape[3]
     if same_otherwise and kernel.shape[1] == 3 and shape[1] != 3:
+        from timm.models import adapt_input_conv  # timm takes half a second to import
+
         return adapt_input_conv(shape[1], kernel)
     return kernel
 

@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from imagier import build
 from imagier.datamodules.base import ImageData, Split
 from imagier.errors import ConfigError
-from imagier.launch import leader
+from imagier.launch import leader, waiting_since
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
@@ -41,6 +41,7 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
+    asked = waiting_since()
     settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
     with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
@@ -53,7 +54,7 @@ def run(cfg: DictConfig) -> float:
         said = checkpoint_to_resume(resumed, cfg, data.facts) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
-            return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said)
+            return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said, asked)
 
 
 def _fit_and_report(
@@ -64,12 +65,13 @@ def _fit_and_report(
     schedule: Schedule,
     resumed: Path | None,
     said: dict[str, Any] | None,
+    asked: float,
 ) -> float:
     began = time.monotonic()
     _describe(cfg, run_dir, task, data)
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
-    callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id)
+    callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
@@ -124,10 +126,10 @@ def _schedule(cfg: DictConfig) -> Schedule:
 
 
 def _callbacks(
-    cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, wandb_id: str
+    cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, wandb_id: str, asked: float
 ) -> list[Callback]:
     """In the order in which they act: what changes the step first, what saves it last."""
-    throughput = Throughput()
+    throughput = Throughput(asked)
     return [
         throughput,
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),

@@ -1,19 +1,27 @@
-"""How many images a second, and which share of the time the step waits for data."""
+"""How long until the first step, how many images a second, and which share of the time the step waits for data."""
 
+import logging
 import time
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
 
 
 class Throughput(Callback):
     """Measures each epoch's training, validation left out.
 
     Waiting is the time between the end of one step's hooks and the arrival of the next batch. Logs
-    `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch.
+    `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch. Says once how
+    long a user has waited for the first step.
+
+    Args:
+        waiting_since: when the run was asked for, as `time.monotonic` counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_since: float) -> None:
+        self._waiting_since: float | None = waiting_since
         self.images, self.waited, self.worked = 0, 0.0, 0.0
         self._mark = time.perf_counter()
 
@@ -36,6 +44,9 @@ class Throughput(Callback):
         self.worked += now - self._mark
         self._mark = now
         self.images += len(batch["id"]) * trainer.world_size
+        if self._waiting_since is not None:
+            log.info("first step after %.1f s", time.monotonic() - self._waiting_since)
+            self._waiting_since = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time spent in validation is nobody's waiting."""

@@ -1,0 +1,49 @@
+"""What a sentence imports: nothing that it does not need, since a user waits for every import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+SLOW = {
+    "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "numpy", "scipy", "cv2", "PIL",
+    "matplotlib", "albumentations", "timm", "segmentation_models_pytorch", "wandb", "tensorboard", "optuna",
+}  # fmt: skip
+OPTIONAL = {"albumentations", "pydantic", "timm", "segmentation_models_pytorch", "wandb", "tensorboard", "optuna"}
+
+
+def imported(*words: str) -> tuple[set[str], str]:
+    """The packages that `train.py` imports for these words, and what it prints."""
+    train = [sys.executable, "-X", "importtime", "train.py", *words]
+    done = subprocess.run(train, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("import time:")] == []  # nothing complains
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}, done.stdout
+
+
+@pytest.mark.parametrize("words", [("task=classify", "--cfg", "job"), ("--help",), ("-m", "task=classify", "--help")])
+def test_a_sentence_that_only_shows_something_imports_nothing_slow(words: tuple[str, ...]) -> None:
+    packages, shown = imported(*words)
+    assert "hydra" in packages
+    assert not packages & SLOW
+    assert "max_epochs: 10" in shown
+
+
+def test_a_training_imports_no_library_that_it_does_not_use_and_says_how_long_it_took(
+    garments_root: Path, tmp_path: Path
+) -> None:
+    words = ["task=classify", "data=fashion_mnist", f"data.root={garments_root}", f"paths.runs={tmp_path}"]
+    packages, said = imported(*words, "trainer=cpu", "trainer.max_steps=1", "test=false", "data.batch_size=20")
+    assert "pytorch_lightning" in packages
+    assert not packages & OPTIONAL
+    assert said.count("first step after ") == 1
+
+
+def test_help_names_the_choices_of_every_group_but_no_parts_of_others() -> None:
+    _, shown = imported("--help")
+    assert "\nmodel: autoencoder, cnn, " in shown
+    assert "\nsweep/sampler: random, tpe\n" in shown
+    assert "\ndata: cityscapes, " in shown  # and not _loader
+    assert "usage: imagier train " in shown
