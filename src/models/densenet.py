@@ -66,6 +66,7 @@ class DenseNet121(nn.Module):
         files = zoo.DenseNet121_Weights
         load_weights(self, weights, parts=[self.features], imagenet=files.IMAGENET1K_V1.url)
         self.features.requires_grad_(not freeze)
+        self.train()  # a net is made in training, and Lightning leaves it as it was made
 
     def train(self, mode: bool = True) -> "DenseNet121":
         """Switch to training; a frozen part stays in evaluation, so that its batch statistics do not drift."""

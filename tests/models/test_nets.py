@@ -94,7 +94,7 @@ def test_training_reaches_every_parameter(name: str) -> None:
 
 
 def test_frozen_features_do_not_drift() -> None:
-    net = DenseNet121(3, 5, stem="small", freeze=True).train()
+    net = DenseNet121(3, 5, stem="small", freeze=True)  # as it was made: Lightning does not call train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
     F.cross_entropy(net(torch.randn(2, 3, 16, 16)), torch.tensor([0, 1])).backward()
