@@ -1,6 +1,5 @@
 """What every data set shares: splits, examination before training, loaders. A data set adds where its files are."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,15 @@ from pytorch_lightning import LightningDataModule
 from imagier.batch import Batch, Facts
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
 from imagier.datamodules.keeping import Keep
-from imagier.datamodules.loader import ArraySource, EpochBatches, Loader, Samples, Source, refuse_unequal
+from imagier.datamodules.loader import (
+    ArraySource,
+    EpochBatches,
+    Loader,
+    Samples,
+    Source,
+    available_cores,
+    refuse_unequal,
+)
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 
@@ -171,7 +178,7 @@ class ImageData(LightningDataModule):
         return Loader(
             samples,
             batches,
-            workers=self._workers(source),
+            workers=self.worker_count(split),
             pin_memory=torch.cuda.is_available(),
             features=self.features.get(split),
         )
@@ -211,12 +218,13 @@ class ImageData(LightningDataModule):
             moved["target"] = moved["image"]
         return moved
 
-    def _workers(self, source: Source) -> int:
+    def worker_count(self, split: Split) -> int:
+        """Loader processes of `split`: `workers`, or as many as this machine has use for."""
         if self.workers is not None:
             return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = available_cores()
         # With one or two cores the training step needs them both.
-        return 0 if cores <= 2 or getattr(source, "in_memory", False) else min(8, cores - 2)
+        return 0 if cores <= 2 or getattr(self.sources[split], "in_memory", False) else min(8, cores - 2)
 
 
 class Subset:

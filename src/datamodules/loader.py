@@ -7,6 +7,7 @@ one would have seen, whatever the number of workers or processes.
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, cast
 
@@ -239,6 +240,11 @@ def _tensor(stacked: np.ndarray) -> torch.Tensor:
     # Permuting instead of copying leaves pictures in channels_last order, which convolutions like best.
     tensor = torch.from_numpy(stacked)
     return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_is(batch: Any) -> Any:

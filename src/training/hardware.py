@@ -1,6 +1,7 @@
 """Which device, precision and Trainer settings a sentence means on this machine."""
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
 from imagier.build import plain
+from imagier.datamodules.loader import available_cores
 from imagier.errors import ConfigError
 from imagier.launch import launch
 from imagier.training.checkpoints import WholeFileIO
@@ -21,7 +23,7 @@ from imagier.training.strategies import Copies, Shards
 
 log = logging.getLogger(__name__)
 
-OURS = ("_target_", "budget", "channels_last", "fused", "compile")  # the rest is Lightning's
+OURS = ("_target_", "budget", "channels_last", "fused", "compile", "threads")  # the rest is Lightning's
 
 
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
@@ -44,6 +46,8 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         settings["devices"] = 1
     if settings["precision"] == "auto":
         settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else "bf16-mixed"
+    elif settings["precision"] == "fastest":
+        settings["precision"] = "bf16-mixed" if settings["accelerator"] != "cpu" or _computes_in_bf16() else "32-true"
     if settings["budget"] is not None:
         settings["max_epochs"] = -1
     settings |= _launched(settings["devices"], settings["accelerator"])
@@ -140,15 +144,43 @@ def make_trainer(
         raise ConfigError(f"trainer does not fit Lightning's Trainer: {sentence}") from error
 
 
-def describe_hardware(cfg: DictConfig) -> None:
-    """Say where the run happens."""
+def _computes_in_bf16() -> bool:
+    """Whether this processor multiplies in bfloat16 by itself; others imitate it, slower than float32."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has none
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+
+
+def settle_threads(cfg: DictConfig, workers: int) -> None:
+    """Share this machine's cores out, so that no two threads that compute want the same one.
+
+    With trainer.threads=auto a process on the CPU takes the cores that its loader's workers and the run's other
+    processes leave it. OMP_NUM_THREADS, where it is set, is obeyed. On a GPU it is left to torch.
+
+    Args:
+        cfg: of the run.
+        workers: processes of the training loader.
+    """
+    settings = trainer_settings(cfg)
+    if cfg.trainer.threads != "auto":
+        torch.set_num_threads(cfg.trainer.threads)
+    elif settings["accelerator"] == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        here = max(1, process_count(settings) // int(settings["num_nodes"]))
+        torch.set_num_threads(max(1, available_cores() // here - workers))
+
+
+def describe_hardware(cfg: DictConfig, workers: int) -> None:
+    """Say where the run happens, and with how many processes of the training loader."""
     settings = trainer_settings(cfg)
     count = process_count(settings)
+    loading = f"{workers} loader workers" if workers else "no loader workers"
     if settings["accelerator"] == "cpu":
-        log.info("on the CPU, %d threads, precision %s", torch.get_num_threads(), settings["precision"])
+        log.info(
+            "on the CPU, %d of %d cores compute, %s, precision %s",
+            torch.get_num_threads(), available_cores(), loading, settings["precision"],
+        )  # fmt: skip
     else:
         name = torch.cuda.get_device_name() if torch.cuda.is_available() else settings["accelerator"]
-        log.info("on %d x %s, precision %s", count, name, settings["precision"])
+        log.info("on %d x %s, %s, precision %s", count, name, loading, settings["precision"])
     if count > 1:
         split = " and of the net" if settings["strategy"] == "fsdp" else ""
         log.info("%d processes, each with its share of every batch%s", count, split)

@@ -22,7 +22,7 @@ from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.frozen_features import FrozenFeatures
-from imagier.training.hardware import describe_hardware, make_trainer, process_count, trainer_settings
+from imagier.training.hardware import describe_hardware, make_trainer, process_count, settle_threads, trainer_settings
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
@@ -48,6 +48,7 @@ def run(cfg: DictConfig) -> float:
         torch.manual_seed(derive_seed("weights", cfg.seed))
         data = in_turn(lambda: build.data_module(cfg))
         data.loader("train", shuffle=True, world=process_count(settings))  # refuses a batch that cannot be shared
+        settle_threads(cfg, data.worker_count("train"))
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
@@ -164,7 +165,7 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     )  # fmt: skip
     if cfg.trainer.budget is not None:
         log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)
-    describe_hardware(cfg)
+    describe_hardware(cfg, data.worker_count("train"))
     for note in data.notes:
         log.info("note: %s", note)
     if data.findings.problems:

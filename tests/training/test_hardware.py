@@ -1,0 +1,58 @@
+"""Threads, workers and precision that a sentence means on this machine."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from imagier.training import hardware
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def settled(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, environment: bool = False, **settings: Any
+) -> int:
+    """Threads that a CPU run computes with."""
+    monkeypatch.setattr(hardware, "available_cores", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    hardware.settle_threads(sentence(**settings), workers)
+    return torch.get_num_threads()
+
+
+def sentence(**settings: Any) -> Any:
+    trainer = {
+        "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "budget": None,
+        "sync_batchnorm": False, "threads": "auto", "fused": False,
+    }  # fmt: skip
+    return OmegaConf.create({"trainer": trainer | settings})
+
+
+def test_cores_are_shared_with_workers_and_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settled(monkeypatch, cores=8, workers=0) == 8
+    assert settled(monkeypatch, cores=8, workers=3) == 5
+    assert settled(monkeypatch, cores=2, workers=2) == 1
+    assert settled(monkeypatch, cores=8, workers=1, devices=2, strategy="ddp") == 3
+
+
+def test_whoever_states_a_number_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settled(monkeypatch, cores=8, workers=3, threads=7) == 7
+    assert settled(monkeypatch, cores=8, workers=3, environment=True) == 2
+
+
+@pytest.mark.parametrize(("by_itself", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_the_fastest_precision_is_the_processors_own(
+    monkeypatch: pytest.MonkeyPatch, by_itself: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": by_itself}, raising=False)
+    assert hardware.trainer_settings(sentence(precision="fastest"))["precision"] == precision
