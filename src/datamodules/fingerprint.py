@@ -15,7 +15,7 @@ def fingerprint(version: int, source: Source, files: Sequence[str | Path]) -> st
     Moving all files together changes nothing: only where they lie to one another counts.
     """
     # Text and os.stat: Path objects would take most of the time that a large set needs to begin.
-    paths = [os.path.abspath(path) for path in files]  # noqa: PTH100
+    paths = [os.fspath(path) for path in files]
     folders = {path.rpartition(os.sep)[0] for path in paths}
     shared = len(os.path.commonpath(folders)) if folders else 0
     words = [str(version), _code(source), *_settings(source), *source.ids]

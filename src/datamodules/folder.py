@@ -1,5 +1,6 @@
 """The pictures in a folder, and which of them train, validate and test."""
 
+import functools
 import os
 import unicodedata
 from collections import Counter
@@ -100,6 +101,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=1 << 17)  # asked twice of every picture, to split and to shuffle
 def place(name: str) -> float:
     """Where in [0, 1) the hash of `name` falls, whether its accents are composed (Linux) or not (macOS)."""
     return fraction(unicodedata.normalize("NFC", name))

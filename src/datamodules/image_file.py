@@ -45,7 +45,8 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
             pixels), or holds 32-bit or floating-point pixels, of which nothing tells what is white.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - making a Path takes longer than reading a small picture
+        # Neither a Path nor a buffer, which take longer to make than a small picture takes to read.
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             data = file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Restore the file or its permissions.") from error
