@@ -40,6 +40,22 @@ class Stopwatch(Callback):
             raise Enough
 
 
+class EpochWatch(Callback):
+    """Takes the time at which every epoch begins, and ends the run at the third."""
+
+    begins: list[float]  # of the last run
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        EpochWatch.begins = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the time."""
+        EpochWatch.begins.append(time.perf_counter())
+        if len(EpochWatch.begins) == 3:
+            raise Enough
+
+
 class Terminal(io.StringIO):
     """Takes what is written for a person, so that bars are drawn as they are on a terminal."""
 
@@ -60,6 +76,14 @@ def seconds_of_steps(words: list[str], skipped: int, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder, terminal(), suppress(Enough):
         run(composed(*words, *watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
     return Stopwatch.ends[skipped + steps - 1] - Stopwatch.ends[skipped - 1]
+
+
+def seconds_of_an_epoch(words: list[str]) -> float:
+    """Train as the sentence says; seconds from the beginning of the second epoch to that of the third."""
+    watch = "+callbacks.watch._target_=sentence.EpochWatch"
+    with tempfile.TemporaryDirectory() as folder, suppress(Enough):
+        run(composed(*words, watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
+    return EpochWatch.begins[2] - EpochWatch.begins[1]
 
 
 @contextmanager
