@@ -9,6 +9,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+from picture import draw
 from timing import HEADER, ROOT, Row, machine
 
 NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling")
@@ -33,6 +34,7 @@ def main() -> None:
             given.out.mkdir(parents=True, exist_ok=True)
             kept = {"machine": machine(), "rows": [row.to_dict() for row in rows]}
             (given.out / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            draw(given.out)
 
 
 if __name__ == "__main__":

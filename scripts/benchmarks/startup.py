@@ -1,6 +1,5 @@
 """How long a user waits before anything happens."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -8,10 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 
-from timing import ROOT, Row, in_turn, run_python
-
-# Both sides start as they do every time but the first: from compiled files. An empty variable counts as none.
-COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+from timing import COMPILED, ROOT, Row, in_turn, run_python
 
 
 def compare(given: Namespace) -> Iterator[Row]:
@@ -19,8 +15,8 @@ def compare(given: Namespace) -> Iterator[Row]:
     for words in (("task=classify", "--cfg", "job"), ("--help",)):
         _refuse_torch(words)
         ours, theirs = in_turn(
-            lambda words=words: run_python("train.py", *words, env=COMPILED),
-            lambda: run_python("-c", "import torch", env=COMPILED),
+            lambda words=words: run_python("train.py", *words),
+            lambda: run_python("-c", "import torch"),
             given.repeats,
         )
         note = "torch is not imported"
@@ -33,7 +29,7 @@ def compare(given: Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = in_turn(  # the warm-up draws the embedded set, and examines either
             lambda: _to_first_step("task=classify", *data, f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"),
-            lambda: run_python("-c", rival, env=COMPILED),
+            lambda: run_python("-c", rival),
             given.repeats,
         )
     note = f"{data[0]}, net cnn, batches of 128; the first step included"
@@ -55,7 +51,7 @@ def _to_first_step(*words: str) -> float:
     with subprocess.Popen(
         [sys.executable, "train.py", *words],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | COMPILED | {"PYTHONUNBUFFERED": "1"},
+        env=COMPILED | {"PYTHONUNBUFFERED": "1"},
     ) as training:  # fmt: skip
         assert training.stdout is not None
         for line in training.stdout:

@@ -73,7 +73,7 @@ def frozen_net(given: Namespace) -> Row:
 
     ours, theirs = in_turn(lambda: second_epoch(True), lambda: second_epoch(False), min(2, given.repeats), warm_up=0)
     return Row(
-        "frozen DenseNet121, an epoch after the first: training, validation, checkpoint", "computing its features again",
+        "frozen DenseNet121, an epoch after the first, with validation", "computing its features again",
         "speed-up", 20, ours, theirs, images=3000,
     )  # fmt: skip
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).parents[2]
+# Programs start as they do every time but the first: from compiled files. An empty variable counts as none.
+COMPILED = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Row:
 
     kind:   "speed-up", the rival's time over ours, to be at least `target`; or "cost", our time over the rival's, to be
             at most `target`.
-    ours, theirs: seconds of each repeat, taken in turn.
+    ours, theirs: seconds (or another `unit`) of each repeat, taken in turn.
     images: how many images one repeat goes through, where that means something.
     note:   what a reader must know to believe the figure.
     """
@@ -33,8 +35,8 @@ class Row:
     ours: Sequence[float]
     theirs: Sequence[float]
     images: int | None = None
+    unit: str = "s"
     note: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -54,9 +56,16 @@ class Row:
     def line(self) -> str:
         """The row of a table in Markdown: what, rival, target, ratio, medians."""
         bound = "at least" if self.kind == "speed-up" else "at most"
-        times = " / ".join(_amount(statistics.median(times), self.images) for times in (self.ours, self.theirs))
+        times = " / ".join(self._amount(statistics.median(times)) for times in (self.ours, self.theirs))
         reached = "" if self.met else " (missed)"
-        return f"| {self.what} | {self.rival} | {bound} {self.target:g} x | {self.ratio:.3g} x{reached} | {times} |"
+        return f"| {self.what} | {self.rival} | {bound} {self.target:.3g} x | {self.ratio:.3g} x{reached} | {times} |"
+
+    def _amount(self, measured: float) -> str:
+        if self.unit != "s":
+            return f"{measured:.3g} {self.unit}"
+        if self.images:
+            return f"{self.images / measured:,.0f} images/s"
+        return f"{measured:.2f} s" if measured >= 1 else f"{measured * 1e3:.3g} ms"
 
 
 HEADER = "| what | rival | target | measured | ours / rival |\n|---|---|---|---|---|"
@@ -83,7 +92,7 @@ def run_python(*words: str, env: dict[str, str] | None = None) -> float:
     """Run this Python on `words` in the project's folder; return its seconds. Raises where it fails."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=os.environ | (env or {}), check=False
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=env or COMPILED, check=False
     )
     seconds = time.perf_counter() - began
     if done.returncode:
@@ -125,9 +134,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _amount(seconds: float, images: int | None) -> str:
-    if images:
-        return f"{images / seconds:,.0f} images/s"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
