@@ -75,6 +75,13 @@ def test_readme_quotes_what_is_said() -> None:
     assert ended.returncode == 2
 
 
+def test_readme_shows_the_benchmarks_that_were_measured() -> None:
+    told = [sys.executable, "scripts/benchmarks/run.py", "--table"]
+    table = subprocess.run(told, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert len(table.splitlines()) > 10
+    assert table in README
+
+
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
 def test_every_make_target_of_readme_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

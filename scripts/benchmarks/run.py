@@ -22,10 +22,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/ and objects32/; else they are generated")
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a comparison")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--table", action="store_true", help="measure nothing; print what OUT holds")
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"{unknown.pop()} is no benchmark; there are {', '.join(NAMES)}")
     print(HEADER)
+    if given.table:
+        print("\n".join(lines(given.out)))
+        return
     for name in given.names or NAMES:
         rows: list[Row] = []
         for row in import_module(name).compare(given):  # a row is shown and kept as soon as it is measured
@@ -35,6 +39,14 @@ def main() -> None:
             kept = {"machine": machine(), "rows": [row.to_dict() for row in rows]}
             (given.out / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             draw(given.out)
+
+
+def lines(out: Path) -> list[str]:
+    """The rows of the table, from the JSON files of all benchmarks."""
+    kept = [json.loads(path.read_text()) for name in NAMES if (path := out / f"{name}.json").is_file()]
+    fields = Row.__dataclass_fields__
+    plain = [{key: value for key, value in row.items() if key in fields} for each in kept for row in each["rows"]]
+    return [Row(**row).line() for row in plain]
 
 
 if __name__ == "__main__":
