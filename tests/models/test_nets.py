@@ -140,6 +140,18 @@ def test_resnet9_takes_images_of_any_size(size: tuple[int, int], coarsest: tuple
     assert shapes == [(2, 128, *coarsest)]
 
 
+def test_resnet9_with_mirror_answers_an_image_and_its_mirror_image_alike() -> None:
+    plain, mirror = ResNet9(1, 10, width=4), ResNet9(1, 10, width=4, mirror=True)
+    mirror.load_state_dict(plain.state_dict())
+    image = torch.randn(3, 1, 28, 28)
+    torch.testing.assert_close(mirror.train()(image), plain.train()(image))  # training sees the image alone
+    plain.load_state_dict(mirror.state_dict())
+    plain.eval(), mirror.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(mirror(image), (plain(image) + plain(image.flip(-1))) / 2)
+        torch.testing.assert_close(mirror(image), mirror(image.flip(-1)))
+
+
 def test_there_are_configs() -> None:
     names = {path.stem for path in CONFIGS}
     assert names >= {"unet", "pspnet", "fcn8", "smp", "cnn", "mlp", "densenet", "resnet9", "timm"}
