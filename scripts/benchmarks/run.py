@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is named")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/ and objects32/; else they are generated")
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a comparison")
+    parser.add_argument("--keras", type=Path, help="a Python that has keras and tensorflow; else one is made")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
     parser.add_argument("--table", action="store_true", help="measure nothing; print what OUT holds")
     given = parser.parse_args()

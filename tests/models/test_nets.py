@@ -16,6 +16,7 @@ from imagier.models.fcn8 import FCN8
 from imagier.models.mlp import MLP
 from imagier.models.pixels import FromPixels
 from imagier.models.pspnet import BINS, PSPNet, mean_over_cells
+from imagier.models.resnet9 import ResNet9
 from imagier.models.smp import SMP
 from imagier.models.timm import Timm
 from imagier.models.unet import UNet
@@ -36,6 +37,7 @@ LABELLING = {
     "mlp": lambda c, k: MLP(c, k, (32, 48), hidden=[8]),
     "densenet": lambda c, k: DenseNet121(c, k, image_size=(32, 48), upsample=40),
     "densenet small": lambda c, k: DenseNet121(c, k, stem="small"),
+    "resnet9": lambda c, k: ResNet9(c, k, (32, 48), width=4),
     "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
     "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
 }
@@ -56,6 +58,7 @@ def pixels(*shape: int) -> torch.Tensor:
 def test_the_reports_nets_have_their_parameters() -> None:
     assert trainable(UNet(3, 8)) == 31_043_976
     assert trainable(CNN(1, 10, (28, 28))) == 468_202
+    assert trainable(ResNet9(1, 10)) == 611_306
     assert trainable(DenseNet121(3, 5, freeze=True)) == 1024 * 5 + 5
 
 
@@ -125,9 +128,33 @@ def test_dilation_keeps_pspnet_at_an_eighth() -> None:
     assert shapes == [(1, 2048, 8, 6)]
 
 
+@pytest.mark.parametrize(
+    ("size", "coarsest"), [((28, 28), (3, 3)), ((64, 64), (8, 8)), ((97, 131), (12, 16)), ((8, 9), (1, 1))]
+)
+def test_resnet9_takes_images_of_any_size(size: tuple[int, int], coarsest: tuple[int, int]) -> None:
+    net = ResNet9(1, 10).eval()
+    shapes = []
+    net.features.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    with torch.no_grad():
+        assert net(torch.randn(2, 1, *size)).shape == (2, 10)
+    assert shapes == [(2, 128, *coarsest)]
+
+
+def test_resnet9_with_mirror_answers_an_image_and_its_mirror_image_alike() -> None:
+    plain, mirror = ResNet9(1, 10, width=4), ResNet9(1, 10, width=4, mirror=True)
+    mirror.load_state_dict(plain.state_dict())
+    image = torch.randn(3, 1, 28, 28)
+    torch.testing.assert_close(mirror.train()(image), plain.train()(image))  # training sees the image alone
+    plain.load_state_dict(mirror.state_dict())
+    plain.eval(), mirror.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(mirror(image), (plain(image) + plain(image.flip(-1))) / 2)
+        torch.testing.assert_close(mirror(image), mirror(image.flip(-1)))
+
+
 def test_there_are_configs() -> None:
     names = {path.stem for path in CONFIGS}
-    assert names >= {"unet", "pspnet", "fcn8", "smp", "cnn", "mlp", "densenet", "timm"}
+    assert names >= {"unet", "pspnet", "fcn8", "smp", "cnn", "mlp", "densenet", "resnet9", "timm"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -158,6 +185,8 @@ def test_every_config_builds_its_net(path: Path) -> None:
         (lambda: SMP(3, 8, encoder="tu-convnext_tiy"), "Did you mean 'tu-convnext_tiny'"),
         (lambda: Timm(3, 8, (28, 32), architecture="test_vit"), r"patches of 16x16 .* 28x32: set data\.size"),
         (lambda: Timm(3, 8, architecture="resnet18.a1_in2k"), r"Did you mean 'resnet18\.a1_in1k'"),
+        (lambda: ResNet9(3, 8, (28, 7)), r"model\.stride=2 .* 28x7 pixels .* at least 8 a side: .* model\.stride=1"),
+        (lambda: ResNet9(3, 8)(torch.zeros(1, 3, 7, 28)), r"met images of 7x28 pixels"),
         (lambda: DenseNet121(3, 8, image_size=(32, 32), upsample=16), r"model\.upsample=16 .* at least 32"),
     ],
 )
