@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ class Row:
     images: int | None = None
     unit: str = "s"
     note: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -92,7 +93,7 @@ def run_python(*words: str, env: dict[str, str] | None = None) -> float:
     """Run this Python on `words` in the project's folder; return its seconds. Raises where it fails."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=env or COMPILED, check=False
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=COMPILED | (env or {}), check=False
     )
     seconds = time.perf_counter() - began
     if done.returncode:
