@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,30 +29,47 @@ _FOREBODING = 16  # samples after which their mean size tells whether all of the
 Kind = Literal["class", "mask", "picture", "itself"]
 
 
-class Record(NamedTuple):
-    """A sample as it is kept: uint8 [H, W, C], the pixels of its target (or None) and its class (or 0)."""
+class Packed(NamedTuple):
+    """A few samples as they are kept.
 
-    image: np.ndarray
-    target: np.ndarray | None
-    label: int
-    kind: Kind
+    pixels: uint8, pictures and their targets one after the other.
+    places: int64 [N, 4], as in index.npy; a sample's place is counted from the first.
+    kinds:  of their targets, with the pictures' channels.
+    """
 
-    @property
-    def nbytes(self) -> int:
-        """Its length in the file of pixels."""
-        return self.image.nbytes + (0 if self.target is None else self.target.nbytes)
+    pixels: np.ndarray
+    places: np.ndarray
+    kinds: frozenset[tuple[Kind, int]]
 
 
-def to_record(image: np.ndarray, target: Target, size: tuple[int, int] | None) -> Record:
-    """Resize a sample to (height, width) as training would, and tell what kind of target it has."""
-    fitted = np.ascontiguousarray(resize_image(image, size))
-    if target is image:
-        return Record(fitted, None, 0, "itself")
-    if not isinstance(target, np.ndarray):
-        return Record(fitted, None, int(target), "class")
-    if target.ndim == 2:
-        return Record(fitted, np.ascontiguousarray(resize_mask(target, size)), 0, "mask")
-    return Record(fitted, np.ascontiguousarray(resize_image(target, size)), 0, "picture")
+def pack(samples: Sequence[tuple[np.ndarray, Target] | None], size: tuple[int, int] | None) -> Packed:
+    """Resize samples to (height, width) as training would, and put them together; None stands for an unreadable one."""
+    parts: list[np.ndarray] = []
+    places: list[tuple[int, int, int, int]] = []
+    kinds: set[tuple[Kind, int]] = set()
+    begin = 0
+    for sample in samples:
+        if sample is None:
+            places.append((begin, 0, 0, 0))
+            continue
+        image, target = sample
+        fitted = resize_image(image, size)
+        kind: Kind = "class"
+        mine, label = [fitted], 0
+        if target is image:
+            kind = "itself"
+        elif not isinstance(target, np.ndarray):
+            label = int(target)
+        else:
+            kind = "mask" if target.ndim == 2 else "picture"
+            mine.append(resize_mask(target, size) if kind == "mask" else resize_image(target, size))
+        places.append((begin, *fitted.shape[:2], label))
+        kinds.add((kind, fitted.shape[2]))
+        for pixels in mine:
+            parts.append(pixels.reshape(-1))
+            begin += pixels.size
+    pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
+    return Packed(pixels, np.array(places, np.int64), frozenset(kinds))
 
 
 class Writer:
@@ -72,26 +90,19 @@ class Writer:
         shutil.rmtree(self._aside, ignore_errors=True)
         self._aside.mkdir()
         self._file = (self._aside / "pixels").open("wb", buffering=1 << 20)
-        self._index: list[tuple[int, int, int, int]] = []
-        self._written, self._kinds, self._shapes = 0, set[tuple[Kind, int]](), set[tuple[int, ...]]()
+        self._index: list[np.ndarray] = []
+        self._counted, self._written, self._kinds = 0, 0, set[tuple[Kind, int]]()
 
-    def add(self, record: Record | None) -> None:
-        """Append a sample, or None for one that cannot be read. Raises OSError where there is no room for it."""
-        if record is None:
-            self._index.append((self._written, 0, 0, 0))
-            self._shapes.add(())
-            return
-        written, share = self._written + record.nbytes, (len(self._index) + 1) / self._samples
-        if written > self._most or (len(self._index) >= _FOREBODING and written / share > self._most):
+    def add(self, packed: Packed) -> None:
+        """Append the next samples. Raises OSError where there is no room for them, or will not be for all."""
+        self._counted += len(packed.places)
+        written, share = self._written + len(packed.pixels), self._counted / self._samples
+        if written > self._most or (self._counted >= _FOREBODING and written / share > self._most):
             raise OSError(f"they take some {written / share / 1e9:.3g} GB and may take {self._most / 1e9:.3g} GB")
-        height, width, channels = record.image.shape
-        self._index.append((self._written, height, width, record.label))
-        self._kinds.add((record.kind, channels))
-        self._shapes.add(record.image.shape)
-        for pixels in (record.image, record.target):
-            if pixels is not None:
-                self._file.write(pixels.data)
-        self._written += record.nbytes
+        self._index.append(packed.places + np.array([self._written, 0, 0, 0]))
+        self._kinds |= packed.kinds
+        self._file.write(packed.pixels.data)
+        self._written = written
 
     def finish(self) -> bool:
         """Put the folder into its place; False where the samples are of several kinds and cannot be kept."""
@@ -99,10 +110,12 @@ class Writer:
         if len(self._kinds) != 1:
             self.abandon()
             return False
-        np.save(self._aside / "index.npy", np.array(self._index, np.int64))
-        (kind, channels), samples = self._kinds.pop(), len(self._index)
-        shape = self._shapes.pop() if len(self._shapes) == 1 else None
-        layout = {"kind": kind, "channels": channels, "shape": shape, "samples": samples, "bytes": self._written}
+        index = np.concatenate(self._index)
+        np.save(self._aside / "index.npy", index)
+        kind, channels = self._kinds.pop()
+        sizes = np.unique(index[:, 1:3], axis=0)  # an unreadable sample has one of its own
+        shape = (*sizes[0].tolist(), channels) if len(sizes) == 1 else None
+        layout = {"kind": kind, "channels": channels, "shape": shape, "samples": len(index), "bytes": self._written}
         about = self._about | layout
         (self._aside / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         try:

@@ -2,24 +2,52 @@
 
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
+from torch.utils.data import DataLoader, Dataset
 
-from imagier.datamodules.decoded import Record, Writer, to_record
-from imagier.datamodules.loader import Source
+from imagier.datamodules.decoded import Packed, Writer, pack
+from imagier.datamodules.loader import Source, available_cores
 from imagier.datamodules.looking import Outcome, look_closely
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 1 << 20  # bytes that a thread decodes before it hands them on: for small pictures a hand-over is dear
-_MOST_AT_ONCE = 16  # samples
+_AT_ONCE = 1 << 20  # bytes that are decoded before they are handed on: for small pictures a hand-over is dear
+_MOST_AT_ONCE = 256  # samples
+_MANY = 4000  # samples from which processes are worth their start
+_SMALL = 1 << 15  # bytes of a sample under which Python, which threads share, takes longer than its decoding
 
-Seen = list[tuple[Outcome, Record | None]]
+
+class Seen(NamedTuple):
+    """What was found in a few samples, and the samples themselves where they are to be kept."""
+
+    outcomes: list[Outcome]
+    packed: Packed | None
+
+
+class Chunks(Dataset[Seen]):
+    """A few samples of a source at a time: `Chunks(...)[n]` looks at those of the n-th chunk."""
+
+    def __init__(
+        self, source: Source, positions: Sequence[int], length: int, size: tuple[int, int] | None, keep: bool
+    ) -> None:
+        self.source, self.positions, self.length, self.size, self.keep = source, positions, length, size, keep
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.length)
+
+    def __getitem__(self, number: int) -> Seen:
+        chosen = self.positions[number * self.length : (number + 1) * self.length]
+        looked = [look_closely(self.source, position) for position in chosen]
+        samples = [None if isinstance(outcome, str) else sample for outcome, sample in looked]
+        return Seen([outcome for outcome, _ in looked], pack(samples, self.size) if self.keep else None)
 
 
 def survey(
@@ -46,9 +74,9 @@ def survey(
         yield from (look_closely(source, position)[0] for position in positions)
         return
     try:
-        for outcome, record in _bar(f"reading {split}", len(positions), _in_order(source, positions, size, writer)):
-            yield outcome
-            writer = _kept(writer, record)
+        for seen in _bar(f"reading {split}", len(positions), _in_order(source, positions, size, writer is not None)):
+            yield from seen.outcomes
+            writer = _kept(writer, seen.packed)
         if writer is not None:
             writer.finish()
     except BaseException:
@@ -57,12 +85,12 @@ def survey(
         raise
 
 
-def _kept(writer: Writer | None, record: Record | None) -> Writer | None:
-    """Give `record` to `writer`; returns the writer, if it can go on."""
-    if writer is None:
+def _kept(writer: Writer | None, packed: Packed | None) -> Writer | None:
+    """Give samples to `writer`; returns the writer, if it can go on."""
+    if writer is None or packed is None:
         return None
     try:
-        writer.add(record)
+        writer.add(packed)
     except OSError as error:
         writer.abandon()
         log.warning(
@@ -74,42 +102,43 @@ def _kept(writer: Writer | None, record: Record | None) -> Writer | None:
     return writer
 
 
-def _in_order(
-    source: Source, positions: Sequence[int], size: tuple[int, int] | None, writer: Writer | None
-) -> Iterator[tuple[Outcome, Record | None]]:
+def _in_order(source: Source, positions: Sequence[int], size: tuple[int, int] | None, keep: bool) -> Iterator[Seen]:
+    first = Chunks(source, positions[:1], 1, size, keep=True)[0]
+    yield first
+    assert first.packed is not None
+    length = max(1, len(first.packed.pixels))
+    rest = Chunks(source, positions[1:], max(1, min(_MOST_AT_ONCE, _AT_ONCE // length)), size, keep)
+    small = 1 < length < _SMALL and len(positions) >= _MANY
+    yield from _by_processes(rest) if small and sys.platform == "linux" and available_cores() > 1 else _by_threads(rest)
+
+
+def _by_threads(chunks: Chunks) -> Iterator[Seen]:
+    """Threads suffice where decoding, which releases the interpreter's lock, takes most of the time."""
     threads = min(16, os.cpu_count() or 1)
-    outcome, record = _look(source, positions[:1], size, keep=True)[0]
-    length = record.nbytes if record is not None else _AT_ONCE
-    yield outcome, record if writer is not None else None
-    chunk = max(1, min(_MOST_AT_ONCE, _AT_ONCE // length))
     pending: deque[Future[Seen]] = deque()
-    # Threads suffice: decoding releases the interpreter's lock.
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for first in range(1, len(positions), chunk):
-                chosen = positions[first : first + chunk]
-                pending.append(pool.submit(_look, source, chosen, size, writer is not None))
+            for number in range(len(chunks)):
+                pending.append(pool.submit(chunks.__getitem__, number))
                 if len(pending) > 2 * threads:  # more of them ahead would only fill the memory
-                    yield from pending.popleft().result()
+                    yield pending.popleft().result()
             while pending:
-                yield from pending.popleft().result()
+                yield pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
 
 
-def _look(source: Source, positions: Sequence[int], size: tuple[int, int] | None, keep: bool) -> Seen:
-    seen: Seen = []
-    for position in positions:
-        outcome, sample = look_closely(source, position)
-        kept = to_record(*sample, size) if keep and sample is not None and not isinstance(outcome, str) else None
-        seen.append((outcome, kept))
+def _by_processes(chunks: Chunks) -> Iterator[Seen]:
+    """Small files cost more Python than decoding, which only processes do at the same time."""
+    yield from DataLoader(chunks, batch_size=None, num_workers=min(8, available_cores()), collate_fn=_as_it_is)
+
+
+def _as_it_is(seen: Any) -> Any:
     return seen
 
 
-def _bar(
-    what: str, total: int, steps: Iterator[tuple[Outcome, Record | None]]
-) -> Iterator[tuple[Outcome, Record | None]]:
+def _bar(what: str, total: int, steps: Iterator[Seen]) -> Iterator[Seen]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from steps
@@ -120,7 +149,7 @@ def _bar(
     try:
         for step in steps:
             yield step
-            progress.advance(bar)
+            progress.advance(bar, len(step.outcomes))
             if not shown and time.monotonic() - began > 1:
                 progress.start()
                 shown = True

@@ -19,10 +19,10 @@ from PIL import Image
 
 from imagier.batch import Batch
 from imagier.datamodules import decoded as format_of_decoded
-from imagier.datamodules import keeping
+from imagier.datamodules import keeping, survey
 from imagier.datamodules.base import SPLITS
 from imagier.datamodules.cityscapes import Cityscapes
-from imagier.datamodules.decoded import Decoded, Writer, to_record
+from imagier.datamodules.decoded import Decoded, Writer, pack
 from imagier.datamodules.photos import Photos
 from imagier.transforms.exact import HorizontalFlip, RandomCrop
 
@@ -117,8 +117,10 @@ def test_masks(tmp_path: Path, size: Any) -> None:
 
 def test_a_second_picture_as_target() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    record = to_record(image, 255 - image, None)
-    assert (record.kind, record.nbytes) == ("picture", 48)
+    packed = pack([(image, 255 - image), None], None)
+    assert packed.kinds == {("picture", 3)}
+    assert packed.places.tolist() == [[0, 2, 4, 0], [48, 0, 0, 0]]
+    assert packed.pixels.tolist() == [*range(24), *range(255, 231, -1)]
 
 
 def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +176,10 @@ def test_a_full_disk_costs_only_the_folder(
     whole = batches(ready(Photos, root, decode_once=False))
     add = Writer.add
 
-    def full(writer: Writer, record: Any) -> None:
-        if len(writer._index) == 5:
+    def full(writer: Writer, packed: Any) -> None:
+        if writer._counted:
             raise OSError(28, "No space left on device")
-        add(writer, record)
+        add(writer, packed)
 
     monkeypatch.setattr(Writer, "add", full)
     data = ready(Photos, root)
@@ -237,8 +239,8 @@ from pathlib import Path
 from imagier.datamodules.decoded import Writer
 from imagier.datamodules.photos import Photos
 add = Writer.add
-def slowly(writer, record):
-    add(writer, record)
+def slowly(writer, packed):
+    add(writer, packed)
     writer._file.flush()
     print("one", flush=True)
     time.sleep(0.5)
@@ -269,6 +271,30 @@ def test_spawned_processes_open_the_same_folder(tmp_path: Path) -> None:
         image, label = pool.apply(source.read, (3,))
     assert np.array_equal(image, source.read(3)[0])
     assert label == source.read(3)[1]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_processes_that_decode_find_what_threads_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    root = photographs(tmp_path / "set", count=60)
+    if broken:
+        (root / "train" / "cats" / "42.png").write_bytes(b"")
+    options = {"on_error": "skip"}
+    with_threads = ready(Photos, root, **options)
+    pixels = [(source.source.folder / "pixels").read_bytes() for source in with_threads.sources.values()]
+    used = []
+    by_processes = survey._by_processes
+    monkeypatch.setattr(survey, "_by_processes", lambda chunks: used.append(chunks) or by_processes(chunks))
+    monkeypatch.setattr(survey, "_MANY", 50)
+    monkeypatch.setattr(survey, "_MOST_AT_ONCE", 7)
+    monkeypatch.setattr(survey, "available_cores", lambda: 2)
+    shutil.rmtree(tmp_path / "cache")
+    with_processes = ready(Photos, root, **options)
+    assert len(used) == 3
+    assert [(source.source.folder / "pixels").read_bytes() for source in with_processes.sources.values()] == pixels
+    assert with_processes.findings == with_threads.findings
+    assert equal(batches(with_processes), batches(with_threads))
 
 
 def test_what_is_returned_cannot_be_written_into(tmp_path: Path) -> None:
