@@ -30,15 +30,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.8
 
-# uv takes a quarter of pip's time; pip knows mirrors and proxies from its own settings, which uv does not read.
+# uv takes a quarter of pip's time; pip knows mirrors and proxies from its own settings, which uv does not read. Compiled
+# here, packages need not be compiled by every process that may not write beside them.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[sweep]' \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[sweep]' \
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sweep]'
 	touch $@
 
 # cityscapesscripts, the reference for labels and scores, asks for packages that break current Pythons: leave them out.
 $(VENV)/.tested: $(VENV)/.ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' \
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt cityscapesscripts
 	touch $@
