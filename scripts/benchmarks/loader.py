@@ -81,18 +81,6 @@ def many_small_files(given: Namespace, folder: Path) -> Iterator[Row]:
             "speed-up", 3, ours, theirs, images=1,
         )  # fmt: skip
     loader = ready(Photos, root, folder, batch_size=128, split=split, augment=[HorizontalFlip()]).train_dataloader()
-        return (time.perf_counter() - began + drain(loader)) / (len(loader) * 128)
-
-    def rivals(workers: int) -> float:
-        began = time.perf_counter()
-        loader = DataLoader(datasets.ImageFolder(root, steps), 128, shuffle=True, num_workers=workers)
-        return (time.perf_counter() - began + drain(loader)) / (len(loader) * 128)
-
-    for workers in (0, 2):
-        ours, theirs = in_turn(first, lambda workers=workers: rivals(workers), given.repeats)
-        yield Row("25,000 small JPEG files, first epoch, from nothing", f"ImageFolder in a DataLoader, {workers} workers",  # fmt: skip
-                  "speed-up", 3, ours, theirs, images=1)  # fmt: skip
-    loader = ready(Photos, root, folder, batch_size=128, split=split, augment=[HorizontalFlip()]).train_dataloader()
     ours, theirs = in_turn(lambda: drain(loader) / (len(loader) * 128), lambda: rivals(2), given.repeats)
     yield Row("25,000 small JPEG files, later epochs", "ImageFolder in a DataLoader, 2 workers", "speed-up", 20, ours,
               theirs, images=1)  # fmt: skip
