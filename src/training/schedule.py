@@ -134,6 +134,12 @@ class Schedule(Callback):
         """Let the run end, after one more validation, once the budget is spent."""
         if self.budget is not None and self.seconds() >= self.budget:
             trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1  # what is measured and kept is the end, not an earlier validation
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the last epoch be validated, however many lie between two validations."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
 
     def done(self, trainer: Trainer, batch_idx: int) -> float:
         """The share of the run that is behind, in [0, 1], taken in the middle of the coming step."""

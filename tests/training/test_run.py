@@ -152,6 +152,18 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("end", ["trainer.max_epochs=3", "trainer.budget=1s"])
+def test_the_end_is_validated_however_many_epochs_lie_between_validations(
+    garments_root: Path, tmp_path: Path, end: str
+) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", end, "test=false"]
+    say("train", *words, "trainer.check_val_every_n_epoch=500")
+    rows = read_rows(tmp_path / "latest" / "metrics.csv")
+    validated = [row["epoch"] for row in rows if "val/loss" in row]
+    assert validated == [max(row["epoch"] for row in rows if "train/loss" in row)]
+    assert validated[0] >= 2
+
+
 def test_the_budget_ends_the_run_and_the_schedule_fits_it(garments_root: Path, tmp_path: Path) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.budget=3s"]
     say("train", *words, "scheduler=cosine", "scheduler.final=0.0", "trainer.log_every_n_steps=1")
