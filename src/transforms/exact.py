@@ -57,7 +57,10 @@ class HorizontalFlip(Exact):
     def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
         """Mirror those that are to be."""
         chosen = numbers_BD[:, 0] < self.p
-        pixels_BHW[chosen] = pixels_BHW[chosen][:, :, ::-1]
+        if chosen.any():
+            mirrored = pixels_BHW[chosen]  # a copy; to OpenCV the rows of all of them are one tall picture
+            rows = mirrored.reshape(-1, *pixels_BHW.shape[2:])
+            pixels_BHW[chosen] = cv2.flip(rows, 1).reshape(mirrored.shape)
         return pixels_BHW
 
 
