@@ -220,8 +220,10 @@ class ImageData(LightningDataModule):
 
     def worker_count(self, split: Split) -> int:
         """Loader processes of `split`: `workers`, or as many as this machine has use for."""
-        if self.workers is not None:
-            return self.workers
+        return self.usual_workers(split) if self.workers is None else self.workers
+
+    def usual_workers(self, split: Split) -> int:
+        """As many loader processes as this machine has use for, whatever `workers` says."""
         cores = available_cores()
         # With one or two cores the training step needs them both.
         return 0 if cores <= 2 or getattr(self.sources[split], "in_memory", False) else min(8, cores - 2)

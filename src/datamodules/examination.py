@@ -5,6 +5,7 @@ run only asks the file system whether something has changed.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from imagier.files import write_text
 
 if TYPE_CHECKING:
     from imagier.datamodules.base import Split
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
 _SHOWN = 5
@@ -66,9 +69,11 @@ class Examined:
     def load_json(self, text: str) -> list[int]:
         """Take over what `to_json` wrote; return the positions that remain to be read."""
         plain = json.loads(text)
-        self.counts, self.present = Counter(dict(plain["counts"])), Counter(dict(plain["present"]))
-        self.sizes = Counter({(height, width): count for height, width, count in plain["sizes"]})
-        return list(plain["bad"])
+        counts, present = Counter(dict(plain["counts"])), Counter(dict(plain["present"]))
+        sizes = Counter({(height, width): count for height, width, count in plain["sizes"]})
+        bad = list(plain["bad"])
+        self.counts, self.present, self.sizes = counts, present, sizes  # all, or nothing of a damaged text
+        return bad
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
     remaining: Sequence[int] = range(len(source))
     kept = cache / "examined" / f"{examined.fingerprint}.json"
     if files and kept.is_file():
-        remaining = examined.load_json(kept.read_text(encoding="utf-8"))
+        remaining = _remembered(examined, kept)
     writer = keep.writer(split, source, examined.fingerprint) if keep and files else None
     if writer is not None and len(remaining) < len(source):
         examined, remaining = Examined(len(source), examined.fingerprint), range(len(source))
@@ -223,8 +228,21 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
             examined.counts[value] += count
             examined.present[value] += 1
     if files and len(examined.bad) != len(remaining):
-        write_text(kept, examined.to_json())
+        try:
+            write_text(kept, examined.to_json())
+        except OSError as error:
+            log.warning(
+                "data.cache=%s cannot hold what was found (%s), so the next run reads every file again", cache, error
+            )
     return examined
+
+
+def _remembered(examined: Examined, kept: Path) -> Sequence[int]:
+    """Take over what was found earlier; the positions that remain to be read: all, where the file is damaged."""
+    try:
+        return examined.load_json(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return range(examined.size)
 
 
 def _array(counts: Counter[int], num_classes: int) -> np.ndarray:

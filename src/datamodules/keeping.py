@@ -1,11 +1,13 @@
 """Whether the samples of a data set are kept decoded, and where."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from imagier.datamodules.decoded import Decoded, Writer, describe, open_decoded, place
+from imagier.datamodules.fingerprint import digest
 from imagier.datamodules.loader import Source
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ class Keep:
         self, name: str, root: Path | None, cache: Path, size: tuple[int, int] | None, when: Literal[True, "auto"]
     ) -> None:
         self.name, self.root, self.cache, self.size, self.when = name, root, cache, size, when
+        self._folders: dict[str, Path] = {}
 
     def writer(self, split: "Split", source: Source, fingerprint: str) -> Writer | None:
         """Make a writer for a split, or none where there is nothing to be done, or nowhere to do it."""
-        folder = place(self.cache, fingerprint, self.size)
+        folder = self._folder(source, fingerprint)
         if getattr(source, "in_memory", False) or open_decoded(source, folder) is not None:
             return None
         try:
@@ -48,4 +51,22 @@ class Keep:
         """The samples of `source` as they are kept, or None."""
         if getattr(source, "in_memory", False):
             return None
-        return open_decoded(source, place(self.cache, fingerprint, self.size))
+        return open_decoded(source, self._folder(source, fingerprint))
+
+    def _folder(self, source: Source, fingerprint: str) -> Path:
+        """Where the samples are, of files that have not been touched since.
+
+        Besides size and time, which a fingerprint knows, what counts is when the file system itself saw a file change:
+        a copy may bring its time along.
+        """
+        if fingerprint not in self._folders:
+            touched = digest(_touched(path) for path in getattr(source, "files", list)())
+            self._folders[fingerprint] = place(self.cache, digest([fingerprint, touched]), self.size)
+        return self._folders[fingerprint]
+
+
+def _touched(path: str | Path) -> str:
+    try:
+        return str(os.stat(path).st_ctime_ns)  # noqa: PTH116 - a Path takes longer
+    except OSError:
+        return "missing"

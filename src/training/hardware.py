@@ -158,7 +158,8 @@ def settle_threads(cfg: DictConfig, workers: int) -> None:
 
     Args:
         cfg: of the run.
-        workers: processes of the training loader.
+        workers: as many as are usual here, not as data.workers says: sums depend on the number of threads in their last
+            digits, and results must not depend on the number of workers.
     """
     settings = trainer_settings(cfg)
     if cfg.trainer.threads != "auto":
@@ -175,7 +176,7 @@ def describe_hardware(cfg: DictConfig, workers: int) -> None:
     loading = f"{workers} loader workers" if workers else "no loader workers"
     if settings["accelerator"] == "cpu":
         log.info(
-            "on the CPU, %d of %d cores compute, %s, precision %s",
+            "on the CPU, %d threads on %d cores, %s, precision %s",
             torch.get_num_threads(), available_cores(), loading, settings["precision"],
         )  # fmt: skip
     else:

@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> float:
         torch.manual_seed(derive_seed("weights", cfg.seed))
         data = in_turn(lambda: build.data_module(cfg))
         data.loader("train", shuffle=True, world=process_count(settings))  # refuses a batch that cannot be shared
-        settle_threads(cfg, data.worker_count("train"))
+        settle_threads(cfg, data.usual_workers("train"))
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)

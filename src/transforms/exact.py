@@ -102,7 +102,7 @@ class RandomCrop(Exact):
     draws = 2
 
     def __init__(self, height: int, width: int, pad: bool = False) -> None:
-        self.height, self.width, self.pad = height, width, pad
+        self.height, self.width, self.pad = _whole("height", height, 1), _whole("width", width, 1), pad
 
     def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Cut the part out."""
@@ -135,7 +135,7 @@ class Shift(Exact):
     draws = 2
 
     def __init__(self, pixels: int) -> None:
-        self.pixels = pixels
+        self.pixels = _whole("pixels", pixels, 0)
 
     def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Copy to the new place."""
@@ -171,6 +171,12 @@ def _probability(name: str, p: float) -> float:
     if not 0 <= p <= 1:
         raise ConfigError(f"augment: {name} has p={p}, which is no probability; give a number from 0 to 1.")
     return p
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or value < least:
+        raise ConfigError(f"augment: {name}={value} is out of range: it is a whole number of pixels, at least {least}.")
+    return value
 
 
 def _mirrored(pixels: np.ndarray) -> np.ndarray:

@@ -142,6 +142,20 @@ def test_changed_added_and_removed_files_are_noticed(tmp_path: Path) -> None:
     assert not equal(batches(after), batches(before))
 
 
+def test_other_pixels_of_equal_size_and_time_are_noticed(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    for path in root.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    ready(Photos, root)
+    changed = root / "train" / "cats" / "0.bmp"
+    before = changed.stat()
+    picture(99, (24, 30)).save(changed)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed.stat().st_size == before.st_size
+    assert equal(batches(ready(Photos, root)), batches(ready(Photos, root, decode_once=False)))
+
+
 def test_another_size_is_another_folder(tmp_path: Path) -> None:
     root = photographs(tmp_path / "set")
     assert batches(ready(Photos, root, size=[8, 8]))[0]["image"].shape[2:] == (8, 8)
@@ -197,12 +211,22 @@ def test_auto_leaves_half_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.M
     assert kept(ready(Photos, root, decode_once=True))
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["cache", "cache/decoded", "cache/examined"])
+@pytest.mark.parametrize("once", [True, False])
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, place: str, once: bool) -> None:
     root = photographs(tmp_path / "set")
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "decoded").write_text("a file where the folder should be")
-    assert len(batches(ready(Photos, root))) == 9
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("a file where the folder should be")
+    assert len(batches(ready(Photos, root, decode_once=once))) == 9
+
+
+def test_a_damaged_examination_is_made_again(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "set")
+    whole = ready(Photos, root).findings
+    for text in ("", "{", '{"counts": 3}'):
+        for path in (tmp_path / "cache" / "examined").iterdir():
+            path.write_text(text)
+        assert ready(Photos, root).findings == whole
 
 
 def test_unreadable_samples_are_left_out_and_looked_at_again(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Threads, workers and precision that a sentence means on this machine."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from imagier.datamodules import base
+from imagier.datamodules.fashion_mnist import FashionMNIST
 from imagier.training import hardware
 
 
@@ -56,3 +59,18 @@ def test_the_fastest_precision_is_the_processors_own(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": by_itself}, raising=False)
     assert hardware.trainer_settings(sentence(precision="fastest"))["precision"] == precision
+
+
+@pytest.mark.parametrize("cores", [2, 8])
+def test_what_a_user_says_of_workers_changes_no_thread(
+    garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    # For then it would change the last digits of every sum.
+    monkeypatch.setattr(base, "available_cores", lambda: cores)
+    usual = set()
+    for workers in (None, 0, 2):
+        data = FashionMNIST(name="set", root=garments_root, cache=tmp_path, workers=workers)
+        data.setup()
+        usual.add(data.usual_workers("train"))
+        assert data.worker_count("train") == (0 if workers is None else workers)
+    assert len(usual) == 1

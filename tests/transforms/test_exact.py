@@ -66,6 +66,12 @@ def test_a_probability_is_one() -> None:
         HorizontalFlip(1.5)
 
 
+@pytest.mark.parametrize("wrong", [lambda: RandomCrop(-3, 5), lambda: RandomCrop(5, 4.5), lambda: Shift(-1)])  # type: ignore[arg-type]
+def test_sides_are_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="whole number of pixels, at least"):
+        wrong()
+
+
 def test_masks_and_pictures_go_where_their_images_go() -> None:
     image = PICTURES[1]
     augment = Augment([HorizontalFlip(), Shift(2), RandomCrop(5, 5), D4()], None, 4, 255)
