@@ -99,13 +99,11 @@ def _table(cache: Path, entries: list[Entry]) -> str:
 
 def _remove(entry: Entry) -> None:
     try:
-        # Out of its place first, so that nobody opens a folder of which half is gone.
-        aside = entry.path.with_name(f".cleared.{entry.path.name}") if entry.path.is_dir() else entry.path
-        if aside != entry.path:
-            entry.path.rename(aside)
-            shutil.rmtree(aside)
-        else:
+        if entry.path.is_file():
             entry.path.unlink()
+            return
+        # Out of its place first, so that nobody opens a folder of which half is gone.
+        shutil.rmtree(entry.path.rename(entry.path.with_name(f".cleared.{entry.path.name}")))
     except OSError as error:
         raise DataError(f"{entry.path} cannot be removed: {error.strerror}. Mend its permissions.") from error
 

@@ -5,8 +5,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -76,21 +77,20 @@ def survey(
     try:
         for seen in _bar(f"reading {split}", len(positions), _in_order(source, positions, size, writer is not None)):
             yield from seen.outcomes
-            writer = _kept(writer, seen.packed)
+            if writer is not None and seen.packed is not None:
+                writer = _unless_full(writer, partial(writer.add, seen.packed))
         if writer is not None:
-            writer.finish()
+            _unless_full(writer, writer.finish)
     except BaseException:
         if writer is not None:
             writer.abandon()
         raise
 
 
-def _kept(writer: Writer | None, packed: Packed | None) -> Writer | None:
-    """Give samples to `writer`; returns the writer, if it can go on."""
-    if writer is None or packed is None:
-        return None
+def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
+    """Let `writer` write; returns it, if it can go on. What is buffered meets a full disk only at the end."""
     try:
-        writer.add(packed)
+        write()
     except OSError as error:
         writer.abandon()
         log.warning(

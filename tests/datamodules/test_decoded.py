@@ -203,6 +203,20 @@ def test_a_full_disk_costs_only_the_folder(
     assert "data.decode_once=false" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["finish", "add"])
+def test_a_disk_that_fills_at_any_moment_costs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    root = photographs(tmp_path / "set")
+
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Writer, method, full)
+    assert len(batches(ready(Photos, root))) == 9
+    assert folders(root) == []
+
+
 def test_auto_leaves_half_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photographs(tmp_path / "set")
     usage = shutil.disk_usage(tmp_path)._replace(free=12 * 24 * 30 * 3 + 5)
