@@ -104,8 +104,8 @@ class ImageData(LightningDataModule):
         self.facts = self.describe()
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
         for split, source in sources.items():
-            fingerprint = self.findings.splits[split].fingerprint
-            decoded = keep.decoded(source, fingerprint) if keep and size in (None, self.size) else None
+            state = self.findings.splits[split].state
+            decoded = keep.decoded(source, state) if keep and size in (None, self.size) else None
             self.sources[split] = Subset(decoded or source, self.findings.good(split)[: self.limit])
         self._look_at_balance()
 

@@ -1,6 +1,6 @@
 """Samples that are decoded once: their pixels in one file, mapped into memory by every process that reads them.
 
-cache/decoded/KEY/pixels      the pictures of a split one after the other, each followed by its mask or second picture
+cache/decoded/KEY/pixels      the pictures of a split in any order, each followed by its mask or second picture
 cache/decoded/KEY/index.npy   int64 [N, 4]: where a sample begins, height, width, class; height 0 where it is unreadable
 cache/decoded/KEY/about.json  what this is, for `imagier cache`
 
@@ -10,12 +10,12 @@ opened. A folder is written aside and renamed: readers meet a whole one or none,
 
 import json
 import mmap
+import multiprocessing
 import os
 import shutil
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,26 +25,49 @@ from imagier.datamodules.loader import Source, Target
 from imagier.transforms.augment import resize_image, resize_mask
 
 FOLDER = "decoded"
-_FORMAT = 1  # to be raised whenever the layout, or the meaning of what is in it, changes
+_FORMAT = 2  # to be raised whenever the layout, or the meaning of what is in it, changes
 _FOREBODING = 16  # samples after which their mean size tells whether all of them will fit
 Kind = Literal["class", "mask", "picture", "itself"]
 
 
-class Packed(NamedTuple):
-    """A few samples as they are kept.
+class Stored(NamedTuple):
+    """A few samples that are in a file.
 
-    pixels: uint8, pictures and their targets one after the other.
-    places: int64 [N, 4], as in index.npy; a sample's place is counted from the first.
+    places: int64 [N, 4], as in index.npy.
     kinds:  of their targets, with the pictures' channels.
+    length: bytes that they take.
     """
 
-    pixels: np.ndarray
     places: np.ndarray
     kinds: frozenset[tuple[Kind, int]]
+    length: int
 
 
-def pack(samples: Sequence[tuple[np.ndarray, Target] | None], size: tuple[int, int] | None) -> Packed:
-    """Resize samples to (height, width) as training would, and put them together; None stands for an unreadable one."""
+class PixelFile:
+    """The file that is filled by those who decode, threads or processes: so no pixels are sent between them.
+
+    Args:
+        path: an empty file; once it is removed, nothing more is written.
+        size: (height, width) to which samples are resized, as training would, or None.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int] | None) -> None:
+        self.path, self.size = path, size
+        self._turn = multiprocessing.Lock()
+
+    def append(self, samples: Sequence[tuple[np.ndarray, Target] | None]) -> Stored:
+        """Add samples, of which None stands for an unreadable one. Raises OSError where there is no room or no file."""
+        pixels, places, kinds = _pack(samples, self.size)
+        with self._turn, self.path.open("r+b") as file:
+            places[:, 0] += file.seek(0, os.SEEK_END)
+            file.write(pixels.data)
+        return Stored(places, kinds, len(pixels))
+
+
+def _pack(
+    samples: Sequence[tuple[np.ndarray, Target] | None], size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray, frozenset[tuple[Kind, int]]]:
+    """Pictures and their targets one after the other, uint8; their places, counted from the first; their kinds."""
     parts: list[np.ndarray] = []
     places: list[tuple[int, int, int, int]] = []
     kinds: set[tuple[Kind, int]] = set()
@@ -70,47 +93,49 @@ def pack(samples: Sequence[tuple[np.ndarray, Target] | None], size: tuple[int, i
             parts.append(pixels.reshape(-1))
             begin += pixels.size
     pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-    return Packed(pixels, np.array(places, np.int64), frozenset(kinds))
+    return pixels, np.array(places, np.int64), frozenset(kinds)
 
 
 class Writer:
-    """Takes the samples of a split in their order, and then puts the folder into its place, or gives up.
+    """Takes note of the samples of a split in their order, and then puts the folder into its place, or gives up.
 
     Args:
         folder: where it shall be.
         samples: how many there will be.
+        size: (height, width) to which they are resized, or None.
         about: what to say of it.
         most: bytes that it may take.
     """
 
-    def __init__(self, folder: Path, samples: int, about: dict[str, Any], most: int) -> None:
+    def __init__(
+        self, folder: Path, samples: int, size: tuple[int, int] | None, about: dict[str, Any], most: int
+    ) -> None:
         self.folder, self._samples, self._about, self._most = folder, samples, about, most
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder.parent)
         self._aside = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
         shutil.rmtree(self._aside, ignore_errors=True)
         self._aside.mkdir()
-        self._file = (self._aside / "pixels").open("wb", buffering=1 << 20)
+        (self._aside / "pixels").touch()
+        self.pixels = PixelFile(self._aside / "pixels", size)
         self._index: list[np.ndarray] = []
         self._counted, self._written, self._kinds = 0, 0, set[tuple[Kind, int]]()
 
-    def add(self, packed: Packed) -> None:
-        """Append the next samples. Raises OSError where there is no room for them, or will not be for all."""
-        self._counted += len(packed.places)
-        written, share = self._written + len(packed.pixels), self._counted / self._samples
-        if written > self._most or (self._counted >= _FOREBODING and written / share > self._most):
-            raise OSError(f"they take some {written / share / 1e9:.3g} GB and may take {self._most / 1e9:.3g} GB")
-        self._index.append(packed.places + np.array([self._written, 0, 0, 0]))
-        self._kinds |= packed.kinds
-        self._file.write(packed.pixels.data)
-        self._written = written
+    def add(self, stored: Stored) -> None:
+        """Take note of the next samples. Raises OSError where they take too much room, or all of them will."""
+        self._index.append(stored.places)
+        self._kinds |= stored.kinds
+        self._counted += len(stored.places)
+        self._written += stored.length
+        whole = self._written / (self._counted / self._samples)
+        if self._written > self._most or (self._counted >= _FOREBODING and whole > self._most):
+            raise OSError(f"they take some {whole / 1e9:.3g} GB and may take {self._most / 1e9:.3g} GB")
 
-    def finish(self) -> bool:
-        """Put the folder into its place; False where the samples are of several kinds and cannot be kept."""
-        self._file.close()
+    def finish(self) -> None:
+        """Put the folder into its place, unless the samples are of several kinds, which cannot be kept."""
         if len(self._kinds) != 1:
             self.abandon()
-            return False
+            return
         index = np.concatenate(self._index)
         np.save(self._aside / "index.npy", index)
         kind, channels = self._kinds.pop()
@@ -123,13 +148,11 @@ class Writer:
             self._aside.rename(self.folder)
         except OSError:
             self.abandon()
-            return self.folder.is_dir()  # another process was quicker, with the same pixels
-        return True
+            if not self.folder.is_dir():  # no other process was quicker, with the same pixels
+                raise
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        with suppress(OSError):  # what is buffered may find no room
-            self._file.close()
         shutil.rmtree(self._aside, ignore_errors=True)
 
 
@@ -191,15 +214,16 @@ class Decoded:
         """Copies of the pictures, uint8 [B, H, W, C], and their targets, stacked. Only where there is a `shape`."""
         assert self.shape is not None
         rows = self._pixels.reshape(len(self.ids), -1)
+        places = self._index[indices, 0] // rows.shape[1]
         length = int(np.prod(self.shape))
-        images = rows[indices, :length].reshape(-1, *self.shape)
+        images = rows[places, :length].reshape(-1, *self.shape)
         match self._kind:
             case "class":
                 return images, np.array(self._index[indices, 3])
             case "itself":
                 return images, images
         shape = self.shape[:2] if self._kind == "mask" else self.shape
-        return images, rows[indices, length:].reshape(-1, *shape)
+        return images, rows[places, length:].reshape(-1, *shape)
 
 
 def place(cache: Path, fingerprint: str, size: tuple[int, int] | None) -> Path:

@@ -8,17 +8,17 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from imagier.batch import Facts
-from imagier.datamodules.fingerprint import digest, fingerprint
+from imagier.datamodules.fingerprint import State, digest, state_of
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import Source
-from imagier.datamodules.looking import look_at, outside
+from imagier.datamodules.looking import Tally, look_at, outside
 from imagier.datamodules.survey import survey
 from imagier.errors import DataError
 from imagier.files import write_text
@@ -40,20 +40,17 @@ class Problem(NamedTuple):
     sentence: str
 
 
-@dataclass
-class Examined:
-    """What one source was found to hold.
-
-    counts: pixels (masks) or samples (class indices) of each target value; present: samples in which it occurs;
-    sizes: samples of each (height, width); bad: position and sentence of each sample that cannot be read.
-    """
+@dataclass(kw_only=True)
+class Examined(Tally):
+    """What one source was found to hold: its number of samples, the state of its files, and the tally of all."""
 
     size: int
-    fingerprint: str
-    counts: Counter[int] = field(default_factory=Counter)
-    present: Counter[int] = field(default_factory=Counter)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    bad: dict[int, str] = field(default_factory=dict)
+    state: State
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with any file."""
+        return self.state.fingerprint
 
     def to_json(self) -> str:
         """All but the sentences: bad samples are read again, since their files may have moved or become readable."""
@@ -209,24 +206,15 @@ def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
 
 def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | None") -> Examined:
     files = list(source.files()) if hasattr(source, "files") else []
-    examined = Examined(len(source), fingerprint(_FORMAT, source, files))
+    examined = Examined(size=len(source), state=state_of(_FORMAT, source, files))
     remaining: Sequence[int] = range(len(source))
     kept = cache / "examined" / f"{examined.fingerprint}.json"
     if files and kept.is_file():
         remaining = _remembered(examined, kept)
-    writer = keep.writer(split, source, examined.fingerprint) if keep and files else None
+    writer = keep.writer(split, source, examined.state) if keep and files else None
     if writer is not None and len(remaining) < len(source):
-        examined, remaining = Examined(len(source), examined.fingerprint), range(len(source))
-    size = keep.size if keep else None
-    for position, outcome in zip(remaining, survey(split, source, remaining, size, writer), strict=True):
-        if isinstance(outcome, str):
-            examined.bad[position] = outcome
-            continue
-        size, counts = outcome
-        examined.sizes[size] += 1
-        for value, count in counts:
-            examined.counts[value] += count
-            examined.present[value] += 1
+        examined, remaining = Examined(size=len(source), state=examined.state), range(len(source))
+    examined.merge(survey(split, source, remaining, writer))
     if files and len(examined.bad) != len(remaining):
         try:
             write_text(kept, examined.to_json())

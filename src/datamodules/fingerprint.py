@@ -1,32 +1,52 @@
-"""A short number that tells whether samples are to be read again."""
+"""Short numbers that tell whether samples are to be read again."""
 
 import hashlib
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from imagier.datamodules.loader import Source
 
 
-def fingerprint(version: int, source: Source, files: Sequence[str | Path]) -> str:
-    """Return sixteen hexadecimal digits that change with any file, the source's code and its settings.
+class State(NamedTuple):
+    """Of a source and its files, each sixteen hexadecimal digits.
 
-    Moving all files together changes nothing: only where they lie to one another counts.
+    fingerprint: changes with the files' names, sizes and times, the source's code and its settings. Moving all files
+        together changes nothing: only where they lie to one another counts.
+    touched: changes also when the file system itself saw a file change; a copy may bring its time along.
     """
+
+    fingerprint: str
+    touched: str
+
+
+def state_of(version: int, source: Source, files: Sequence[str | Path]) -> State:
+    """Look at every file once, without reading it. What is missing counts as such."""
     # Text and os.stat: Path objects would take most of the time that a large set needs to begin.
     paths = [os.fspath(path) for path in files]
     folders = {path.rpartition(os.sep)[0] for path in paths}
     shared = len(os.path.commonpath(folders)) if folders else 0
-    words = [str(version), _code(source), *_settings(source), *source.ids]
+    words = [str(version), _code(source), *_settings(source), *source.ids, *(path[shared:] for path in paths)]
+    numbers: list[int] = []
+    changes: list[int] = []
     for path in paths:
-        words.append(path[shared:])
         try:
             facts = os.stat(path)  # noqa: PTH116
-            words.append(f"{facts.st_size} {facts.st_mtime_ns}")
         except OSError:
-            words.append("missing")
-    return digest(words)
+            numbers += (-1, 0)
+            continue
+        numbers += (facts.st_size, facts.st_mtime_ns)
+        changes.append(facts.st_ctime_ns)
+    found = digest([*words, _text(numbers)])
+    return State(found, digest([found, _text(changes)]))
+
+
+def _text(numbers: list[int]) -> str:
+    return np.array(numbers, np.int64).tobytes().hex()
 
 
 def _settings(source: Source) -> list[str]:

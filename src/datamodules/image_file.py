@@ -1,6 +1,7 @@
 """One picture from one file: whatever its colour mode, it becomes uint8 with one or three channels."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_AT_ONCE = 1 << 16  # bytes
 _CURE = "Replace or delete the file, or leave such files out with data.on_error=skip."
 
 
@@ -45,9 +47,7 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
             pixels), or holds 32-bit or floating-point pixels, of which nothing tells what is white.
     """
     try:
-        # Neither a Path nor a buffer, which take longer to make than a small picture takes to read.
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            data = file.read()
+        data = _content(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Restore the file or its permissions.") from error
     if not data:
@@ -77,6 +77,18 @@ def picture_size(path: Path) -> tuple[int, int] | None:
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever is wrong, reading it will say so
         return None
+
+
+def _content(path: str | Path) -> bytes:
+    # Neither a Path nor a file object, which take longer to make than a small picture takes to read.
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        parts = []
+        while part := os.read(file, _AT_ONCE):
+            parts.append(part)
+    finally:
+        os.close(file)
+    return b"".join(parts)
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:

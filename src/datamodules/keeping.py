@@ -1,13 +1,12 @@
 """Whether the samples of a data set are kept decoded, and where."""
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from imagier.datamodules.decoded import Decoded, Writer, describe, open_decoded, place
-from imagier.datamodules.fingerprint import digest
+from imagier.datamodules.fingerprint import State
 from imagier.datamodules.loader import Source
 
 if TYPE_CHECKING:
@@ -31,42 +30,27 @@ class Keep:
         self, name: str, root: Path | None, cache: Path, size: tuple[int, int] | None, when: Literal[True, "auto"]
     ) -> None:
         self.name, self.root, self.cache, self.size, self.when = name, root, cache, size, when
-        self._folders: dict[str, Path] = {}
 
-    def writer(self, split: "Split", source: Source, fingerprint: str) -> Writer | None:
+    def writer(self, split: "Split", source: Source, state: State) -> Writer | None:
         """Make a writer for a split, or none where there is nothing to be done, or nowhere to do it."""
-        folder = self._folder(source, fingerprint)
+        folder = self._folder(state)
         if getattr(source, "in_memory", False) or open_decoded(source, folder) is not None:
             return None
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.cache).free
             about = describe(self.name, split, str(self.root or "embedded"), self.size)
-            return Writer(folder, len(source), about, most=free if self.when is True else free // 2)
+            return Writer(folder, len(source), self.size, about, most=free if self.when is True else free // 2)
         except OSError as error:
             log.warning("data.cache=%s cannot hold decoded samples (%s); each epoch decodes them", self.cache, error)
             return None
 
-    def decoded(self, source: Source, fingerprint: str) -> Decoded | None:
+    def decoded(self, source: Source, state: State) -> Decoded | None:
         """The samples of `source` as they are kept, or None."""
         if getattr(source, "in_memory", False):
             return None
-        return open_decoded(source, self._folder(source, fingerprint))
+        return open_decoded(source, self._folder(state))
 
-    def _folder(self, source: Source, fingerprint: str) -> Path:
-        """Where the samples are, of files that have not been touched since.
-
-        Besides size and time, which a fingerprint knows, what counts is when the file system itself saw a file change:
-        a copy may bring its time along.
-        """
-        if fingerprint not in self._folders:
-            touched = digest(_touched(path) for path in getattr(source, "files", list)())
-            self._folders[fingerprint] = place(self.cache, digest([fingerprint, touched]), self.size)
-        return self._folders[fingerprint]
-
-
-def _touched(path: str | Path) -> str:
-    try:
-        return str(os.stat(path).st_ctime_ns)  # noqa: PTH116 - a Path takes longer
-    except OSError:
-        return "missing"
+    def _folder(self, state: State) -> Path:
+        """Where the samples are, of files that have not been touched since."""
+        return place(self.cache, state.touched, self.size)

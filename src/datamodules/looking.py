@@ -1,4 +1,7 @@
-"""Looking at one sample: whether it can be read, and whether what was read can be trained on."""
+"""Looking at samples: whether they can be read, and whether what was read can be trained on."""
+
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -8,6 +11,40 @@ from imagier.errors import DataError
 
 # A sentence about what is wrong, or the image's (height, width) and the target's values with their counts.
 Outcome = str | tuple[tuple[int, int], list[tuple[int, int]]]
+
+_BYTE = np.dtype(np.uint8)  # compared sooner than the class
+
+
+@dataclass
+class Tally:
+    """What some samples of a source were found to hold.
+
+    counts: pixels (masks) or samples (class indices) of each target value; present: samples in which it occurs;
+    sizes: samples of each (height, width); bad: position and sentence of each sample that cannot be read.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    present: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    bad: dict[int, str] = field(default_factory=dict)
+
+    def add(self, position: int, outcome: Outcome) -> None:
+        """Count one sample."""
+        if isinstance(outcome, str):
+            self.bad[position] = outcome
+            return
+        size, counts = outcome
+        self.sizes[size] += 1
+        for value, count in counts:
+            self.counts[value] += count
+            self.present[value] += 1
+
+    def merge(self, other: "Tally") -> None:
+        """Add what was found in other samples."""
+        self.counts.update(other.counts)
+        self.present.update(other.present)
+        self.sizes.update(other.sizes)
+        self.bad.update(other.bad)
 
 
 def look_at(source: Source, position: int) -> Outcome:
@@ -57,11 +94,12 @@ def outside(facts: Facts, name: str, value: int) -> str:
 
 
 def _check_types(source: Source, image: np.ndarray, target: Target) -> None:
-    whose = f"{type(source).__name__}.read"
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
-        raise TypeError(f"{whose} must return an image as uint8 [H, W, C] (a grey one too), not {_kind(image)}")
-    if isinstance(target, np.ndarray) and (target.dtype != np.uint8 or target.ndim not in (2, 3)):
-        raise TypeError(f"{whose} must return a mask as uint8 [H, W] or a class as a number, not {_kind(target)}")
+    if not isinstance(image, np.ndarray) or image.dtype != _BYTE or image.ndim != 3:
+        right = "an image as uint8 [H, W, C] (a grey one too)"
+        raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(image)}")
+    if isinstance(target, np.ndarray) and (target.dtype != _BYTE or target.ndim not in (2, 3)):
+        right = "a mask as uint8 [H, W] or a class as a number"
+        raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(target)}")
 
 
 def _kind(value: object) -> str:

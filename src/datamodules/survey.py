@@ -1,5 +1,6 @@
 """Going once through all samples of a split: in parallel, in their order, with a bounded number of them in memory."""
 
+import gc
 import logging
 import os
 import sys
@@ -14,51 +15,56 @@ from rich.console import Console
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
-from imagier.datamodules.decoded import Packed, Writer, pack
+from imagier.datamodules.decoded import PixelFile, Stored, Writer
 from imagier.datamodules.loader import Source, available_cores
-from imagier.datamodules.looking import Outcome, look_closely
+from imagier.datamodules.looking import Tally, look_closely
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 1 << 20  # bytes that are decoded before they are handed on: for small pictures a hand-over is dear
+_AT_ONCE = 1 << 18  # pixels that are decoded before they are handed on: for small pictures a hand-over is dear
 _MOST_AT_ONCE = 256  # samples
 _MANY = 4000  # samples from which processes are worth their start
-_SMALL = 1 << 15  # bytes of a sample under which Python, which threads share, takes longer than its decoding
+_SMALL = 10_000  # pixels of a sample under which Python, which threads share, takes longer than its decoding
 
 
 class Seen(NamedTuple):
-    """What was found in a few samples, and the samples themselves where they are to be kept."""
+    """What was found in a few samples, and where they are kept, if they are, or why they could not be."""
 
-    outcomes: list[Outcome]
-    packed: Packed | None
+    samples: int
+    tally: Tally
+    stored: Stored | OSError | None
 
 
 class Chunks(Dataset[Seen]):
-    """A few samples of a source at a time: `Chunks(...)[n]` looks at those of the n-th chunk."""
+    """A few samples of a source at a time: `Chunks(...)[n]` looks at those of the n-th chunk, and stores them."""
 
-    def __init__(
-        self, source: Source, positions: Sequence[int], length: int, size: tuple[int, int] | None, keep: bool
-    ) -> None:
-        self.source, self.positions, self.length, self.size, self.keep = source, positions, length, size, keep
+    def __init__(self, source: Source, positions: Sequence[int], length: int, file: PixelFile | None = None) -> None:
+        self.source, self.positions, self.length, self.file = source, positions, length, file
 
     def __len__(self) -> int:
         return -(-len(self.positions) // self.length)
 
     def __getitem__(self, number: int) -> Seen:
         chosen = self.positions[number * self.length : (number + 1) * self.length]
-        looked = [look_closely(self.source, position) for position in chosen]
-        samples = [None if isinstance(outcome, str) else sample for outcome, sample in looked]
-        return Seen([outcome for outcome, _ in looked], pack(samples, self.size) if self.keep else None)
+        tally, samples = Tally(), []
+        for position in chosen:
+            outcome, sample = look_closely(self.source, position)
+            tally.add(position, outcome)  # here, where several processes are at work
+            if self.file is not None:
+                samples.append(None if isinstance(outcome, str) else sample)
+        try:
+            return Seen(len(chosen), tally, self.file.append(samples) if self.file is not None else None)
+        except OSError as error:
+            return Seen(len(chosen), tally, error)
 
 
 def survey(
     split: str,
     source: Source,
     positions: Sequence[int],
-    size: tuple[int, int] | None = None,
     writer: Writer | None = None,
-) -> Iterator[Outcome]:
-    """Look at the samples at `positions`, and let `writer` keep them; yields what was found, in the same order.
+) -> Tally:
+    """Look at the samples at `positions`, and let `writer` keep them; returns what was found.
 
     After a second, a terminal shows how far it is. A writer that meets a full disk is let go with a line in the log.
 
@@ -66,29 +72,37 @@ def survey(
         split: for the progress bar.
         source: whose `read` is called from several threads, unless it says that it lies in memory.
         positions: all of them, where there is a writer.
-        size: (height, width) to which kept samples are resized, or None.
         writer: where to keep the samples decoded, or None.
     """
+    tally = Tally()
     if not positions:
-        return
+        return tally
     if getattr(source, "in_memory", False):
-        yield from (look_closely(source, position)[0] for position in positions)
-        return
+        return Chunks(source, positions, len(positions))[0].tally
     try:
-        for seen in _bar(f"reading {split}", len(positions), _in_order(source, positions, size, writer is not None)):
-            yield from seen.outcomes
-            if writer is not None and seen.packed is not None:
-                writer = _unless_full(writer, partial(writer.add, seen.packed))
+        steps = _in_order(source, positions, writer.pixels if writer else None)
+        for seen in _bar(f"reading {split}", len(positions), steps):
+            tally.merge(seen.tally)
+            if writer is not None:
+                writer = _unless_full(writer, partial(_take_note, writer, seen.stored))
         if writer is not None:
             _unless_full(writer, writer.finish)
     except BaseException:
         if writer is not None:
             writer.abandon()
         raise
+    return tally
+
+
+def _take_note(writer: Writer, stored: Stored | OSError | None) -> None:
+    if isinstance(stored, OSError):
+        raise stored
+    assert stored is not None
+    writer.add(stored)
 
 
 def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
-    """Let `writer` write; returns it, if it can go on. What is buffered meets a full disk only at the end."""
+    """Let `writer` write; returns it, if it can go on. A disk may also be full only at the end."""
     try:
         write()
     except OSError as error:
@@ -102,13 +116,12 @@ def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
     return writer
 
 
-def _in_order(source: Source, positions: Sequence[int], size: tuple[int, int] | None, keep: bool) -> Iterator[Seen]:
-    first = Chunks(source, positions[:1], 1, size, keep=True)[0]
+def _in_order(source: Source, positions: Sequence[int], file: PixelFile | None) -> Iterator[Seen]:
+    first = Chunks(source, positions[:1], 1, file)[0]
     yield first
-    assert first.packed is not None
-    length = max(1, len(first.packed.pixels))
-    rest = Chunks(source, positions[1:], max(1, min(_MOST_AT_ONCE, _AT_ONCE // length)), size, keep)
-    small = 1 < length < _SMALL and len(positions) >= _MANY
+    area = max((height * width for height, width in first.tally.sizes), default=0)  # 0: it cannot be read
+    rest = Chunks(source, positions[1:], max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, area))), file)
+    small = 0 < area < _SMALL and len(positions) >= _MANY
     yield from _by_processes(rest) if small and sys.platform == "linux" and available_cores() > 1 else _by_threads(rest)
 
 
@@ -131,7 +144,18 @@ def _by_threads(chunks: Chunks) -> Iterator[Seen]:
 
 def _by_processes(chunks: Chunks) -> Iterator[Seen]:
     """Small files cost more Python than decoding, which only processes do at the same time."""
-    yield from DataLoader(chunks, batch_size=None, num_workers=min(8, available_cores()), collate_fn=_as_it_is)
+    yield from DataLoader(
+        chunks,
+        batch_size=None,
+        num_workers=min(8, available_cores()),
+        collate_fn=_as_it_is,
+        worker_init_fn=_without_collector,
+    )
+
+
+def _without_collector(worker: int) -> None:
+    # A collection goes through all objects that the process was born with, and so copies their memory.
+    gc.disable()
 
 
 def _as_it_is(seen: Any) -> Any:
@@ -149,7 +173,7 @@ def _bar(what: str, total: int, steps: Iterator[Seen]) -> Iterator[Seen]:
     try:
         for step in steps:
             yield step
-            progress.advance(bar, len(step.outcomes))
+            progress.advance(bar, step.samples)
             if not shown and time.monotonic() - began > 1:
                 progress.start()
                 shown = True

@@ -22,7 +22,7 @@ from imagier.datamodules import decoded as format_of_decoded
 from imagier.datamodules import keeping, survey
 from imagier.datamodules.base import SPLITS
 from imagier.datamodules.cityscapes import Cityscapes
-from imagier.datamodules.decoded import Decoded, Writer, pack
+from imagier.datamodules.decoded import Decoded, PixelFile, Stored, Writer
 from imagier.datamodules.photos import Photos
 from imagier.transforms.exact import HorizontalFlip, RandomCrop
 
@@ -115,12 +115,15 @@ def test_masks(tmp_path: Path, size: Any) -> None:
     assert np.array_equal(later.class_counts(), anew.class_counts())
 
 
-def test_a_second_picture_as_target() -> None:
+def test_a_second_picture_as_target(tmp_path: Path) -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    packed = pack([(image, 255 - image), None], None)
-    assert packed.kinds == {("picture", 3)}
-    assert packed.places.tolist() == [[0, 2, 4, 0], [48, 0, 0, 0]]
-    assert packed.pixels.tolist() == [*range(24), *range(255, 231, -1)]
+    path = tmp_path / "pixels"
+    path.write_bytes(b"what others wrote")
+    stored = PixelFile(path, None).append([(image, 255 - image), None])
+    assert stored.kinds == {("picture", 3)}
+    assert stored.places.tolist() == [[17, 2, 4, 0], [65, 0, 0, 0]]
+    assert stored.length == 48
+    assert path.read_bytes() == b"what others wrote" + bytes([*range(24), *range(255, 231, -1)])
 
 
 def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,14 +191,14 @@ def test_a_full_disk_costs_only_the_folder(
     monkeypatch.setattr(logging.getLogger("imagier"), "propagate", True)
     root = photographs(tmp_path / "set")
     whole = batches(ready(Photos, root, decode_once=False))
-    add = Writer.add
+    append = PixelFile.append
 
-    def full(writer: Writer, packed: Any) -> None:
-        if writer._counted:
+    def full(file: PixelFile, samples: Any) -> Stored:
+        if file.path.stat().st_size:
             raise OSError(28, "No space left on device")
-        add(writer, packed)
+        return append(file, samples)
 
-    monkeypatch.setattr(Writer, "add", full)
+    monkeypatch.setattr(PixelFile, "append", full)
     data = ready(Photos, root)
     assert equal(batches(data), whole)
     assert folders(root) == []
@@ -277,9 +280,8 @@ from pathlib import Path
 from imagier.datamodules.decoded import Writer
 from imagier.datamodules.photos import Photos
 add = Writer.add
-def slowly(writer, packed):
-    add(writer, packed)
-    writer._file.flush()
+def slowly(writer, stored):
+    add(writer, stored)
     print("one", flush=True)
     time.sleep(0.5)
 Writer.add = slowly
@@ -320,7 +322,6 @@ def test_processes_that_decode_find_what_threads_find(
         (root / "train" / "cats" / "42.png").write_bytes(b"")
     options = {"on_error": "skip"}
     with_threads = ready(Photos, root, **options)
-    pixels = [(source.source.folder / "pixels").read_bytes() for source in with_threads.sources.values()]
     used = []
     by_processes = survey._by_processes
     monkeypatch.setattr(survey, "_by_processes", lambda chunks: used.append(chunks) or by_processes(chunks))
@@ -330,7 +331,7 @@ def test_processes_that_decode_find_what_threads_find(
     shutil.rmtree(tmp_path / "cache")
     with_processes = ready(Photos, root, **options)
     assert len(used) == 3
-    assert [(source.source.folder / "pixels").read_bytes() for source in with_processes.sources.values()] == pixels
+    assert kept(with_processes)
     assert with_processes.findings == with_threads.findings
     assert equal(batches(with_processes), batches(with_threads))
 
