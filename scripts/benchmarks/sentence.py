@@ -4,7 +4,7 @@ import io
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,36 @@ class Stopwatch(Callback):
         Stopwatch.ends.append(time.perf_counter())
         if trainer.global_step >= self.last:
             raise Enough
+
+
+class TakingTurns(Callback):
+    """Lets a rival make a step after each step of the run, so that both meet the machine in the same mood.
+
+    The times of both are taken, but for `skipped` steps at the beginning; the run ends after `last`.
+    """
+
+    rival: Callable[[], object]
+    ours: list[float]  # seconds from the end of the rival's step to that of the next of the run, all callbacks included
+    theirs: list[float]
+
+    def __init__(self, skipped: int, last: int) -> None:
+        self.skipped, self.last = skipped, last
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        TakingTurns.ours, TakingTurns.theirs = [], []
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Take the time, and let the rival have its turn."""
+        now = time.perf_counter()
+        TakingTurns.rival()
+        if trainer.global_step > self.skipped:
+            TakingTurns.ours.append(now - self.since)
+            TakingTurns.theirs.append(time.perf_counter() - now)
+        if trainer.global_step >= self.last:
+            raise Enough
+        self.since = time.perf_counter()
 
 
 class EpochWatch(Callback):
@@ -76,6 +106,16 @@ def seconds_of_steps(words: list[str], skipped: int, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder, terminal(), suppress(Enough):
         run(composed(*words, *watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
     return Stopwatch.ends[skipped + steps - 1] - Stopwatch.ends[skipped - 1]
+
+
+def step_by_step(words: list[str], rival: Callable[[], object], steps: int) -> tuple[list[float], list[float]]:
+    """Train as the sentence says, in front of a terminal, in turns with a rival; seconds of each step of both."""
+    TakingTurns.rival = rival
+    node = "+callbacks.turns"
+    watch = [f"{node}._target_=sentence.TakingTurns", f"{node}.skipped=2", f"{node}.last={steps + 2}"]
+    with tempfile.TemporaryDirectory() as folder, terminal(), suppress(Enough):
+        run(composed(*words, *watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
+    return TakingTurns.ours, TakingTurns.theirs
 
 
 def seconds_of_an_epoch(words: list[str]) -> float:

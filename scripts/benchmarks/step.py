@@ -1,19 +1,16 @@
 """What a training step costs beyond the net's own work, and what a preset saves."""
 
 import itertools
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 
 import torch
-from sentence import composed, seconds_of_an_epoch, seconds_of_steps
+from sentence import composed, seconds_of_an_epoch, seconds_of_steps, step_by_step
 from timing import Row, in_turn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from imagier import build
-from imagier.batch import Batch
-from imagier.datamodules.base import ImageData
 from imagier.metrics.confusion import ConfusionMatrix
 from imagier.training.frozen_features import FrozenFeatures
 
@@ -28,14 +25,11 @@ def compare(given: Namespace) -> Iterator[Row]:
         ("CNN 28x28, batch 128", GARMENTS, 40, 1.05),
     ):
         words = [*words, "trainer=cpu"]
-        bare = BareLoop(words, steps)
-        ours, theirs = in_turn(
-            lambda words=words, steps=steps: seconds_of_steps(words, 2, steps), bare.seconds, given.repeats
-        )
+        ours, theirs = step_by_step(words, BareLoop(words).step, steps * given.repeats)
         yield Row(
             f"training step through Trainer, task, metrics, logging, progress bar: {what}",
-            "bare PyTorch loop over batches that lie ready",
-            "cost", target, [each / steps for each in ours], [each / steps for each in theirs],
+            "bare PyTorch loop over batches that lie ready", "cost", target, ours, theirs,
+            note="step by step in turns",
         )  # fmt: skip
 
     yield presets(given)
@@ -106,29 +100,17 @@ def confusion(given: Namespace) -> Row:
 class BareLoop:
     """The same net, loss, optimiser and batches, and nothing else."""
 
-    def __init__(self, words: list[str], steps: int) -> None:
+    def __init__(self, words: list[str]) -> None:
         cfg = composed(*words)
         data = build.data_module(cfg)
         self.task = build.task(cfg, data.facts).train()
         self.optimizer = self.task.configure_optimizers()
-        self.batches = first_batches(data, steps)
+        self.batches = itertools.cycle(list(itertools.islice(data.train_dataloader(), 8)))
 
-    def seconds(self) -> float:
-        """Time of one step for each batch."""
-        self._step(self.batches[0])
-        began = time.perf_counter()
-        for batch in self.batches:
-            self._step(batch)
-        return time.perf_counter() - began
-
-    def _step(self, batch: Batch) -> None:
+    def step(self) -> None:
+        """Learn from the next batch."""
+        batch = next(self.batches)
         self.optimizer.zero_grad()
         loss = self.task.loss(self.task.net(batch["image"]), batch["target"])
         loss.backward()
         self.optimizer.step()
-
-
-def first_batches(data: ImageData, count: int) -> list[Batch]:
-    """The first training batches, over and over where there are fewer."""
-    torch.manual_seed(0)
-    return list(itertools.islice(itertools.cycle(list(itertools.islice(data.train_dataloader(), count))), count))

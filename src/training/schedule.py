@@ -122,7 +122,9 @@ class Schedule(Callback):
                 group["betas"] = (momentum, group["betas"][1])
             elif momentum is not None:
                 group["momentum"] = momentum
-        pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (trainer.global_step + 1) % every == 0:  # Lightning takes long to forget what it would not write
+            pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the rate of the epoch's last step: a small set's epoch may hold no step that is logged."""
