@@ -3,6 +3,19 @@
 Importing this package imports neither torch nor Lightning: a sentence that only prints its configuration stays quick.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from imagier.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from imagier.predicting import load
+
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        from imagier.predicting import load
+
+        return load
+    raise AttributeError(f"module 'imagier' has no attribute '{name}'")

@@ -5,10 +5,13 @@ B batch, C channels, H height, W width, K classes, N samples or pixels.
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 if TYPE_CHECKING:  # takes seconds to import, and what only reads and draws needs no tensor
     from torch import Tensor
+
+Split = Literal["train", "val", "test", "all"]  # the last only after `ImageData.join`
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class Batch(TypedDict):

@@ -76,6 +76,21 @@ def net(cfg: DictConfig, facts: Facts) -> FromPixels:
     return FromPixels(inner, facts.mean, facts.std, channels_last=cfg.trainer.channels_last is not False)
 
 
+def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:
+    """All arguments, plain, that make the net of `cfg.model` for these facts; weights are none of them."""
+    accepted, _ = _parameters(_target(cfg.model, "model"))
+    known = {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
+    given = {key: value for key, value in plain(cfg.model).items() if key not in RESERVED | {"name", "weights"}}
+    return given | {key: value for key, value in known.items() if key in accepted}
+
+
+def net_of(task: Task) -> FromPixels:
+    """The task's net, in evaluation."""
+    net = task.net.eval()
+    assert isinstance(net, FromPixels)
+    return net
+
+
 def learning_rate(cfg: DictConfig) -> float:
     """`optimizer.lr`, stated for a reference batch, scaled to the samples of one optimiser step."""
     batch = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches

@@ -22,13 +22,18 @@ from imagier.version import __version__
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
-PATHS = ("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights", "ckpt", "resume", "output", "runs")
+PATHS = (
+    *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
+    *("ckpt", "resume", "output", "runs", "source"),
+)
 EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 # verb -> (function, what it does)
 VERBS = {
     "train": ("imagier.training.run:run", "train, validate, test and report"),
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
+    "export": ("imagier.exporting:run", "make a bundle of a checkpoint, for use without training's tools"),
+    "predict": ("imagier.predicting:run", "answer about pictures with a bundle or a checkpoint"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
     "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
     "cache": ("imagier.cache:run", "list what is kept on disk to save time, and clear it"),
@@ -164,7 +169,9 @@ def _completed(verb: str, words: Sequence[str]) -> list[str]:
         words = [*_saved_words(given["resume"].strip("'")), *words]
     if not {"--help", "-h"}.isdisjoint(words) and verb in EXAMPLES and EXAMPLES[verb].split("=")[0] not in given:
         words = [EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
-    if verb == "evaluate" and "data" not in given:
+    if verb == "export":
+        words = [re.sub(r"^(formats|precision)=([\w,]+)$", r"\1=[\2]", word) for word in words]
+    if verb in ("evaluate", "export") and "data" not in given:
         # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.

@@ -110,6 +110,8 @@ PATH = PathName()
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
     "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
+    "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
+    "calibration",
     "sweep",
 )  # fmt: skip
 
@@ -119,6 +121,13 @@ RULES: dict[str, Rule] = {
     "split": OneOf(("train", "val", "test", "all")),
     "runs": PATH,
     "seeds": COUNT_OR_NULL,
+    "threads": COUNT_OR_NULL,
+    "tile": Number(low=32, whole=True, also=(None, "auto")),
+    "flip": SWITCH,
+    "scales": Several(Number(low=0.1, high=10)),
+    "top": COUNT,
+    "samples": COUNT,
+    "calibration": COUNT,
     "data.root": PATH,
     "data.cache": PATH,
     "paths.runs": PATH,

@@ -32,6 +32,12 @@ class TrainingError(ImagierError):
     exit_code = 4
 
 
+class BundleError(ImagierError):
+    """An exported net cannot be used or made: a file of its is damaged, or its answers are not the trained net's."""
+
+    exit_code = 5
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space) for the choice closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
-from imagier.batch import Batch, Facts
+from imagier.batch import SPLITS, Batch, Facts, Split
 from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import (
@@ -23,9 +23,6 @@ from imagier.datamodules.loader import (
 )
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
-
-Split = Literal["train", "val", "test", "all"]  # the last only after `ImageData.join`
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class ImageData(LightningDataModule):

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imagier.batch import Facts
+from imagier.batch import Facts, Split
 from imagier.datamodules import imagenet
-from imagier.datamodules.base import ImageData, Split
+from imagier.datamodules.base import ImageData
 from imagier.datamodules.image_file import read_image
 from imagier.datamodules.labels import UNKNOWN, LabelSet, find_label_set
 from imagier.datamodules.origin import locate

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from imagier.datamodules.loader import Source, Target
-from imagier.transforms.augment import resize_image, resize_mask
+from imagier.transforms.resize import resize_image, resize_mask
 
 FOLDER = "decoded"
 _FORMAT = 2  # to be raised whenever the layout, or the meaning of what is in it, changes

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from imagier.datamodules.base import SPLITS, ImageData
+from imagier.batch import SPLITS
+from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
 
 

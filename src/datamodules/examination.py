@@ -24,7 +24,7 @@ from imagier.errors import DataError
 from imagier.files import write_text
 
 if TYPE_CHECKING:
-    from imagier.datamodules.base import Split
+    from imagier.batch import Split
 
 log = logging.getLogger(__name__)
 

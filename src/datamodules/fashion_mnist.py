@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from imagier.batch import Facts
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Facts, Split
+from imagier.datamodules.base import ImageData
 from imagier.datamodules.idx_file import read_idx
 from imagier.datamodules.origin import locate
 from imagier.datamodules.palette import distinct_colors

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagier.datamodules.base import SPLITS, Split
+from imagier.batch import SPLITS, Split
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.errors import DataError
 from imagier.randomness import fraction

@@ -50,23 +50,28 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
         data = _content(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Restore the file or its permissions.") from error
+    return decode_image(data, path, channels)
+
+
+def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
+    """Decode the bytes of a file, as `read_image` does; `name` is what errors call it."""
     if not data:
-        raise DataError(f"{path} is empty (0 bytes), as an interrupted copy leaves it. {_CURE}")
+        raise DataError(f"{name} is empty (0 bytes), as an interrupted copy leaves it. {_CURE}")
     if (pixels := decode_jpeg(data, channels)) is not None:
         return pixels
     try:
         # From memory, because Pillow maps an uncompressed TIFF into memory from its path and then turns it twice.
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _pixels(image, channels)
+            return pixels_of(image, channels)
     except DataError as error:
-        raise DataError(f"{path} {error}") from None
+        raise DataError(f"{name} {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} is too large: {error} Cut it into tiles or scale it down.") from error
+        raise DataError(f"{name} is too large: {error} Cut it into tiles or scale it down.") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a picture: it begins like none of Pillow's formats. {_CURE}") from error
+        raise DataError(f"{name} is not a picture: it begins like none of Pillow's formats. {_CURE}") from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
-        raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
+        raise DataError(f"{name} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
@@ -91,8 +96,8 @@ def _content(path: str | Path) -> bytes:
     return b"".join(parts)
 
 
-def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """The loaded `image`, turned upright and brought to uint8 [H, W, channels]."""
+def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
+    """A picture of Pillow's, turned upright and brought to uint8 [H, W, channels], as `read_image` says."""
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     image = _eight_bits(image)
     if turn is not None:

@@ -10,7 +10,7 @@ from imagier.datamodules.fingerprint import State
 from imagier.datamodules.loader import Source
 
 if TYPE_CHECKING:
-    from imagier.datamodules.base import Split
+    from imagier.batch import Split
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ The table is that of cityscapesScripts (`helpers/labels.py`, https://github.com/
 `*_gtFine_labelIds.png` holds ids; a `LabelSet` says which class each id becomes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,6 +104,21 @@ class LabelSet:
         for label_id, index in self.class_of.items():
             table[label_id % 256] = index
         return table
+
+
+def ids_of(classes: Sequence[str]) -> list[int]:
+    """The label id that stands for each class in a mask file; for a category, that of its commonest label.
+
+    Raises:
+        ConfigError: a class is none of Cityscapes'.
+    """
+    ids = {label.name: label.id for label in LABELS} | {
+        name: next(label.id for label in LABELS if (label.category, label.color) == (name, color))
+        for name, color in _CATEGORIES.items()
+    }
+    if unknown := [name for name in classes if name not in ids]:
+        raise ConfigError(f"the class {unknown[0]} has no label id in Cityscapes.{nearest(unknown[0], ids)}")
+    return [ids[name] for name in classes]
 
 
 def find_label_set(name: str) -> LabelSet:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_info
 
-from imagier.batch import Facts
+from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
-from imagier.datamodules.base import SPLITS, ImageData, Split
+from imagier.datamodules.base import ImageData
 from imagier.datamodules.folder import cut, list_images, place, split_folders, subfolders
 from imagier.datamodules.image_file import SUFFIXES, picture_size, read_image
 from imagier.datamodules.loader import Source

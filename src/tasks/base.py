@@ -91,6 +91,10 @@ class Task(LightningModule):
         """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}."""
         raise NotImplementedError
 
+    def question(self, batch: Batch) -> Tensor:
+        """Return what a net in use is asked about, uint8 [B, C, H, W]: here the images themselves."""
+        return batch["image"]
+
     def judge(self, batch: Batch) -> Judged:
         """Return the predictions for `batch` with what a reader wants to know about each."""
         raise NotImplementedError

@@ -80,6 +80,10 @@ class Denoise(Task):
         """Map noisy pictures, uint8 or float [B, C, H, W] on the scale 0 to 255, to clean ones, uint8."""
         return as_saved(255 * self(image).float())
 
+    def question(self, batch: Batch) -> Tensor:
+        """Return the noisy pictures of an evaluation, as they would be saved."""
+        return as_saved(self._noisy(batch))
+
     def judge(self, batch: Batch) -> Judged:
         """Return the pictures made beside the noisy ones, found by how many dB the net has gained."""
         noisy, clean = self._noisy(batch), batch["target"]

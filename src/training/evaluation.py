@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from imagier import build
-from imagier.batch import Facts
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Facts, Split
+from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError
 from imagier.files import write_text
 from imagier.tasks.base import Task
@@ -48,8 +48,8 @@ def run(cfg: DictConfig) -> float:
 def _evaluate(cfg: DictConfig, path: Path) -> float:
     task, trained, said = build.from_checkpoint(path)
     facts = Facts.from_dict(said["facts"])
-    data = _data(cfg, trained)
-    _same_meaning(facts, data.facts)
+    data = data_for(cfg, trained)
+    refuse_other_meaning(facts, data.facts)
     if cfg.split == "all":
         data.join()
     samples = len(data.sources[cfg.split])
@@ -86,7 +86,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     return scores[task.monitor.removeprefix("val/")]
 
 
-def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
+def data_for(cfg: DictConfig, trained: DictConfig) -> ImageData:
     """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes."""
     given = cfg.get("data")
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
@@ -103,7 +103,8 @@ def _data(cfg: DictConfig, trained: DictConfig) -> ImageData:
     return build.data_module(settings)
 
 
-def _same_meaning(trained: Facts, given: Facts) -> None:
+def refuse_other_meaning(trained: Facts, given: Facts) -> None:
+    """Raise ConfigError where the given data have other classes or channels than those that were trained on."""
     if given.classes != trained.classes:
         raise ConfigError(
             f"the checkpoint knows the classes {', '.join(trained.classes)}, but {given.name} has "

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Split
+from imagier.datamodules.base import ImageData
 from imagier.datamodules.fingerprint import digest
 from imagier.files import write_aside
 from imagier.models.pixels import FromPixels

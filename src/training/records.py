@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from pytorch_lightning.loggers import Logger
 
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Split
+from imagier.datamodules.base import ImageData
 from imagier.files import write_text
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from imagier import build
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Split
+from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError
 from imagier.launch import leader, waiting_since
 from imagier.randomness import derive_seed

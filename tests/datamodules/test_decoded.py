@@ -17,10 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from imagier.batch import Batch
+from imagier.batch import SPLITS, Batch
 from imagier.datamodules import decoded as format_of_decoded
 from imagier.datamodules import keeping, survey
-from imagier.datamodules.base import SPLITS
 from imagier.datamodules.cityscapes import Cityscapes
 from imagier.datamodules.decoded import Decoded, PixelFile, Stored, Writer
 from imagier.datamodules.photos import Photos

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagier.datamodules.base import Split
+from imagier.batch import Split
 from imagier.datamodules.examination import class_weights, examine
 from imagier.errors import DataError
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagier.batch import Facts
-from imagier.datamodules.base import ImageData, Split
+from imagier.batch import Facts, Split
+from imagier.datamodules.base import ImageData
 from imagier.errors import DataError
 
 

@@ -1,0 +1,1 @@
+"""From a trained net to answers: bundles, graphs, predictors. Knows neither Lightning nor Hydra."""

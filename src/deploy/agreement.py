@@ -1,0 +1,140 @@
+"""Does a graph answer as the net does that was trained? Asked of held-out pictures before a graph is published."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from imagier.deploy.bundle import Description
+from imagier.deploy.runtime import Runtime
+from imagier.metrics.confusion import ConfusionMatrix, accuracy, mean_iou
+from imagier.metrics.quality import psnr
+
+# fp32: largest difference of an answer, smallest share of equal decisions. int8: largest loss of the metric.
+LOGITS, DECISIONS, POINTS = 1e-3, 0.9999, 0.5
+_SHOWN = 5
+
+
+@dataclass
+class Agreement:
+    """What a comparison found.
+
+    samples:    pictures compared.
+    difference: the greatest, of logits or of pictures on a scale of 0 to 1.
+    decisions:  share of equal ones: classes of pictures or pixels, pixel values of restored pictures.
+    metric:     its name; reference, graph: its values, in points (percent, or dB).
+    worst:      the names of the pictures with the greatest differences, the greatest first, up to five.
+    """
+
+    samples: int
+    difference: float
+    decisions: float
+    metric: str
+    reference: float
+    graph: float
+    worst: tuple[str, ...]
+
+    def faults(self, precision: str) -> list[str]:
+        """What is beyond the limits of this precision, in words."""
+        lost = abs(self.reference - self.graph)
+        if precision == "int8":
+            return [f"{self.metric} changes by {lost:.3g} points, more than {POINTS}"] if not lost <= POINTS else []
+        faults = []
+        if not self.difference <= LOGITS:  # NaN is beyond as well
+            faults.append(f"answers differ by up to {self.difference:.3g}, more than {LOGITS}")
+        if not self.decisions >= DECISIONS:
+            faults.append(f"{self.decisions:.4%} of the decisions agree, fewer than {DECISIONS:.2%}")
+        return faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """As bundle.json has it."""
+        return self.__dict__ | {"worst": list(self.worst)}
+
+
+Sample = tuple[str, np.ndarray, Any]
+
+
+def compare(reference: Runtime, graph: Runtime, samples: Iterable[Sample], description: Description) -> Agreement:
+    """Let both answer and compare.
+
+    Args:
+        reference: the trained net.
+        graph: what was made of it.
+        samples: name, picture uint8 [C, H, W] as the net takes it, and target: a class, a mask uint8 [H, W], or the
+            clean picture uint8 [C, H, W].
+        description: of the net.
+    """
+    wanted, found = _score(description), _score(description)
+    differences: dict[str, float] = {}
+    equal = decisions = 0
+    for name, image_CHW, target in samples:
+        answers = [runtime(image_CHW[None])[0] for runtime in (reference, graph)]
+        first, second = (_decision(answer, description.task) for answer in answers)
+        wanted.add(first, target)
+        found.add(second, target)
+        differences[name] = float(np.abs(answers[0] - answers[1]).max())
+        equal += int((first == second).sum())
+        decisions += first.size
+    worst = sorted(differences, key=lambda name: differences[name], reverse=True)[:_SHOWN]
+    return Agreement(
+        samples=len(differences),
+        difference=max(differences.values()),
+        decisions=equal / decisions,
+        metric=wanted.name,
+        reference=wanted.points(),
+        graph=found.points(),
+        worst=tuple(worst),
+    )
+
+
+def _decision(answer: np.ndarray, task: str) -> np.ndarray:
+    """The class, or those of the pixels, int64; or the picture, uint8."""
+    if task == "denoise":
+        return (answer * 255).round().clip(0, 255).astype(np.uint8)
+    return np.asarray(answer.argmax(0))
+
+
+class _Score(Protocol):
+    name: str
+
+    def add(self, decision: np.ndarray, target: Any) -> None: ...
+
+    def points(self) -> float: ...
+
+
+def _score(description: Description) -> _Score:
+    if description.task == "denoise":
+        return _Fidelity()
+    return _Hits(description)
+
+
+class _Hits:
+    """Mean IoU of masks, accuracy of classes, in percent."""
+
+    def __init__(self, description: Description) -> None:
+        self.name = "iou" if description.task == "segment" else "accuracy"
+        self._counts = ConfusionMatrix(len(description.classes), description.ignore_index)
+
+    def add(self, decision: np.ndarray, target: Any) -> None:
+        self._counts.update(torch.from_numpy(decision), torch.as_tensor(target))
+
+    def points(self) -> float:
+        measure = mean_iou if self.name == "iou" else accuracy
+        return 100 * float(measure(self._counts.compute()))
+
+
+class _Fidelity:
+    """Mean PSNR of restored pictures, in dB."""
+
+    name = "psnr"
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+
+    def add(self, decision: np.ndarray, target: Any) -> None:
+        self._values.append(float(psnr(torch.from_numpy(decision)[None], torch.as_tensor(target)[None])))
+
+    def points(self) -> float:
+        return sum(self._values) / len(self._values)

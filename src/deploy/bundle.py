@@ -1,0 +1,166 @@
+"""A bundle: one folder that holds a net for use, and says in bundle.json all that its users must know.
+
+NAME/bundle.json          what the net takes and answers, how good it is, where it comes from, which graphs there are
+NAME/weights.safetensors  its weights, by the names of the net's tensors
+NAME/model-*.onnx, ...    the net as graphs, which take uint8 pixels
+NAME/README.md            the commands to use it
+
+Opening one executes nothing of what it holds, and imports neither torch nor Lightning.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagier.errors import BundleError
+
+ABOUT, WEIGHTS = "bundle.json", "weights.safetensors"
+FORMAT = 1  # to be raised whenever the meaning of what is written changes
+FORMATS = ("onnx", "pt2")
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Description:
+    """A net, what it takes, what it answers, and where it comes from.
+
+    name:         MODEL-DATA.
+    task:         segment, classify, denoise or compress.
+    net:          the net's class, a name below `imagier.models`, such as unet.UNet.
+    arguments:    the class is made with these.
+    channels:     3 for RGB, 1 for grey.
+    mean, std:    per channel, of image / 255; applied inside the net and its graphs.
+    resize:       (height, width) to which a picture is brought before the net sees it, or None: it is taken as it is.
+    stride:       to a multiple of this the net itself extends pictures, or None: it takes one size alone.
+    classes:      names in the order of their indices; colors: an RGB triple each.
+    ignore_index: the mask value that counts nowhere, or None.
+    metrics:      what it was measured at: data, split, scores.
+    provenance:   versions, commit, data_fingerprint, checkpoint, time.
+    """
+
+    name: str
+    task: str
+    net: str
+    arguments: Mapping[str, Any]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: tuple[int, int] | None
+    stride: int | None
+    classes: tuple[str, ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()
+    ignore_index: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One exported graph.
+
+    file:      its name in the folder.
+    format:    one of FORMATS.
+    precision: one of PRECISIONS.
+    agreement: how far its answers are from the checkpoint's; see `imagier.deploy.agreement`.
+    """
+
+    file: str
+    format: str
+    precision: str
+    agreement: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What lies in `folder`: `files` are the names of all that matter, with their SHA-256."""
+
+    folder: Path
+    description: Description
+    graphs: tuple[Graph, ...]
+    files: Mapping[str, str]
+
+    def graph(self, form: str, precision: str | None = None) -> Graph:
+        """The graph of this format, of `precision` where it matters.
+
+        Raises:
+            BundleError: there is none, saying which there are.
+        """
+        for graph in self.graphs:
+            if graph.format == form and precision in (None, graph.precision):
+                return graph
+        there = ", ".join(f"{graph.format} {graph.precision}" for graph in self.graphs) or "none"
+        raise BundleError(
+            f"{self.folder} holds no graph of format {form}{f' and precision {precision}' if precision else ''}; its "
+            f"graphs: {there}. Export it again with formats={form}{f' precision={precision}' if precision else ''}."
+        )
+
+    def path(self, name: str) -> Path:
+        """Where one of `files` is, once its bytes are known to be those that were exported.
+
+        Raises:
+            BundleError: the file is missing or was changed.
+        """
+        path = self.folder / name
+        try:
+            found = digest(path)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}. {_CURE}") from error
+        if found != self.files[name]:
+            raise BundleError(f"{path} is not the file that was exported: its checksum does not fit. {_CURE}")
+        return path
+
+    def to_json(self) -> str:
+        """The text of bundle.json."""
+        plain = {"format": FORMAT} | dataclasses.asdict(self.description)
+        plain |= {"graphs": [dataclasses.asdict(graph) for graph in self.graphs], "files": self.files}
+        return json.dumps(plain, indent=1) + "\n"
+
+
+_CURE = "Copy the bundle anew, or export it again."
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether this is a bundle's folder."""
+    return (path / ABOUT).is_file()
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read bundle.json.
+
+    Raises:
+        BundleError: there is none, it is damaged, or a newer version has written it.
+    """
+    path = folder / ABOUT
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        version = plain.pop("format")
+        if version != FORMAT:
+            raise BundleError(f"{path} has format {version}, and this version of imagier reads {FORMAT}. Update it.")
+        graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
+        description = Description(**{key: frozen(value) for key, value in plain.items()})
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read: {error.strerror}. Name a folder that `imagier export` made."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} is damaged ({error}). {_CURE}") from error
+    if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
+        raise BundleError(f"{path} names files that are not its own. {_CURE}")
+    return Bundle(folder, description, graphs, files)
+
+
+def digest(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def frozen(value: Any) -> Any:
+    """The value with tuples for lists, as a description holds them."""
+    if isinstance(value, Mapping):
+        return {key: frozen(item) for key, item in value.items()}
+    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,73 @@
+"""A net in torch as a graph: ONNX for onnxruntime, .pt2 for torch without this house's code.
+
+Graphs take uint8 [B, C, H, W] of any batch size and, of dense nets, of any height and width; normalisation is inside.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from imagier.deploy.bundle import Description
+from imagier.errors import BundleError
+
+log = logging.getLogger(__name__)
+
+INPUT = "image"
+
+
+class Answering(nn.Module):
+    """The net as it is asked outside of training: a single float32 output."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 [B, C, H, W] to float32."""
+        answer: Tensor = self.net(image).float()
+        return answer
+
+
+def trace(net: nn.Module, description: Description) -> ExportedProgram:
+    """Follow the net once and write down what it does, for every batch size and every size of pictures it allows.
+
+    Raises:
+        BundleError: the net does something that torch.export cannot follow.
+    """
+    height, width = description.resize or (96, 160)
+    example = torch.zeros(2, description.channels, height, width, dtype=torch.uint8)
+    shapes: dict[int, Any] = {0: Dim("batch", min=1)}
+    if description.stride is not None:
+        shapes |= {2: Dim("height", min=1), 3: Dim("width", min=1)}
+    try:
+        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own making
+            return torch.export.export(Answering(net).eval(), (example,), dynamic_shapes={INPUT: shapes})
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise BundleError(f"{description.net} cannot be exported: {said}") from error
+
+
+def save_pt2(program: ExportedProgram, path: Path) -> None:
+    """Write the graph as torch loads it again with `torch.export.load`."""
+    program.example_inputs = None  # would be written as a pickle, which a bundle holds none of
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, path)
+
+
+def save_onnx(program: ExportedProgram, path: Path, answer: str) -> None:
+    """Write the graph as ONNX, in one file; its input is `image`, its output is called `answer`."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            program, input_names=[INPUT], output_names=[answer], dynamo=True, external_data=False, verbose=False
+        )
+    assert made is not None
+    made.save(path, external_data=False)

@@ -1,0 +1,72 @@
+"""A bundle's net in torch: its class and arguments from bundle.json, its tensors from the .safetensors file."""
+
+import inspect
+from importlib import import_module
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from imagier.deploy.bundle import WEIGHTS, Bundle, Description
+from imagier.errors import BundleError, ImagierError
+from imagier.models.pixels import FromPixels
+
+_HOME = "imagier.models"
+
+
+def make_network(description: Description) -> FromPixels:
+    """Make the net with weights as chance has them.
+
+    Only classes of this house's nets are called, whatever a bundle names.
+
+    Raises:
+        BundleError: there is no such net, or it refuses its arguments.
+    """
+    module, _, name = description.net.rpartition(".")
+    try:
+        made = getattr(import_module(f"{_HOME}.{module}"), name) if module.isidentifier() else None
+    except (ImportError, AttributeError):
+        made = None
+    if not (inspect.isclass(made) and issubclass(made, nn.Module) and made.__module__ == f"{_HOME}.{module}"):
+        raise BundleError(f"the bundle's net {description.net} is unknown to this version of imagier. Update it.")
+    try:
+        inner = made(**description.arguments)
+    except (TypeError, ValueError, ImagierError) as error:
+        raise BundleError(f"the bundle's net {description.net} refuses its arguments: {error}") from error
+    return FromPixels(inner, description.mean, description.std, channels_last=True)
+
+
+def load_network(bundle: Bundle) -> FromPixels:
+    """Make the net with its weights, ready to answer.
+
+    Raises:
+        BundleError: the weights are missing, damaged or another net's.
+    """
+    net, path = make_network(bundle.description), bundle.path(WEIGHTS)
+    try:
+        net.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BundleError(f"{path} does not fit ({said}). Copy the bundle anew, or export it again.") from error
+    return net.eval()
+
+
+class TorchNet:
+    """A net in torch as a `Runtime`.
+
+    Args:
+        net: which takes uint8 pixels, in evaluation.
+        threads: that compute one answer, of the whole process; None leaves them as they are.
+    """
+
+    def __init__(self, net: nn.Module, threads: int | None = None) -> None:
+        self.net = net
+        if threads:
+            torch.set_num_threads(threads)
+
+    @torch.inference_mode()
+    def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        answer: np.ndarray = self.net(torch.from_numpy(np.ascontiguousarray(image_BCHW))).float().numpy()
+        return answer

@@ -1,0 +1,121 @@
+"""Making a bundle: nothing is published that does not agree with the net that was trained."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from imagier.deploy.agreement import Agreement, Sample, compare
+from imagier.deploy.bundle import ABOUT, WEIGHTS, Bundle, Description, Graph, digest
+from imagier.deploy.graph import save_onnx, save_pt2, trace
+from imagier.deploy.network import TorchNet
+from imagier.deploy.readme import readme
+from imagier.deploy.runtime import OnnxRuntime, Runtime
+from imagier.errors import BundleError, ConfigError
+from imagier.models.pixels import FromPixels
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be exported.
+
+    formats, precisions: of the graphs; int8 is for onnx.
+    samples:     makes the held-out pictures on which graphs are compared with the net; see `agreement.compare`.
+    calibration: makes pictures uint8 [C, H, W] of the training split, from which int8 takes its ranges.
+    """
+
+    formats: Sequence[str]
+    precisions: Sequence[str]
+    samples: Callable[[], Iterable[Sample]]
+    calibration: Callable[[], Iterable[np.ndarray]]
+
+
+def publish(net: FromPixels, description: Description, plan: Plan, folder: Path) -> Bundle:
+    """Write the bundle, whole or not at all: what is at `folder` stays until the new one is known to be right.
+
+    Raises:
+        ConfigError: `folder` holds something else than a bundle.
+        BundleError: the net cannot be exported, or a graph disagrees with it.
+    """
+    if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        bundle = _filled(aside, net, description, plan)
+        (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
+        (aside / "README.md").write_text(readme(bundle, folder), encoding="utf-8")
+        _replace(folder, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Bundle(folder, description, bundle.graphs, bundle.files)
+
+
+def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Bundle:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    safetensors.torch.save_file(state, folder / WEIGHTS)
+    graphs, complaints = [], []
+    for graph, runtime in _graphs(folder, net, description, plan):
+        agreement = compare(TorchNet(net), runtime, plan.samples(), description)
+        said = f"{graph.format} {graph.precision}"
+        log.info("%s: %s", said, _told(agreement))
+        worst = ", ".join(agreement.worst)
+        complaints += [f"{said}: {fault} (worst: {worst})" for fault in agreement.faults(graph.precision)]
+        graphs.append(Graph(graph.file, graph.format, graph.precision, agreement.to_dict()))
+    if complaints:
+        raise BundleError(
+            f"not exported, because a graph answers otherwise than the trained net: {'; '.join(complaints)}. What was "
+            "there before stays. Leave that format or precision out, or calibrate on more pictures."
+        )
+    files = {path.name: digest(path) for path in sorted(folder.iterdir())}
+    return Bundle(folder, description, tuple(graphs), files)
+
+
+def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Runtime]]:
+    """Write each graph that is asked for; yields it as a runtime opens it."""
+    if not plan.formats:
+        return
+    answer = "picture" if description.task == "denoise" else "logits"
+    program = trace(net, description)
+    onnx = folder / "model-fp32.onnx"
+    if "onnx" in plan.formats:
+        save_onnx(program, onnx, answer)
+    if "pt2" in plan.formats:
+        save_pt2(program, folder / "model.pt2")
+        yield Graph("model.pt2", "pt2", "fp32", {}), TorchNet(torch.export.load(folder / "model.pt2").module())
+    if "onnx" not in plan.formats:
+        return
+    if "fp32" in plan.precisions:
+        yield Graph(onnx.name, "onnx", "fp32", {}), OnnxRuntime(onnx)
+    if "int8" in plan.precisions:
+        from imagier.deploy.quantize import quantize
+
+        quantize(onnx, folder / "model-int8.onnx", plan.calibration())
+        yield Graph("model-int8.onnx", "onnx", "int8", {}), OnnxRuntime(folder / "model-int8.onnx")
+    if "fp32" not in plan.precisions:
+        onnx.unlink()
+
+
+def _told(agreement: Agreement) -> str:
+    return (
+        f"{agreement.samples} held-out pictures, greatest difference {agreement.difference:.2g}, equal decisions "
+        f"{agreement.decisions:.4%}, {agreement.metric} {agreement.reference:.2f} -> {agreement.graph:.2f}"
+    )
+
+
+def _replace(folder: Path, by: Path) -> None:
+    """Two renames, between which a reader meets no folder rather than half of one."""
+    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    by.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

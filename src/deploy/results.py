@@ -1,0 +1,143 @@
+"""What a predictor answers with."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imagier.files import write_aside, write_text
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Of a classifier.
+
+    image:         uint8 [H, W, C], what was asked about.
+    names:         of the classes.
+    probabilities: float32 [K], adding up to 1.
+    """
+
+    image: np.ndarray
+    names: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.names[int(self.probabilities.argmax())]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, the first first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.names[index], float(self.probabilities[index])) for index in order.tolist()]
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """As JSON has it."""
+        top = [{"class": name, "probability": round(value, 6)} for name, value in self.top(count)]
+        return {"label": self.label, "top": top}
+
+    def picture(self) -> np.ndarray:
+        """What was asked about: uint8 [H, W, 3]."""
+        return colored(self.image)
+
+    def save(self, path: str | Path) -> None:
+        """Write the classes as JSON."""
+        write_text(Path(path), json.dumps(self.to_dict(len(self.names)), indent=1) + "\n")
+
+    def show(self) -> None:
+        """Print the most probable classes, and open the picture in this machine's viewer."""
+        print("\n".join(f"{value:7.2%}  {name}" for name, value in self.top()))
+        _view(self.picture())
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Of a segmentation.
+
+    image:  uint8 [H, W, C], what was asked about.
+    names:  of the classes; colors: an RGB triple each.
+    labels: uint8 [H, W], the class of every pixel.
+    """
+
+    image: np.ndarray
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    labels: np.ndarray
+
+    def colored(self) -> np.ndarray:
+        """The classes in their colours: uint8 [H, W, 3]."""
+        return np.array(self.colors, np.uint8)[self.labels]
+
+    def picture(self, opacity: float = 0.5) -> np.ndarray:
+        """The colours over the image: uint8 [H, W, 3]."""
+        mixed = colored(self.image) * (1 - opacity) + self.colored() * opacity
+        return mixed.round().astype(np.uint8)
+
+    def shares(self) -> dict[str, float]:
+        """The share of the pixels that each class has; classes that have any."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
+        return {name: int(count) / self.labels.size for name, count in zip(self.names, counts, strict=True) if count}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the pixels."""
+        height, width = self.labels.shape
+        return {"height": height, "width": width, "shares": {name: round(v, 6) for name, v in self.shares().items()}}
+
+    def save(self, path: str | Path) -> None:
+        """Write the classes of the pixels as a grey PNG whose values are class indices."""
+        save_pixels(self.labels, Path(path))
+
+    def show(self) -> None:
+        """Open the picture in this machine's viewer."""
+        _view(self.picture())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Of a restoration.
+
+    image:  uint8 [H, W, C], what was asked about.
+    pixels: uint8 [H, W, C], what the net made of it.
+    """
+
+    image: np.ndarray
+    pixels: np.ndarray
+
+    def picture(self) -> np.ndarray:
+        """What the net made: uint8 [H, W, 3]."""
+        return colored(self.pixels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the pixels."""
+        height, width, channels = self.pixels.shape
+        return {"height": height, "width": width, "channels": channels}
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture in the format that the path's suffix says."""
+        save_pixels(self.pixels, Path(path))
+
+    def show(self) -> None:
+        """Open the picture in this machine's viewer."""
+        _view(self.picture())
+
+
+Result = Classes | Mask | Picture
+
+
+def colored(image_HWC: np.ndarray) -> np.ndarray:
+    """The picture as RGB: uint8 [H, W, 3]."""
+    return np.repeat(image_HWC, 3, axis=2) if image_HWC.shape[2] == 1 else image_HWC
+
+
+def save_pixels(pixels: np.ndarray, path: Path) -> None:
+    """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    form = Image.registered_extensions().get(path.suffix.lower(), "PNG")
+    write_aside(path, lambda aside: image.save(aside, format=form))
+
+
+def _view(pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).show()

@@ -1,0 +1,94 @@
+"""`imagier export`: a checkpoint becomes a bundle, once its graphs are known to answer as it does."""
+
+import json
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from imagier import build
+from imagier.batch import Facts, Split
+from imagier.datamodules.base import ImageData
+from imagier.deploy.agreement import Sample
+from imagier.deploy.bundle import FORMATS, PRECISIONS
+from imagier.deploy.publish import Plan, publish
+from imagier.errors import ConfigError
+from imagier.tasks.base import Task
+from imagier.trained import describe
+from imagier.training.evaluation import data_for, refuse_other_meaning
+from imagier.training.loggers import console, log_to
+from imagier.training.run_folder import find_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Export `cfg.ckpt` to `cfg.output`.
+
+    Raises:
+        ConfigError: for a format or precision that is not known, or data of another kind than the checkpoint's.
+        TrainingError: when the checkpoint cannot be read.
+        BundleError: when a graph cannot be made, or disagrees with the checkpoint.
+    """
+    formats, precisions = _chosen("formats", cfg.formats, FORMATS), _chosen("precision", cfg.precision, PRECISIONS)
+    with log_to(console()):
+        path = find_checkpoint(cfg.ckpt, prefer="best")
+        task, trained, said = build.from_checkpoint(path)
+        data = data_for(cfg, trained)
+        refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
+        plan = Plan(
+            formats,
+            precisions,
+            samples=lambda: islice(_samples(task, data, cfg.split), cfg.samples),
+            calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), cfg.calibration),
+        )
+        description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
+        folder = Path(cfg.output).expanduser() if cfg.output else path.parent.parent / "bundle"
+        bundle = publish(build.net_of(task), description, plan, folder)
+        for name in (*bundle.files, "bundle.json", "README.md"):
+            log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
+        log.info("use it: imagier predict ckpt=%s source=photo.jpg", folder)
+
+
+def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:
+    """A word or a list of words, each of them known."""
+    words = given.split(",") if isinstance(given, str) else list(given)
+    for word in words:
+        if word not in known:
+            raise ConfigError(f"{key}={word} is not known; choose of: {', '.join(known)}.")
+    return words
+
+
+def _samples(task: Task, data: ImageData, split: Split) -> Iterator[Sample]:
+    """Every sample of a split as the net is asked about it, one by one."""
+    for batch in data.loader(split):
+        asked = task.question(batch)
+        for row, name in enumerate(batch["id"]):
+            yield name, np.ascontiguousarray(asked[row].numpy()), batch["target"][row].numpy()
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """What the run has measured its best checkpoint at: the scores of the test split."""
+    results, summary = (_record(path, name) for name in ("metrics.json", "summary.json"))
+    if path.name != "best.ckpt" or "test" not in results or "data" not in summary:
+        return {}
+    return {"data": summary["data"], "split": "test", "scores": results["test"]}
+
+
+def _made_with(path: Path) -> dict[str, Any]:
+    """The commit and the libraries that the run was trained with."""
+    environment = _record(path, "environment.json")
+    return {key: environment[key] for key in ("commit", "python", "packages") if key in environment}
+
+
+def _record(path: Path, name: str) -> dict[str, Any]:
+    """One of the files that a run has written about itself; empty for a checkpoint that was moved away from them."""
+    try:
+        record = json.loads((path.parent.parent / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,72 @@
+"""A checkpoint for use: its net, and what it says about it in a bundle's words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.deploy.bundle import Description, frozen
+from imagier.deploy.network import TorchNet
+from imagier.models.pixels import FromPixels
+from imagier.training.run_folder import find_checkpoint
+
+_NETS = "imagier.models."
+
+
+def open_checkpoint(path: Path, threads: int | None = None) -> tuple[Description, TorchNet]:
+    """Open a run folder or a checkpoint for answers.
+
+    Raises:
+        ConfigError: there is none.
+        TrainingError: it is damaged.
+    """
+    task, cfg, said = build.from_checkpoint(find_checkpoint(path, prefer="best"))
+    net = build.net_of(task)
+    return describe(net, cfg, said), TorchNet(net, threads)
+
+
+def describe(
+    net: FromPixels,
+    cfg: DictConfig,
+    said: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> Description:
+    """Put together what `build.from_checkpoint` has returned.
+
+    Args:
+        net: the checkpoint's.
+        cfg: its configuration.
+        said: what the checkpoint says about itself.
+        metrics: what it was measured at.
+        made_with: commit and versions.
+    """
+    facts = Facts.from_dict(said["facts"])
+    size = cfg.data.get("size")
+    fixed = facts.size if cfg.task.name == "classify" else None if size in (None, "auto") else tuple(size)
+    return Description(
+        name=f"{cfg.model.name}-{cfg.data.name}",
+        task=cfg.task.name,
+        net=cfg.model._target_.removeprefix(_NETS),
+        arguments=frozen(build.net_arguments(cfg, facts)),
+        channels=facts.channels,
+        mean=facts.mean,
+        std=facts.std,
+        resize=fixed,
+        stride=net.stride,
+        classes=facts.classes,
+        colors=facts.colors,
+        ignore_index=facts.ignore_index,
+        metrics=metrics or {},
+        provenance={
+            "imagier": said["version"],
+            "data": facts.name,
+            "data_fingerprint": said["data_fingerprint"],
+            "epoch": said["epoch"],
+            "step": said["step"],
+            **(made_with or {}),
+        },
+    )

@@ -1,0 +1,76 @@
+"""Nets as a checkpoint would bring them, untrained but for their batch statistics, and bundles of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from imagier import build
+from imagier.batch import Facts
+from imagier.cli import CONF
+from imagier.deploy.agreement import Sample
+from imagier.deploy.bundle import Bundle, Description
+from imagier.deploy.publish import Plan, publish
+from imagier.models.pixels import FromPixels
+from imagier.trained import describe
+
+CLASSES = ("road", "sidewalk", "sky")
+SMALL = {"unet": ["model.width=8"], "fcn8": ["model.head_width=32"], "pspnet": ["model.backbone=resnet18"]}
+
+
+def net_of(task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None) -> Any:
+    """A net, and its description."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"task={task}", f"model={model}", *SMALL.get(model, []), *words])
+    labelled = task in ("segment", "classify")
+    facts = Facts(
+        name="made",
+        channels=3,
+        size=size,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.25),
+        classes=CLASSES if labelled else (),
+        colors=((128, 64, 128), (244, 35, 232), (70, 130, 180)) if labelled else (),
+        ignore_index=255 if task == "segment" else None,
+    )
+    torch.manual_seed(0)
+    net = build.net(cfg, facts)
+    with torch.no_grad():
+        for seed in range(3):  # batch statistics as after some training
+            net.train()(torch.from_numpy(pictures(4, size or (96, 128), seed)))
+    said = {"facts": facts.to_dict(), "version": "0", "data_fingerprint": "0" * 16, "epoch": 1, "step": 2}
+    return net.eval(), describe(net, cfg, said)
+
+
+def pictures(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Smooth colours, uint8 [B, 3, H, W]."""
+    coarse = np.random.default_rng(seed).random((count, 3, 5, 6), np.float32) * 255
+    resized = torch.nn.functional.interpolate(torch.from_numpy(coarse), size, mode="bicubic")
+    return resized.clamp(0, 255).to(torch.uint8).numpy()
+
+
+def samples(description: Description, count: int = 6) -> Iterator[Sample]:
+    """Held-out pictures with targets of chance."""
+    size = description.resize or (96, 128)
+    draw = np.random.default_rng(7)
+    for number, image_CHW in enumerate(pictures(count, size, seed=9)):
+        targets: dict[str, Any] = {
+            "segment": draw.integers(0, 3, size, np.uint8),
+            "classify": np.int64(draw.integers(0, 3)),
+            "denoise": image_CHW,
+        }
+        yield f"picture {number}", image_CHW, targets[description.task]
+
+
+def bundle_of(net: FromPixels, description: Description, folder: Path, **options: Any) -> Bundle:
+    """Export to `folder`."""
+    plan = {
+        "formats": ["onnx"],
+        "precisions": ["fp32"],
+        "samples": lambda: samples(description),
+        "calibration": lambda: (image for _, image, _ in samples(description, 20)),
+    } | options
+    return publish(net, description, Plan(**plan), folder)

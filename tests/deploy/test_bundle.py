@@ -1,0 +1,128 @@
+"""Bundles: what is in them, and that nothing wrong gets into or out of them."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made import bundle_of, net_of, pictures
+
+import imagier
+from imagier.deploy import publish as publishing
+from imagier.deploy.bundle import read_bundle
+from imagier.deploy.network import load_network
+from imagier.deploy.runtime import OnnxRuntime, open_runtime
+from imagier.errors import BundleError, ConfigError
+
+NETS = [
+    ("segment", "unet", (), None), ("segment", "pspnet", (), None), ("segment", "fcn8", (), None),
+    ("segment", "smp", ("model.encoder=resnet18",), None),
+    ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
+    ("classify", "densenet", ("model.stem=small",), (32, 32)), ("classify", "timm", (), (64, 64)),
+    ("denoise", "drunet", ("model.widths=[8,8,16]",), None), ("denoise", "dncnn", ("model.depth=4",), None),
+    ("denoise", "autoencoder", ("model.width=8",), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "model", "words", "size"), NETS, ids=[model for _, model, _, _ in NETS])
+def test_every_net_answers_alike_from_everywhere(
+    tmp_path: Path, task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None
+) -> None:
+    net, description = net_of(task, model, words, size)
+    bundle = bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2"])
+    again = read_bundle(tmp_path / "bundle")
+    assert again == bundle
+    onnx, restored = open_runtime(again), open_runtime(again, "torch")
+    followed = torch.export.load(again.path("model.pt2")).module()
+    for count, height, width in [(1, 96, 128), (3, 50, 71), (2, 33, 200)]:
+        image = pictures(count, size or (height, width), seed=count)
+        with torch.inference_mode():
+            truth = net(torch.from_numpy(image)).numpy()
+        np.testing.assert_array_equal(restored(image), truth)
+        np.testing.assert_allclose(followed(torch.from_numpy(image)).detach().numpy(), truth, atol=1e-4)
+        np.testing.assert_allclose(onnx(image), truth, atol=1e-3)
+
+
+def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
+    net, description = net_of("segment", "unet")
+    bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2"])
+    about = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert about["task"] == "segment"
+    assert about["classes"] == ["road", "sidewalk", "sky"]
+    assert [graph["precision"] for graph in about["graphs"]] == ["fp32", "fp32"]
+    assert all(graph["agreement"]["decisions"] >= 0.9999 for graph in about["graphs"])
+    with zipfile.ZipFile(tmp_path / "bundle" / "model.pt2") as archive:
+        assert not [name for name in archive.namelist() if archive.read(name)[:2] in (b"\x80\x02", b"PK")]
+    assert "imagier predict" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_int8_is_smaller_and_compared(tmp_path: Path) -> None:
+    net, description = net_of("classify", "cnn", size=(28, 28))
+    with torch.no_grad():
+        last = [layer for layer in net.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        last.weight.mul_(5)  # answers that are sure of themselves, as trained ones are
+    bundle = bundle_of(net, description, tmp_path / "bundle", precisions=["fp32", "int8"])
+    int8, fp32 = bundle.path(bundle.graph("onnx", "int8").file), bundle.path(bundle.graph("onnx", "fp32").file)
+    assert int8.stat().st_size < 0.4 * fp32.stat().st_size
+    agreement = bundle.graph("onnx", "int8").agreement
+    assert agreement["difference"] > 0
+    assert abs(agreement["graph"] - agreement["reference"]) <= 0.5
+
+
+def test_a_graph_that_disagrees_is_not_published_and_the_old_bundle_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, description = net_of("classify", "cnn", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()}
+
+    class Wrong(OnnxRuntime):
+        def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+            return super().__call__(image_BCHW) + np.float32(0.01) * (image_BCHW.mean() > 120)
+
+    monkeypatch.setattr(publishing, "OnnxRuntime", Wrong)
+    with pytest.raises(BundleError, match=r"onnx fp32: answers differ by up to 0.01.*worst: picture \d"):
+        bundle_of(net, description, tmp_path / "bundle")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="is no bundle"):
+        bundle_of(net, description, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("bundle.json", lambda data: data[:100], "is damaged"),
+        ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update it"),
+        ("bundle.json", lambda data: data.replace(b"mlp.MLP", b"os.system"), "unknown to this version"),
+        ("bundle.json", lambda data: data.replace(b"mlp.MLP", b"weights.nn"), "unknown to this version"),
+        ("bundle.json", lambda data: data.replace(b'"dropout"', b'"dr0pout"'), "refuses its arguments"),
+        ("weights.safetensors", lambda data: data[:-1] + b"\0" + b"", "checksum"),
+        ("weights.safetensors", None, "cannot be read"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(tmp_path: Path, name: str, damage: Any, sentence: str) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle", formats=[])
+    path = tmp_path / "bundle" / name
+    path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
+    with pytest.raises(BundleError, match=sentence):
+        load_network(read_bundle(tmp_path / "bundle"))
+
+
+def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle")
+    with pytest.raises(BundleError, match="holds no graph of format onnx and precision int8; its graphs: onnx fp32"):
+        imagier.load(tmp_path / "bundle", precision="int8")
+    with pytest.raises(ConfigError, match="runtime=tensorrt is not known"):
+        imagier.load(tmp_path / "bundle", runtime="tensorrt")

@@ -1,0 +1,151 @@
+"""`imagier export` and `imagier predict` as a user calls them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, imagier
+from made import bundle_of, net_of, pictures
+from PIL import Image
+
+import imagier as package
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for task segment."""
+    net, about = net_of("segment", "unet")
+    return bundle_of(net, about, tmp_path_factory.mktemp("segment") / "bundle").folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for task classify."""
+    net, about = net_of("classify", "cnn", size=(28, 28))
+    return bundle_of(net, about, tmp_path_factory.mktemp("classify") / "bundle").folder
+
+
+def photographs(folder: Path, count: int = 5) -> Path:
+    for number, image_CHW in enumerate(pictures(count, (40, 52))):
+        path = folder / ("one", "two")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image_CHW.transpose(1, 2, 0)).save(path)
+    return folder
+
+
+def predict(*words: str, cwd: Path, code: int = 0) -> str:
+    return imagier(*words, cwd=cwd, script="scripts/predict.py", code=code)
+
+
+def lines(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_masks_of_a_folder_are_those_of_the_python_call(tmp_path: Path, segmenter: Path) -> None:
+    source = photographs(tmp_path / "photos")
+    said = predict(f"ckpt={segmenter}", f"source={source}", "output=out", cwd=tmp_path)
+    assert "5 pictures in" in said
+    predictor = package.load(segmenter)
+    for path in sorted(source.rglob("*.png")):
+        name = path.relative_to(source)
+        answer = predictor(path)
+        for folder, expected in (
+            ("masks", answer.labels),
+            ("colors", answer.colored()),
+            ("overlays", answer.picture()),
+        ):
+            assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / folder / name)), expected)
+    assert [line["file"] for line in lines(tmp_path / "out")[1:]] == [
+        path.relative_to(source).as_posix() for path in sorted(source.rglob("*.png"))
+    ]
+
+
+def test_classes_as_a_table(tmp_path: Path, classifier: Path) -> None:
+    photographs(tmp_path / "photos")
+    predict(f"ckpt={classifier}", "source='photos/**/*.png'", "output=out", "top=2", cwd=tmp_path)
+    head, *rows = (tmp_path / "out" / "classes.csv").read_text().splitlines()
+    assert head == "file,class_1,probability_1,class_2,probability_2"
+    assert [row.split(",")[0] for row in rows] == ["one/0.png", "one/2.png", "one/4.png", "two/1.png", "two/3.png"]
+    assert rows[0].split(",")[1] == package.load(classifier)(tmp_path / "photos" / "one" / "0.png").label
+
+
+def test_a_bad_file_is_reported_skipped_and_tried_again(tmp_path: Path, segmenter: Path) -> None:
+    source = photographs(tmp_path / "photos")
+    good = (source / "one" / "2.png").read_bytes()
+    (source / "one" / "2.png").write_bytes(good[:200])
+    words = [f"ckpt={segmenter}", f"source={source}", "output=out"]
+    said = predict(*words, cwd=tmp_path, code=3)
+    assert "1 of 5 pictures could not be read" in said
+    assert "2.png" in said
+    assert "Traceback" not in said
+    (source / "one" / "2.png").write_bytes(good)
+    assert "4 of 5 pictures were done already\n1 pictures in" in predict(*words, cwd=tmp_path)
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 5
+    assert not [line for line in lines(tmp_path / "out") if "error" in line]
+
+
+def test_a_killed_job_goes_on_and_a_changed_picture_is_done_anew(tmp_path: Path, segmenter: Path) -> None:
+    source = photographs(tmp_path / "photos", count=150)
+    words = [f"ckpt={segmenter}", f"source={source}", "output=out"]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "predict.py"), *words]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
+        manifest = tmp_path / "out" / "manifest.jsonl"
+        while process.poll() is None and not (manifest.exists() and manifest.read_bytes().count(b"\n") > 20):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    with manifest.open("a") as torn:
+        torn.write('{"file": "one/1')
+    done = len(lines_that_are_whole(manifest)) - 1
+    assert 0 < done < 150
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(source / "one" / "0.png")
+    assert f"{done - 1} of 150 pictures were done already" in predict(*words, cwd=tmp_path)
+    assert len(lines(tmp_path / "out")) == 151
+    with Image.open(tmp_path / "out" / "masks" / "one" / "0.png") as mask:
+        assert mask.size == (30, 30)
+    assert "150 of 150 pictures were done already" in predict(*words, cwd=tmp_path)
+
+
+def lines_that_are_whole(manifest: Path) -> list[str]:
+    return [line for line in manifest.read_text().splitlines() if line.endswith("}")]
+
+
+def test_another_job_does_not_mix_with_an_earlier_one(tmp_path: Path, segmenter: Path) -> None:
+    photographs(tmp_path / "photos")
+    predict(f"ckpt={segmenter}", "source=photos", "output=out", cwd=tmp_path)
+    said = predict(f"ckpt={segmenter}", "source=photos", "output=out", "flip=true", cwd=tmp_path, code=2)
+    assert "holds the results of another job" in said
+
+
+def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path) -> None:
+    for suffix in ("png", "bmp"):
+        Image.fromarray(pictures(1, (20, 20))[0].transpose(1, 2, 0)).save(tmp_path / f"same.{suffix}")
+    predict(f"ckpt={segmenter}", "source='same.*'", "output=out", cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == ["same.bmp.png", "same.png.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "code"),
+    [
+        (["source=nowhere"], "source=nowhere is no file or folder", 3),
+        (["source=photos", "runtime=tensorrt"], "runtime=tensorrt is not known", 2),
+        (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
+        (["source=photos", "tile=7"], "tile=7 is out of range", 2),
+        (["source=photos", "format=coco"], "format=coco is not known", 2),
+        (["source=photos", "format=cityscapes"], "does classify", 2),
+        ([], "source is not given", 2),
+    ],
+)
+def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentence: str, code: int) -> None:
+    photographs(tmp_path / "photos")
+    said = predict(f"ckpt={classifier}", *words, cwd=tmp_path, code=code)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "predictions").exists()

@@ -1,0 +1,56 @@
+"""Tiles against the whole picture."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from imagier.deploy.tiling import AUTO_TILE, answers_in_bands, tile_for
+
+
+def brightness(image_BCHW: np.ndarray) -> np.ndarray:
+    """A dense net that looks at each pixel by itself: every tiling must answer the same."""
+    return np.concatenate([image_BCHW / 255, 1 - image_BCHW / 255], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (200, 90), (91, 333), (300, 301), (33, 400)])
+@pytest.mark.parametrize("tile", [32, 64, 100])
+def test_tiles_leave_no_gap_and_no_seam(size: tuple[int, int], tile: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    whole = np.concatenate(list(answers_in_bands(image, brightness, None)), axis=1)
+    tiled = np.concatenate(list(answers_in_bands(image, brightness, tile)), axis=1)
+    assert tiled.shape == whole.shape == (6, *size)
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+
+
+def test_tiles_are_never_larger_and_blend_where_answers_differ() -> None:
+    shapes = []
+
+    def numbered(image_BCHW: np.ndarray) -> np.ndarray:
+        shapes.append(image_BCHW.shape[2:])
+        return np.full((1, 1, *image_BCHW.shape[2:]), len(shapes), np.float32)
+
+    image = np.zeros((40, 200, 3), np.uint8)
+    (band,) = answers_in_bands(image, numbered, 80)
+    assert set(shapes) == {(40, 80)}
+    row = band[0, 20]
+    assert row[0] == 1
+    assert row[-1] == len(shapes)
+    assert abs(np.diff(row)).max() < 0.11  # no step between one tile and the next
+
+
+def test_memory_holds_one_row_of_tiles() -> None:
+    image = np.zeros((4000, 500, 3), np.uint8)
+    tracemalloc.start()
+    for _ in answers_in_bands(image, brightness, 128):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * 4 * image.shape[0] * image.shape[1] / 5  # a fifth of what all answers would take
+
+
+def test_auto_tiles_large_pictures_alone() -> None:
+    assert tile_for("auto", 1024, 2048) is None
+    assert tile_for("auto", 8000, 12000) == AUTO_TILE
+    assert tile_for(None, 8000, 12000) is None
+    assert tile_for(64, 10, 10) == 64
