@@ -33,8 +33,8 @@ $(VENV)/bin/python:
 # uv takes a quarter of pip's time; pip knows mirrors and proxies from its own settings, which uv does not read. Compiled
 # here, packages need not be compiled by every process that may not write beside them.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[sweep]' \
-		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sweep]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[export,sweep]' \
+		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[export,sweep]'
 	touch $@
 
 # cityscapesscripts, the reference for labels and scores, asks for packages that break current Pythons: leave them out.

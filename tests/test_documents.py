@@ -63,6 +63,8 @@ def _placed(word: str, places: dict[str, Path]) -> str:
         "trainer.max_epochs=3": "trainer.max_epochs=1", "sweep.trials=12": "sweep.trials=2",
         "seed=0,1,2": "seed=0,1", "seeds=3": "seeds=2",
     }  # fmt: skip
+    if key == "source":
+        return word.replace("/data/photos", str(places["/data/photos"]))
     return f"{key}={places[value]}" if key == "data.root" else shorter.get(word, word)
 
 

@@ -79,7 +79,7 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
             cli.main()
     assert ended.value.code == 2
     assert (
-        "'trian' is no verb; imagier knows: train, evaluate, doctor, leaderboard, cache. Did you mean 'train'?"
+        "'trian' is no verb; imagier knows: train, evaluate, export, predict, doctor, leaderboard, cache. Did you mean 'train'?"
         in capsys.readouterr().err
     )
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,31 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
     assert sentence in said
     assert "Traceback" not in said
     assert not (tmp_path / "predictions").exists()
+
+
+def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(
+    tmp_path: Path, streets_root: Path
+) -> None:
+    words = ["task=segment", "data=cityscapes", f"data.root={streets_root}", "data.size=null", "model.width=8"]
+    imagier(*words, "data.batch_size=4", "trainer.max_epochs=2", "trainer=cpu", cwd=tmp_path)
+    said = imagier("ckpt=runs/latest", "samples=3", cwd=tmp_path, script="scripts/export.py")
+    assert "onnx fp32: 3 held-out pictures" in said
+    pictures_of_the_split = streets_root / "leftImg8bit" / "val"
+    predict(
+        "ckpt=runs/latest/bundle", f"source={pictures_of_the_split}", "output=out", "format=cityscapes", cwd=tmp_path
+    )
+    imagier("ckpt=runs/latest", "split=val", "output=measured", cwd=tmp_path, script="scripts/evaluate.py")
+    expected = json.loads((tmp_path / "measured" / "metrics.json").read_text())["metrics"]
+
+    evaluator = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    args = evaluator.args
+    args.evalLabels = [label.id for label in evaluator.labels if label.id >= 0]
+    args.predictionPath, args.predictionWalk = str(tmp_path / "out"), None
+    args.quiet, args.evalInstLevelScore, args.JSONOutput = True, False, False
+    truths = sorted(map(str, (streets_root / "gtFine" / "val").rglob("*_gtFine_labelIds.png")))
+    found = evaluator.evaluateImgLists([evaluator.getPrediction(args, truth) for truth in truths], truths, args)
+    assert len(truths) == 6
+    for name, score in found["classScores"].items():
+        if f"iou/{name}" in expected:
+            assert expected[f"iou/{name}"] == pytest.approx(score, abs=1e-6), name
+    assert expected["iou"] == pytest.approx(found["averageScoreClasses"], abs=1e-6)
