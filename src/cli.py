@@ -34,6 +34,8 @@ VERBS = {
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
     "export": ("imagier.exporting:run", "make a bundle of a checkpoint, for use without training's tools"),
     "predict": ("imagier.predicting:run", "answer about pictures with a bundle or a checkpoint"),
+    "compress": ("imagier.coding:compress", "write photographs as a net's own small files"),
+    "decompress": ("imagier.coding:decompress", "read such files"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
     "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
     "cache": ("imagier.cache:run", "list what is kept on disk to save time, and clear it"),
@@ -162,6 +164,8 @@ def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _completed(verb: str, words: Sequence[str]) -> list[str]:
     """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
     words = [_quoted(word) for word in words]
+    if verb in ("compress", "decompress"):
+        words = _with_sources(words)
     if verb == "train":
         words = _words_of_a_sweep(words)
     given = dict(word.split("=", 1) for word in words if "=" in word)
@@ -177,6 +181,15 @@ def _completed(verb: str, words: Sequence[str]) -> list[str]:
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
     off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (CONF / word[:-5]).is_dir()}
     return [word for word in words if word.split("=")[0] not in off]
+
+
+def _with_sources(words: Sequence[str]) -> list[str]:
+    """Let words that are neither key=value nor an option stand for files."""
+    named = [word for word in words if word == "-" or ("=" not in word and not word.startswith("-"))]
+    if not named:
+        return list(words)
+    quoted = ",".join("'" + word.replace("'", "\\'") + "'" for word in named)
+    return [word for word in words if word not in named] + [f"source=[{quoted}]"]
 
 
 def _words_of_a_sweep(words: list[str]) -> list[str]:

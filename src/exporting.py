@@ -38,6 +38,10 @@ def run(cfg: DictConfig) -> None:
     with log_to(console()):
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)
+        if trained.task.name == "compress":
+            raise ConfigError(
+                "task=compress cannot be exported yet; `imagier compress` and `imagier decompress` take its checkpoint."
+            )
         data = data_for(cfg, trained)
         refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
         plan = Plan(

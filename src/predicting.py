@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.bundle import is_bundle, read_bundle
-from imagier.deploy.job import Job, find
+from imagier.deploy.job import Job
 from imagier.deploy.outputs import write_table, writer
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.runtime import open_runtime
+from imagier.deploy.sources import find
 from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError, DataError
 
@@ -74,7 +76,7 @@ def run(cfg: "DictConfig") -> None:
         DataError: there are no pictures, or some could not be read; all others are done first.
     """
     began = time.perf_counter()
-    items = find(cfg.source)
+    items = find([cfg.source], SUFFIXES)
     options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip", "scales")}
     options["scales"] = list(cfg.scales)
     predictor = load(cfg.ckpt, threads=cfg.threads, **options)

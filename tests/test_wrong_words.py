@@ -78,10 +78,8 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit) as ended:
             cli.main()
     assert ended.value.code == 2
-    assert (
-        "'trian' is no verb; imagier knows: train, evaluate, export, predict, doctor, leaderboard, cache. Did you mean 'train'?"
-        in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert f"'trian' is no verb; imagier knows: {', '.join(cli.VERBS)}. Did you mean 'train'?" in said
 
 
 def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from imagier.batch import SPLITS, Split
-from imagier.datamodules.image_file import SUFFIXES
 from imagier.errors import DataError
 from imagier.randomness import fraction
 
@@ -59,8 +58,8 @@ def split_folders(root: Path) -> dict[Split, Path]:
     return {"train": root}
 
 
-def list_images(folder: Path, ignored: Counter[str]) -> list[str]:
-    """Paths of all pictures below `folder`, relative to it, with forward slashes, in no particular order.
+def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) -> list[str]:
+    """Paths of all files of these suffixes below `folder`, relative to it, with forward slashes, in no order.
 
     Hidden files and folders are passed over; files of other suffixes are counted in `ignored` by suffix. Links are
     followed, save those to a folder that holds them.
@@ -69,14 +68,14 @@ def list_images(folder: Path, ignored: Counter[str]) -> list[str]:
         DataError: a folder cannot be read, or a name is not UTF-8.
     """
     try:
-        return list(_walk(folder, "", ignored))
+        return list(_walk(folder, "", suffixes, ignored))
     except OSError as error:
         raise DataError(
             f"{error.filename or folder} cannot be read: {error.strerror}. Mend its permissions."
         ) from error
 
 
-def _walk(folder: Path, prefix: str, ignored: Counter[str]) -> Iterator[str]:
+def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[str]) -> Iterator[str]:
     with os.scandir(folder / prefix) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -84,8 +83,8 @@ def _walk(folder: Path, prefix: str, ignored: Counter[str]) -> Iterator[str]:
             name = prefix + entry.name
             if entry.is_dir():  # known from the listing itself; only links cost a look at the disk
                 if not (entry.is_symlink() and (folder / prefix).resolve().is_relative_to(Path(entry.path).resolve())):
-                    yield from _walk(folder, f"{name}/", ignored)
-            elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:  # noqa: PTH122 - a Path takes long
+                    yield from _walk(folder, f"{name}/", suffixes, ignored)
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:  # noqa: PTH122 - a Path takes long
                 if not name.isascii() and not _is_utf8(name):
                     raise DataError(f"the file name {os.fsencode(entry.path)!r} is not UTF-8; rename the file.")
                 yield name

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
-from imagier.datamodules.folder import cut, list_images, place, split_folders, subfolders
+from imagier.datamodules.folder import cut, list_files, place, split_folders, subfolders
 from imagier.datamodules.image_file import SUFFIXES, picture_size, read_image
 from imagier.datamodules.loader import Source
 from imagier.datamodules.origin import locate
@@ -173,7 +173,7 @@ class Photos(ImageData):
     def _list(self, split: Split, folder: Path) -> dict[str, list[str]]:
         """The pictures below the `folder` of `split` by class, in order of their names."""
         groups: defaultdict[str, list[str]] = defaultdict(list)
-        for name in sorted(list_images(folder, self.ignored)):
+        for name in sorted(list_files(folder, SUFFIXES, self.ignored)):
             label, nested, _ = name.partition("/")
             if self.labels and not nested:
                 raise DataError(

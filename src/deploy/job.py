@@ -1,4 +1,4 @@
-"""Many pictures: where they are, what is written of each, and going on after an interruption.
+"""Many pictures: looking at each, writing what was found, and going on after an interruption.
 
 OUTPUT/manifest.jsonl   the job in its first line, then a line for every picture that is done, or why it could not be
 OUTPUT/masks/...        segment: class indices; colors/ and overlays/: in colours, alone and over the picture
@@ -6,23 +6,18 @@ OUTPUT/pictures/...     denoise: what the net made; beside/: both side by side
 OUTPUT/classes.csv      classify: the most probable classes; the manifest holds them as JSON lines
 """
 
-import glob
 import json
-import os
-import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagier.datamodules.folder import list_images
 from imagier.deploy.outputs import Write
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.predictor import Predictor
+from imagier.deploy.sources import Item, stems
 from imagier.errors import ConfigError, DataError
 from imagier.files import write_text
 
@@ -30,51 +25,12 @@ MANIFEST = "manifest.jsonl"
 _AHEAD = 4  # pictures that are read while the net looks at another
 
 
-@dataclass(frozen=True)
-class Item:
-    """A picture to be looked at: a path, or bytes where it comes from a pipe; and its name below the output folder."""
-
-    name: str
-    given: Path | bytes
-
-    def state(self) -> list[int]:
-        """Size and time of the file: a changed one is looked at again."""
-        if isinstance(self.given, bytes):
-            return [len(self.given), 0]
-        facts = self.given.stat()
-        return [facts.st_size, facts.st_mtime_ns]
-
-
-def find(source: str) -> list[Item]:
-    """The pictures that `source` means: a file, all below a folder, those a pattern matches, or - for standard input.
-
-    Raises:
-        DataError: there are none.
-    """
-    if source == "-":
-        return [Item("stdin", sys.stdin.buffer.read())]
-    path = Path(source).expanduser()
-    if path.is_file():
-        return [Item(path.name, path)]
-    if path.is_dir():
-        ignored: Counter[str] = Counter()
-        names = sorted(list_images(path, ignored))
-        if not names:
-            raise DataError(f"source={source} holds no picture. Name a folder, file or pattern of pictures.")
-        return [Item(name, path / name) for name in names]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
-    if not found:
-        raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
-    common = Path(os.path.commonpath([one.absolute().parent for one in found]))
-    return [Item(one.absolute().relative_to(common).as_posix(), one) for one in found]
-
-
 class Job:
     """Looks at pictures one after the other and writes what was found below `output`.
 
     Args:
         predictor: that looks.
-        items: as `find` lists them.
+        items: as `imagier.deploy.sources.find` lists them.
         output: folder; where it holds a part of the same job, that part is not done again.
         settings: all that decides what is written, plain; another job's folder is refused.
         write: what turns a result into files.
@@ -93,7 +49,7 @@ class Job:
     ) -> None:
         self.predictor, self.items, self.output, self.write = predictor, items, output, write
         self.settings = json.loads(json.dumps(settings))
-        self._names = _stems(items)
+        self._names = stems(items)
         self.lines = self._remembered()
 
     def _remembered(self) -> dict[str, dict[str, Any]]:
@@ -150,10 +106,3 @@ def _parsed(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
-
-
-def _stems(items: Sequence[Item]) -> dict[str, str]:
-    """Names of outputs, without the suffix where that leaves them different."""
-    short = {item.name: str(Path(item.name).with_suffix("")) for item in items}
-    met = Counter(short.values())
-    return {name: stem if met[stem] == 1 else name for name, stem in short.items()}

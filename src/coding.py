@@ -1,0 +1,80 @@
+"""`imagier compress` and `imagier decompress`: photographs to a net's own small files, and back."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from imagier import build
+from imagier.datamodules.image_file import SUFFIXES
+from imagier.deploy.codec import SUFFIX, PictureCodec
+from imagier.deploy.pictures import to_pixels
+from imagier.deploy.results import save_pixels
+from imagier.deploy.sources import Item, find, stems
+from imagier.errors import DataError
+from imagier.files import write_aside
+from imagier.training.run_folder import find_checkpoint
+
+
+def compress(cfg: DictConfig) -> None:
+    """Write a file for every picture of `cfg.source` below `cfg.output`.
+
+    Raises:
+        ConfigError: the checkpoint is none of a codec, or has no such quality.
+        DataError: there are no pictures, or some cannot be read; all others are done first.
+    """
+    codec, items = _codec(cfg), _items(cfg, SUFFIXES)
+
+    def write(item: Item, target: Path) -> str:
+        image_HWC = to_pixels(item.given, codec.channels)
+        data = codec.compress_pixels(image_HWC, cfg.quality)
+        write_aside(target, lambda aside: aside.write_bytes(data))
+        height, width = image_HWC.shape[:2]
+        return f"{len(data)} bytes, {8 * len(data) / (height * width):.3f} bits per pixel of {height} x {width}"
+
+    _each(items, Path(cfg.output).expanduser(), SUFFIX, write)
+
+
+def decompress(cfg: DictConfig) -> None:
+    """Write a PNG file for every compressed file of `cfg.source` below `cfg.output`.
+
+    Raises:
+        ConfigError: the checkpoint is none of a codec.
+        DataError: there are no files, or some cannot be read; all others are done first.
+    """
+    codec, items = _codec(cfg), _items(cfg, (SUFFIX,))
+
+    def write(item: Item, target: Path) -> str:
+        image_HWC = codec.decompress(item.read())
+        save_pixels(image_HWC, target)
+        return f"{image_HWC.shape[0]} x {image_HWC.shape[1]} pixels"
+
+    _each(items, Path(cfg.output).expanduser(), ".png", write)
+
+
+def _codec(cfg: DictConfig) -> PictureCodec:
+    task, _, _ = build.from_checkpoint(find_checkpoint(cfg.ckpt, prefer="best"))
+    return PictureCodec(build.net_of(task), cfg.threads)
+
+
+def _items(cfg: DictConfig, suffixes: Sequence[str] | frozenset[str]) -> list[Item]:
+    sources = list(cfg.source) if isinstance(cfg.source, ListConfig) else [str(cfg.source)]
+    return find(sources, frozenset(suffixes))
+
+
+def _each(items: Sequence[Item], output: Path, suffix: str, write: Callable[[Item, Path], str]) -> None:
+    began, failed = time.perf_counter(), 0
+    names = stems(items)
+    for item in items:
+        target = output / f"{names[item.name]}{suffix}"
+        try:
+            print(f"{target}: {write(item, target)}")
+        except DataError as error:
+            failed += 1
+            print(f"{item.name}: {error}", file=sys.stderr)
+    took = time.perf_counter() - began
+    print(f"{len(items) - failed} of {len(items)} files in {took:.1f} s")
+    if failed:
+        raise DataError(f"{failed} of {len(items)} files could not be read; the lines above say why.")

@@ -1,0 +1,81 @@
+"""Where pictures come from: files, folders, patterns, standard input."""
+
+import glob
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagier.datamodules.folder import list_files
+from imagier.errors import DataError
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file: its path, or its bytes where it comes through a pipe; and its name below an output folder."""
+
+    name: str
+    given: Path | bytes
+
+    def state(self) -> list[int]:
+        """Size and time of the file: a changed one is looked at again."""
+        if isinstance(self.given, bytes):
+            return [len(self.given), 0]
+        facts = self.given.stat()
+        return [facts.st_size, facts.st_mtime_ns]
+
+    def read(self) -> bytes:
+        """Return the bytes. Raises DataError where they cannot be read."""
+        if isinstance(self.given, bytes):
+            return self.given
+        try:
+            return self.given.read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.given} cannot be read: {error.strerror}.") from error
+
+
+def find(sources: Sequence[str], suffixes: frozenset[str]) -> list[Item]:
+    """The files that `sources` mean: a file, all below a folder, those a pattern matches, or - for standard input.
+
+    Args:
+        sources: one or several of these.
+        suffixes: in lower case, of the files that count in a folder.
+
+    Raises:
+        DataError: one of them means no file.
+    """
+    items = [item for source in sources for item in _find(source, suffixes)]
+    met = Counter(item.name for item in items)
+    # Of equal names from several sources, the whole path tells them apart.
+    return [item if met[item.name] == 1 else Item(_from_root(item), item.given) for item in items]
+
+
+def stems(items: Sequence[Item]) -> dict[str, str]:
+    """Names for outputs: without the suffix, where that leaves them different."""
+    short = {item.name: str(Path(item.name).with_suffix("")) for item in items}
+    met = Counter(short.values())
+    return {name: stem if met[stem] == 1 else name for name, stem in short.items()}
+
+
+def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
+    if source == "-":
+        return [Item("stdin", sys.stdin.buffer.read())]
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [Item(path.name, path)]
+    if path.is_dir():
+        names = sorted(list_files(path, suffixes, Counter()))
+        if not names:
+            raise DataError(f"source={source} holds no file named {', '.join(sorted(suffixes))}. Name another folder.")
+        return [Item(name, path / name) for name in names]
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not found:
+        raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
+    common = Path(os.path.commonpath([one.absolute().parent for one in found]))
+    return [Item(one.absolute().relative_to(common).as_posix(), one) for one in found]
+
+
+def _from_root(item: Item) -> str:
+    return item.name if isinstance(item.given, bytes) else item.given.absolute().as_posix().lstrip("/")

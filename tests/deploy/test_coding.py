@@ -1,0 +1,117 @@
+"""`imagier compress` and `imagier decompress` as a user calls them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, imagier
+from made import pictures
+from PIL import Image
+
+from imagier import build
+from imagier.deploy.codec import PictureCodec
+from imagier.training.run_folder import find_checkpoint
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, leaves_root: Path) -> Path:
+    """A folder with a trained codec in runs/latest, and photographs of odd sizes, one of them grey."""
+    folder = tmp_path_factory.mktemp("house")
+    words = ["task=compress", "model.width=8", "model.latents=8", "data=photos", "data.labels=false"]
+    imagier(*words, f"data.root={leaves_root}", "trainer.max_epochs=1", "trainer=cpu", "test=false", cwd=folder)
+    (folder / "photos").mkdir()
+    for number, size in enumerate([(40, 52), (33, 97), (1, 1)]):
+        Image.fromarray(pictures(1, size, number)[0].transpose(1, 2, 0)).save(
+            folder / "photos" / f"a picture {number}.png"
+        )
+    Image.fromarray(pictures(1, (50, 41))[0][0]).save(folder / "photos" / "grey.png")
+    return folder
+
+
+def compress(*words: str, cwd: Path, code: int = 0) -> str:
+    return imagier("ckpt=runs/latest", *words, cwd=cwd, script="scripts/compress.py", code=code)
+
+
+def decompress(*words: str, cwd: Path, code: int = 0) -> str:
+    return imagier("ckpt=runs/latest", *words, cwd=cwd, script="scripts/decompress.py", code=code)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_photographs_there_and_back(house: Path) -> None:
+    said = compress(
+        "photos/a picture 0.png", "photos/a picture 1.png", "photos/a picture 2.png", "photos/grey.png", cwd=house
+    )
+    files = sorted((house / "compressed").iterdir())
+    assert [path.name for path in files] == ["a picture 0.imgr", "a picture 1.imgr", "a picture 2.imgr", "grey.imgr"]
+    for path, line in zip(files, said.splitlines(), strict=False):
+        assert f"{path.name}: {path.stat().st_size} bytes" in line
+    decompress("compressed", cwd=house)
+    task, _, _ = build.from_checkpoint(find_checkpoint(house / "runs" / "latest", prefer="best"))
+    codec = PictureCodec(build.net_of(task))
+    for path in files:
+        original = pixels(house / "photos" / f"{path.stem}.png")
+        read = pixels(house / "decompressed" / f"{path.stem}.png")
+        assert read.shape == (*original.shape[:2], 3)
+        assert np.array_equal(read, codec.decompress(path.read_bytes()))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_number_of_threads_writes_and_reads_the_same(house: Path, threads: int) -> None:
+    compress("photos", "output=there", cwd=house)
+    compress("photos", f"output=there{threads}", f"threads={threads}", cwd=house)
+    decompress("there", "output=back", cwd=house)
+    decompress("there", f"output=back{threads}", f"threads={threads}", cwd=house)
+    for one, other in ((f"there{threads}", "there"), (f"back{threads}", "back")):
+        found = {path.name: path.read_bytes() for path in (house / one).iterdir()}
+        assert found == {path.name: path.read_bytes() for path in (house / other).iterdir()}
+        assert len(found) == 4
+
+
+def test_better_pictures_take_larger_files(house: Path) -> None:
+    source = house / "photos" / "a picture 1.png"
+    sizes = []
+    for quality in (1, 3):
+        compress(str(source), f"quality={quality}", f"output=q{quality}", cwd=house)
+        sizes.append((house / f"q{quality}" / "a picture 1.imgr").stat().st_size)
+    assert sizes[0] < sizes[1]
+    said = compress(str(source), "quality=4", cwd=house, code=2)
+    assert "quality=4 is out of range: this net has the qualities 1 to 3" in said
+    assert "Traceback" not in said
+
+
+def test_through_a_pipe(house: Path) -> None:
+    words = [sys.executable, str(REPOSITORY / "scripts" / "compress.py"), "-", "ckpt=runs/latest", "output=piped"]
+    data = (house / "photos" / "grey.png").read_bytes()
+    subprocess.run(
+        words, cwd=house, input=data, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    )
+    assert (house / "piped" / "stdin.imgr").read_bytes()[:4] == b"imgr"
+
+
+def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> None:
+    compress("photos/grey.png", "output=some", cwd=house)
+    good = (house / "some" / "grey.imgr").read_bytes()
+    (house / "some" / "cut.imgr").write_bytes(good[:-3])
+    (house / "some" / "changed.imgr").write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    (house / "some" / "foreign.imgr").write_bytes((house / "photos" / "grey.png").read_bytes())
+    said = decompress("some", f"output={tmp_path}/out", cwd=house, code=3)
+    assert "cut.imgr: The file is damaged or cut short" in said
+    assert "changed.imgr: The file is damaged or cut short" in said
+    assert "foreign.imgr: The file is no compressed picture" in said
+    assert "1 of 4 files in" in said
+    assert "Traceback" not in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["grey.png"]
+
+
+def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path, garments_root: Path) -> None:
+    words = ["task=classify", "data=fashion_mnist", f"data.root={garments_root}", "debug=one_batch"]
+    imagier(*words, cwd=tmp_path)
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    assert "CNN is no codec" in compress("a.png", cwd=tmp_path, code=2)
