@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.batch import Facts
 from imagier.datamodules.base import ImageData
@@ -21,8 +21,10 @@ from imagier.datamodules.examination import class_weights
 from imagier.errors import ConfigError, ImagierError, TrainingError, nearest
 from imagier.models.pixels import FromPixels
 from imagier.tasks.base import Task
+from imagier.transforms.augment import Augment
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
+_SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
 def data_module(cfg: DictConfig) -> ImageData:
@@ -31,7 +33,9 @@ def data_module(cfg: DictConfig) -> ImageData:
     Raises:
         ConfigError, DataError: see `ImageData.setup`.
     """
-    extra = {"augment": call_nested(cfg.augment.transforms, "augment")} if "augment" in cfg else {}
+    if "augment" in cfg:
+        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms"])
+    extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")
     data: ImageData = call(cfg.data, "data", extra)
@@ -158,6 +162,7 @@ def call_nested(value: Any, where: str) -> Any:
     """Return `value`, with every node in it that has a `_target_` called. Raises ConfigError where that fails."""
     if not OmegaConf.is_config(value):
         return value
+    _refuse_misspelt(value, where)
     try:
         return instantiate(value, _convert_="all")
     except InstantiationException as error:
@@ -165,6 +170,22 @@ def call_nested(value: Any, where: str) -> Any:
         if isinstance(cause, ImagierError):
             raise cause from error
         raise ConfigError(f"{where} cannot be built: {' '.join(str(cause or error).split())}") from error
+
+
+def _refuse_misspelt(value: Any, where: str) -> None:
+    """Name the nearest argument, which Python's own words for it do not."""
+    if isinstance(value, ListConfig):
+        for place, item in enumerate(value):
+            _refuse_misspelt(item, f"{where}[{place}]")
+    elif isinstance(value, DictConfig):
+        if "_target_" in value:
+            target = _target(value, where)
+            accepted, open_ended = _parameters(target)
+            given = [str(key) for key in value if key not in _SAID_TO_HYDRA]
+            if not open_ended:
+                _refuse_unknown(where, target, given, list(accepted))
+        for key, item in value.items():
+            _refuse_misspelt(item, f"{where}.{key!s}")
 
 
 def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from imagier.errors import ConfigError, DataError, nearest
 
@@ -43,13 +43,14 @@ def run(cfg: DictConfig) -> None:
     if clear is None:
         print(_table(cache, entries))
         return
-    chosen = [entry for entry in entries if str(clear) in ("all", entry.kind, entry.path.name)]
-    if not chosen and clear not in ("all", *KINDS):
-        names = ["all", *KINDS, *(entry.path.name for entry in entries)]
+    wanted = [str(word) for word in (clear if isinstance(clear, ListConfig) else [clear])]
+    names = ["all", *KINDS, *(entry.path.name for entry in entries)]
+    if unknown := [word for word in wanted if word not in names]:
         raise ConfigError(
-            f"clear={clear} names nothing in {cache}; it is all, {', '.join(KINDS)}, or a name that "
-            f"`imagier cache` lists.{nearest(str(clear), names)}"
+            f"clear={unknown[0]} names nothing in {cache}; it is all, {', '.join(KINDS)}, or a name that "
+            f"`imagier cache` lists.{nearest(unknown[0], names)}"
         )
+    chosen = [entry for entry in entries if {"all", entry.kind, entry.path.name} & set(wanted)]
     for entry in chosen:
         _remove(entry)
     print(f"cleared {len(chosen)} of {len(entries)} entries of {cache}: {_bytes(sum(entry.size for entry in chosen))}")

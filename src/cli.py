@@ -26,6 +26,7 @@ PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
     *("ckpt", "resume", "output", "runs", "source"),
 )
+LISTS = {"export": "formats|precision", "predict": "scales", "cache": "clear"}
 EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 # verb -> (function, what it does)
@@ -173,8 +174,8 @@ def _completed(verb: str, words: Sequence[str]) -> list[str]:
         words = [*_saved_words(given["resume"].strip("'")), *words]
     if not {"--help", "-h"}.isdisjoint(words) and verb in EXAMPLES and EXAMPLES[verb].split("=")[0] not in given:
         words = [EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
-    if verb == "export":
-        words = [re.sub(r"^(formats|precision)=([\w,]+)$", r"\1=[\2]", word) for word in words]
+    if verb in LISTS:  # Hydra takes a,b for two sentences
+        words = [re.sub(rf"^({LISTS[verb]})=([\w,.-]+)$", r"\1=[\2]", word) for word in words]
     if verb in ("evaluate", "export") and "data" not in given:
         # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
         words = [f"++{word}" if word.startswith("data.") else word for word in words]

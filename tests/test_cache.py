@@ -39,6 +39,7 @@ def test_lists_and_clears(
     say(cache, "clear=decoded", **tell)
     assert list((cache / "decoded").iterdir()) == []
     assert list((cache / "examined").iterdir())
+    assert "cleared 0 of" in say(cache, "clear=decoded,features", **tell)
     say(cache, "clear=all", **tell)
     assert "holds nothing" in say(cache, **tell)
 

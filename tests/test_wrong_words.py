@@ -34,6 +34,11 @@ SLIPS = {
     "task=segment STREETS task.class_weights=[1,2]": ("task.class_weights holds 2 numbers", "task.class_weights=auto"),
     "task=segment STREETS +loss.gama=2": ("loss.gama is unknown to CrossEntropy",),
     "task=segment STREETS +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
+    "task=segment STREETS augment=flip +augment.transfroms=[]": ("augment.transfroms is unknown", "'transforms'?"),
+    "task=segment STREETS augment.transforms=[{_target_:imagier.transforms.exact.Shift,pixls:2}]": (
+        "augment.transforms[0].pixls is unknown to Shift",
+        "Did you mean 'pixels'?",
+    ),
     "task=segment trainer=gpu": ("torch sees no GPU",),
     "task=segment resume=nowhere": ("resume=nowhere: there is no",),
     "task=segment data.limit=[": ("cannot be read",),
