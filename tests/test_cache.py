@@ -36,7 +36,8 @@ def test_lists_and_clears(
     assert "cleared 1 of" in say(cache, f"clear={decoded[0].name}", **tell)
     assert not decoded[0].exists()
     assert decoded[1].exists()
-    say(cache, "clear=decoded", **tell)
+    assert "cleared 2 of" in say(cache, f"clear={decoded[1].name},{decoded[2].name}", **tell)
+    assert "cleared 1 of" in say(cache, "clear=decoded", **tell)  # the unfinished one
     assert list((cache / "decoded").iterdir()) == []
     assert list((cache / "examined").iterdir())
     assert "cleared 0 of" in say(cache, "clear=decoded,features", **tell)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagier import build
 from imagier.batch import Facts
+from imagier.cli import VERBS
 from imagier.configuration import RULES, check, choices
 from imagier.training.hardware import OURS, trainer_settings
 from imagier.transforms.augment import Augment
@@ -158,7 +159,7 @@ def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
     ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
         known |= set(_keys(OmegaConf.to_container(composed(*words))))
-    for verb in ("evaluate", "export", "predict", "leaderboard"):
+    for verb in VERBS.keys() - {"train", "doctor"}:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             known |= set(_keys(OmegaConf.to_container(compose(verb))))
     assert set(RULES) <= known
