@@ -38,7 +38,7 @@ def load(
 
     Args:
         path: of any of them.
-        runtime: auto, torch or onnx; auto takes a bundle's graph where it has one.
+        runtime: auto, torch, onnx or openvino; auto takes a bundle's graph where it has one.
         precision: fp32 or int8, where a bundle has both; None takes the first.
         threads: that compute one answer; None: as many as there are cores.
         tile: length of the tiles' sides in which large pictures are looked at; "auto": 1024 for pictures of more than

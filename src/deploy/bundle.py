@@ -20,7 +20,7 @@ from imagier.errors import BundleError
 
 ABOUT, WEIGHTS = "bundle.json", "weights.safetensors"
 FORMAT = 1  # to be raised whenever the meaning of what is written changes
-FORMATS = ("onnx", "pt2")
+FORMATS = ("onnx", "pt2", "openvino")
 PRECISIONS = ("fp32", "int8")
 
 

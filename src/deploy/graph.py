@@ -1,4 +1,4 @@
-"""A net in torch as a graph: ONNX for onnxruntime, .pt2 for torch without this house's code.
+"""A net in torch as a graph: ONNX for onnxruntime, OpenVINO's own, .pt2 for torch without this house's code.
 
 Graphs take uint8 [B, C, H, W] of any batch size and, of dense nets, of any height and width; normalisation is inside.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from imagier.deploy.bundle import Description
-from imagier.errors import BundleError
+from imagier.errors import BundleError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,15 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, path)
+
+
+def save_openvino(onnx: Path, path: Path) -> None:
+    """Write an ONNX graph in OpenVINO's own format, an .xml file with a .bin file beside it."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigError("openvino is not installed; pip install 'imagier[openvino]' brings it.") from error
+    openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
 
 
 def save_onnx(program: ExportedProgram, path: Path, answer: str) -> None:

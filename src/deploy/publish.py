@@ -13,10 +13,10 @@ import torch
 
 from imagier.deploy.agreement import Agreement, Sample, compare
 from imagier.deploy.bundle import ABOUT, WEIGHTS, Bundle, Description, Graph, digest
-from imagier.deploy.graph import save_onnx, save_pt2, trace
+from imagier.deploy.graph import save_onnx, save_openvino, save_pt2, trace
 from imagier.deploy.network import TorchNet
 from imagier.deploy.readme import readme
-from imagier.deploy.runtime import OnnxRuntime, Runtime
+from imagier.deploy.runtime import OnnxRuntime, OpenVino, Runtime
 from imagier.errors import BundleError, ConfigError
 from imagier.models.pixels import FromPixels
 
@@ -87,12 +87,16 @@ def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan)
     answer = "picture" if description.task == "denoise" else "logits"
     program = trace(net, description)
     onnx = folder / "model-fp32.onnx"
-    if "onnx" in plan.formats:
+    if {"onnx", "openvino"} & set(plan.formats):
         save_onnx(program, onnx, answer)
     if "pt2" in plan.formats:
         save_pt2(program, folder / "model.pt2")
         yield Graph("model.pt2", "pt2", "fp32", {}), TorchNet(torch.export.load(folder / "model.pt2").module())
+    if "openvino" in plan.formats:
+        save_openvino(onnx, folder / "model-fp32.xml")
+        yield Graph("model-fp32.xml", "openvino", "fp32", {}), OpenVino(folder / "model-fp32.xml")
     if "onnx" not in plan.formats:
+        onnx.unlink(missing_ok=True)
         return
     if "fp32" in plan.precisions:
         yield Graph(onnx.name, "onnx", "fp32", {}), OnnxRuntime(onnx)

@@ -1,4 +1,4 @@
-"""What computes a net's answer: onnxruntime or torch. Each takes uint8 pixels and answers with float32."""
+"""What computes a net's answer: onnxruntime, OpenVINO or torch. Each takes uint8 pixels and answers with float32."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ import numpy as np
 from imagier.deploy.bundle import Bundle
 from imagier.errors import BundleError, ConfigError
 
-RUNTIMES = ("auto", "torch", "onnx")
+RUNTIMES = ("auto", "torch", "onnx", "openvino")
 
 
 class Runtime(Protocol):
@@ -43,6 +43,29 @@ class OnnxRuntime:
         return answer
 
 
+class OpenVino:
+    """A graph in OpenVINO, on the CPU.
+
+    Args:
+        path: of the .xml file, with a .bin file beside it.
+        threads: that compute one answer; None: as many as there are cores.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        openvino = _installed("openvino", "openvino")
+        # Where the processor has bf16, it would be chosen, and answers would be far from those that were compared.
+        settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+        try:
+            self._model = openvino.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            raise BundleError(f"{path} cannot be opened by OpenVINO ({error}). Export it again.") from error
+
+    def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        answer: np.ndarray = self._model(np.ascontiguousarray(image_BCHW))[0]
+        return answer
+
+
 def open_runtime(
     bundle: Bundle, runtime: str = "auto", precision: str | None = None, threads: int | None = None
 ) -> Runtime:
@@ -64,10 +87,14 @@ def open_runtime(
         runtime = "onnx" if any(graph.format == "onnx" for graph in bundle.graphs) else "torch"
     if runtime == "onnx":
         return OnnxRuntime(bundle.path(bundle.graph("onnx", precision).file), threads)
+    if runtime == "openvino":
+        graph = bundle.graph("openvino", precision)
+        bundle.path(Path(graph.file).with_suffix(".bin").name)
+        return OpenVino(bundle.path(graph.file), threads)
     from imagier.deploy.network import TorchNet, load_network  # torch takes seconds to import
 
     if precision not in (None, "fp32"):
-        raise ConfigError(f"precision={precision} needs a graph: choose runtime=onnx.")
+        raise ConfigError(f"precision={precision} needs a graph: choose runtime=onnx or openvino.")
     return TorchNet(load_network(bundle), threads)
 
 

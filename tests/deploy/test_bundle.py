@@ -32,10 +32,10 @@ def test_every_net_answers_alike_from_everywhere(
     tmp_path: Path, task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None
 ) -> None:
     net, description = net_of(task, model, words, size)
-    bundle = bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2"])
+    bundle = bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2", "openvino"])
     again = read_bundle(tmp_path / "bundle")
     assert again == bundle
-    onnx, restored = open_runtime(again), open_runtime(again, "torch")
+    onnx, restored, openvino = (open_runtime(again, runtime) for runtime in ("onnx", "torch", "openvino"))
     followed = torch.export.load(again.path("model.pt2")).module()
     for count, height, width in [(1, 96, 128), (3, 50, 71), (2, 33, 200)]:
         image = pictures(count, size or (height, width), seed=count)
@@ -44,6 +44,7 @@ def test_every_net_answers_alike_from_everywhere(
         np.testing.assert_array_equal(restored(image), truth)
         np.testing.assert_allclose(followed(torch.from_numpy(image)).detach().numpy(), truth, atol=1e-4)
         np.testing.assert_allclose(onnx(image), truth, atol=1e-3)
+        np.testing.assert_allclose(openvino(image), truth, atol=1e-3)
 
 
 def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
