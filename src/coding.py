@@ -13,7 +13,7 @@ from imagier.deploy.codec import SUFFIX, PictureCodec
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.results import save_pixels
 from imagier.deploy.sources import Item, find, stems
-from imagier.errors import DataError
+from imagier.errors import ConfigError, DataError
 from imagier.files import write_aside
 from imagier.training.run_folder import find_checkpoint
 
@@ -26,6 +26,7 @@ def compress(cfg: DictConfig) -> None:
         DataError: there are no pictures, or some cannot be read; all others are done first.
     """
     codec, items = _codec(cfg), _items(cfg, SUFFIXES)
+    codec.rate(cfg.quality)  # a quality that there is not is said before anything is written
 
     def write(item: Item, target: Path) -> str:
         image_HWC = to_pixels(item.given, codec.channels)
@@ -34,7 +35,7 @@ def compress(cfg: DictConfig) -> None:
         height, width = image_HWC.shape[:2]
         return f"{len(data)} bytes, {8 * len(data) / (height * width):.3f} bits per pixel of {height} x {width}"
 
-    _each(items, Path(cfg.output).expanduser(), SUFFIX, write)
+    _each(items, cfg, SUFFIX, write)
 
 
 def decompress(cfg: DictConfig) -> None:
@@ -51,7 +52,7 @@ def decompress(cfg: DictConfig) -> None:
         save_pixels(image_HWC, target)
         return f"{image_HWC.shape[0]} x {image_HWC.shape[1]} pixels"
 
-    _each(items, Path(cfg.output).expanduser(), ".png", write)
+    _each(items, cfg, ".png", write)
 
 
 def _codec(cfg: DictConfig) -> PictureCodec:
@@ -64,17 +65,25 @@ def _items(cfg: DictConfig, suffixes: Sequence[str] | frozenset[str]) -> list[It
     return find(sources, frozenset(suffixes))
 
 
-def _each(items: Sequence[Item], output: Path, suffix: str, write: Callable[[Item, Path], str]) -> None:
+def _each(items: Sequence[Item], cfg: DictConfig, suffix: str, write: Callable[[Item, Path], str]) -> None:
     began, failed = time.perf_counter(), 0
-    names = stems(items)
+    output, names = Path(cfg.output).expanduser(), stems(items)
     for item in items:
         target = output / f"{names[item.name]}{suffix}"
         try:
+            _refuse_loss(target, cfg.overwrite)
             print(f"{target}: {write(item, target)}")
         except DataError as error:
             failed += 1
             print(f"{item.name}: {error}", file=sys.stderr)
+        except OSError as error:
+            raise ConfigError(f"output={output} cannot be written: {error}. Make room, or name another.") from error
     took = time.perf_counter() - began
     print(f"{len(items) - failed} of {len(items)} files in {took:.1f} s")
     if failed:
-        raise DataError(f"{failed} of {len(items)} files could not be read; the lines above say why.")
+        raise DataError(f"{failed} of {len(items)} files were left out; the lines above say why.")
+
+
+def _refuse_loss(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise DataError(f"{target} exists already; choose another output=FOLDER, or replace it with overwrite=true.")

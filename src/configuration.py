@@ -111,7 +111,7 @@ KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
     "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
     "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
-    "calibration", "quality",
+    "calibration", "quality", "overwrite",
     "sweep",
 )  # fmt: skip
 
@@ -127,6 +127,7 @@ RULES: dict[str, Rule] = {
     "scales": Several(Number(low=0.1, high=10)),
     "top": COUNT,
     "quality": COUNT_OR_NULL,
+    "overwrite": SWITCH,
     "samples": COUNT,
     "calibration": COUNT,
     "data.root": PATH,

@@ -3,19 +3,22 @@
 A bundle with an ONNX graph needs neither torch nor Lightning, and none is imported then.
 """
 
+import hashlib
+import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.bundle import is_bundle, read_bundle
-from imagier.deploy.job import Job
+from imagier.deploy.job import Job, OccupiedError
 from imagier.deploy.outputs import write_table, writer
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.runtime import open_runtime
-from imagier.deploy.sources import find
+from imagier.deploy.sources import Item, find
 from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError, DataError
 
@@ -51,6 +54,10 @@ def load(
         ConfigError: there is nothing of the kind, or the runtime is unknown or not installed.
         BundleError, TrainingError: it is damaged.
     """
+    if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
+        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
     place = Path(path).expanduser()
     if is_bundle(place):
         bundle = read_bundle(place)
@@ -81,9 +88,11 @@ def run(cfg: "DictConfig") -> None:
     options["scales"] = list(cfg.scales)
     predictor = load(cfg.ckpt, threads=cfg.threads, **options)
     about = predictor.description
-    output = Path(cfg.output).expanduser() if cfg.output else Path("predictions") / about.name
     settings = options | {"net": about.name, "provenance": about.provenance, "format": cfg.format, "top": cfg.top}
-    job = Job(predictor, items, output, settings, writer(about, cfg.format, cfg.top))
+    settings["source"] = _identity(cfg.source, items)
+    write = writer(about, cfg.format, cfg.top)
+    job = _job(cfg.output, about.name, lambda output: Job(predictor, items, output, settings, write))
+    output = job.output
     remembered = len(job.lines)
     failed, seconds = 0, 0.0
     for number, line in enumerate(job, start=1 + remembered):
@@ -104,6 +113,22 @@ def run(cfg: "DictConfig") -> None:
             f"{failed} of {len(items)} pictures could not be read; {output / 'manifest.jsonl'} names them, and calling "
             "this again tries them alone."
         )
+
+
+def _job(output: str | None, name: str, make: Callable[[Path], Job]) -> Job:
+    """The job in the folder that was named; without a name, in the first of predictions/NAME, NAME-2, ... that fits."""
+    if output:
+        return make(Path(output).expanduser())
+    for number in itertools.count(1):
+        with suppress(OccupiedError):
+            return make(Path("predictions") / (name if number == 1 else f"{name}-{number}"))
+    raise AssertionError
+
+
+def _identity(source: str, items: Sequence[Item]) -> str:
+    """What tells a source from others: where it lies, or what came through the pipe."""
+    given = items[0].given
+    return hashlib.sha256(given).hexdigest() if isinstance(given, bytes) else str(Path(source).expanduser().absolute())
 
 
 def _say(number: int, total: int, line: dict[str, Any]) -> None:

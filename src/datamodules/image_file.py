@@ -26,7 +26,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _AT_ONCE = 1 << 16  # bytes
-_CURE = "Replace or delete the file, or leave such files out with data.on_error=skip."
+_CURE = "Replace or delete the file."
 
 
 def read_image(path: str | Path, channels: int) -> np.ndarray:

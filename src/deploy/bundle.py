@@ -18,9 +18,10 @@ from typing import Any
 
 from imagier.errors import BundleError
 
-ABOUT, WEIGHTS = "bundle.json", "weights.safetensors"
+ABOUT, WEIGHTS, README = "bundle.json", "weights.safetensors", "README.md"
 FORMAT = 1  # to be raised whenever the meaning of what is written changes
 FORMATS = ("onnx", "pt2", "openvino")
+TASKS = ("segment", "classify", "denoise", "compress")
 PRECISIONS = ("fp32", "int8")
 
 
@@ -148,6 +149,8 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} is damaged ({error}). {_CURE}") from error
+    if description.task not in TASKS:
+        raise BundleError(f"{path} is for the task {description.task}, which this version does not know. Update it.")
     if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
         raise BundleError(f"{path} names files that are not its own. {_CURE}")
     return Bundle(folder, description, graphs, files)

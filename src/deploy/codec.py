@@ -49,12 +49,16 @@ class PictureCodec:
     @torch.inference_mode()
     def compress_pixels(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
         """As `compress`, of pixels uint8 [H, W, C] with the net's channels."""
+        image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
+        return compress(self.net, image_CHW, self.rate(quality))
+
+    def rate(self, quality: int | None) -> int:
+        """The index of the net's rate that a quality means. Raises ConfigError where there is none."""
         if quality is None:
-            quality = self.qualities // 2 + 1
+            return self.qualities // 2
         if not 1 <= quality <= self.qualities:
             raise ConfigError(f"quality={quality} is out of range: this net has the qualities 1 to {self.qualities}.")
-        image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
-        return compress(self.net, image_CHW, quality - 1)
+        return quality - 1
 
     @torch.inference_mode()
     def decompress(self, data: bytes) -> np.ndarray:

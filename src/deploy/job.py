@@ -17,12 +17,15 @@ import numpy as np
 from imagier.deploy.outputs import Write
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.predictor import Predictor
-from imagier.deploy.sources import Item, stems
+from imagier.deploy.sources import MANIFEST, Item, stems
 from imagier.errors import ConfigError, DataError
 from imagier.files import write_text
 
-MANIFEST = "manifest.jsonl"
 _AHEAD = 4  # pictures that are read while the net looks at another
+
+
+class OccupiedError(ConfigError):
+    """The output folder holds something that this job has not written."""
 
 
 class Job:
@@ -36,7 +39,8 @@ class Job:
         write: what turns a result into files.
 
     Raises:
-        ConfigError: `output` holds another job's results.
+        OccupiedError: `output` holds another job's results, or other files.
+        ConfigError: it is no folder.
     """
 
     def __init__(
@@ -56,18 +60,38 @@ class Job:
         """What an earlier call has done and is still true, by the pictures' names."""
         try:
             text = (self.output / MANIFEST).read_text(encoding="utf-8")
-        except OSError:
+        except FileNotFoundError:
+            if self.output.is_dir() and any(self.output.iterdir()):
+                raise OccupiedError(
+                    f"output={self.output} holds other files already, which could be lost; choose a new folder."
+                ) from None
             return {}
+        except OSError as error:
+            raise ConfigError(f"output={self.output} cannot be used: {error.strerror}; choose a folder.") from error
         head, *lines = (_parsed(line) for line in text.splitlines())
         if head.get("job") != self.settings:
-            raise ConfigError(
+            raise OccupiedError(
                 f"output={self.output} holds the results of another job; choose another output=FOLDER, or remove it."
             )
         states = {item.name: item.state() for item in self.items}
-        return {line["file"]: line for line in lines if "outputs" in line and states.get(line["file"]) == line["state"]}
+        return {
+            line["file"]: line
+            for line in lines
+            if "outputs" in line
+            and states.get(line["file"]) == line["state"]
+            and all((self.output / name).is_file() for name in line["outputs"])
+        }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Do what remains; yields the manifest's line of each picture as it is done."""
+        try:
+            yield from self._done()
+        except OSError as error:
+            raise ConfigError(
+                f"output={self.output} cannot be written: {error}. Make room, or name another."
+            ) from error
+
+    def _done(self) -> Iterator[dict[str, Any]]:
         kept = "".join(json.dumps(line) + "\n" for line in ({"job": self.settings}, *self.lines.values()))
         write_text(self.output / MANIFEST, kept)
         with (self.output / MANIFEST).open("a", encoding="utf-8") as manifest:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from imagier.deploy.agreement import Agreement, Sample, compare
-from imagier.deploy.bundle import ABOUT, WEIGHTS, Bundle, Description, Graph, digest
+from imagier.deploy.bundle import ABOUT, README, WEIGHTS, Bundle, Description, Graph, digest, read_bundle
 from imagier.deploy.graph import save_onnx, save_openvino, save_pt2, trace
 from imagier.deploy.network import TorchNet
 from imagier.deploy.readme import readme
@@ -45,19 +45,35 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
         ConfigError: `folder` holds something else than a bundle.
         BundleError: the net cannot be exported, or a graph disagrees with it.
     """
-    if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
+    _refuse_loss(folder)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"output={folder} cannot be written: {error.strerror}; choose another folder.") from error
     try:
         bundle = _filled(aside, net, description, plan)
         (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
-        (aside / "README.md").write_text(readme(bundle, folder), encoding="utf-8")
+        (aside / README).write_text(readme(bundle, folder), encoding="utf-8")
         _replace(folder, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Bundle(folder, description, bundle.graphs, bundle.files)
+
+
+def _refuse_loss(folder: Path) -> None:
+    """Only a bundle may be replaced, and only one that holds nothing else."""
+    if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    others = {path.name for path in folder.iterdir()} - {ABOUT, README, *read_bundle(folder).files}
+    if others:
+        raise ConfigError(
+            f"output={folder} holds {min(others)} beside the bundle, which would be lost; move it away, or choose "
+            "another folder."
+        )
 
 
 def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Bundle:

@@ -29,8 +29,8 @@ def quantize(onnx: Path, target: Path, images: Iterable[np.ndarray]) -> None:
         target: where the other one goes.
         images: pictures uint8 [C, H, W] of the training split, as the net takes them.
     """
-    logging.getLogger("root").setLevel(logging.ERROR)
     prepared = target.with_suffix(".prepared.onnx")
+    logging.disable(logging.WARNING)  # it advises to do what is done here
     try:
         quant_pre_process(onnx, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -44,4 +44,5 @@ def quantize(onnx: Path, target: Path, images: Iterable[np.ndarray]) -> None:
             calibrate_method=CalibrationMethod.MinMax,
         )
     finally:
+        logging.disable(logging.NOTSET)
         prepared.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imagier.deploy.bundle import Bundle
+from imagier.deploy.bundle import PRECISIONS, Bundle
 from imagier.errors import BundleError, ConfigError
 
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
@@ -83,6 +83,8 @@ def open_runtime(
     """
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime} is not known; it is one of: {', '.join(RUNTIMES)}.")
+    if precision not in (None, *PRECISIONS):
+        raise ConfigError(f"precision={precision} is not known; it is one of: {', '.join(PRECISIONS)}.")
     if runtime == "auto":
         runtime = "onnx" if any(graph.format == "onnx" for graph in bundle.graphs) else "torch"
     if runtime == "onnx":

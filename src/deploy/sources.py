@@ -1,5 +1,6 @@
 """Where pictures come from: files, folders, patterns, standard input."""
 
+import functools
 import glob
 import os
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from imagier.datamodules.folder import list_files
 from imagier.errors import DataError
+
+MANIFEST = "manifest.jsonl"  # in a folder that a job has written
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,10 @@ class Item:
         """Size and time of the file: a changed one is looked at again."""
         if isinstance(self.given, bytes):
             return [len(self.given), 0]
-        facts = self.given.stat()
+        try:
+            facts = self.given.stat()
+        except OSError:  # reading it will say what is wrong
+            return [-1, 0]
         return [facts.st_size, facts.st_mtime_ns]
 
     def read(self) -> bytes:
@@ -46,10 +52,17 @@ def find(sources: Sequence[str], suffixes: frozenset[str]) -> list[Item]:
     Raises:
         DataError: one of them means no file.
     """
-    items = [item for source in sources for item in _find(source, suffixes)]
-    met = Counter(item.name for item in items)
-    # Of equal names from several sources, the whole path tells them apart.
-    return [item if met[item.name] == 1 else Item(_from_root(item), item.given) for item in items]
+    items = list({item.given: item for source in sources for item in _find(source, suffixes)}.values())
+    if len({item.name for item in items}) == len(items):
+        return items
+    # Of equal names from several sources, the folders tell them apart.
+    common = os.path.commonpath([item.given.absolute().parent for item in items if isinstance(item.given, Path)])
+    return [
+        item
+        if isinstance(item.given, bytes)
+        else Item(item.given.absolute().relative_to(common).as_posix(), item.given)
+        for item in items
+    ]
 
 
 def stems(items: Sequence[Item]) -> dict[str, str]:
@@ -66,7 +79,7 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     if path.is_file():
         return [Item(path.name, path)]
     if path.is_dir():
-        names = sorted(list_files(path, suffixes, Counter()))
+        names = _foreign(path, sorted(list_files(path, suffixes, Counter())))
         if not names:
             raise DataError(f"source={source} holds no file named {', '.join(sorted(suffixes))}. Name another folder.")
         return [Item(name, path / name) for name in names]
@@ -74,8 +87,17 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     if not found:
         raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
     common = Path(os.path.commonpath([one.absolute().parent for one in found]))
-    return [Item(one.absolute().relative_to(common).as_posix(), one) for one in found]
+    names = _foreign(common, [one.absolute().relative_to(common).as_posix() for one in found])
+    if not names:
+        raise DataError(f"source={source} matches nothing but what this program has written.")
+    return [Item(name, common / name) for name in names]
 
 
-def _from_root(item: Item) -> str:
-    return item.name if isinstance(item.given, bytes) else item.given.absolute().as_posix().lstrip("/")
+def _foreign(folder: Path, names: Sequence[str]) -> list[str]:
+    """Leave out what lies in a folder with a manifest: an earlier job has written it."""
+
+    @functools.cache
+    def ours(place: Path) -> bool:
+        return (place / MANIFEST).is_file() or (place != folder and ours(place.parent))
+
+    return [name for name in names if not ours((folder / name).parent)]

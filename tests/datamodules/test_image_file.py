@@ -124,7 +124,7 @@ def test_damaged_files_are_named_with_a_cure(tmp_path: Path, content: bytes, sai
     with pytest.raises(DataError, match=said) as caught:
         read_image(path, 3)
     assert str(path) in str(caught.value)
-    assert "data.on_error=skip" in str(caught.value)
+    assert "Replace or delete the file." in str(caught.value)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle")
+    bundle_of(net, description, tmp_path / "bundle")
+    (tmp_path / "bundle" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds notes\.txt beside the bundle"):
+        bundle_of(net, description, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "sentence"),
     [

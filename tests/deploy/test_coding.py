@@ -64,9 +64,9 @@ def test_photographs_there_and_back(house: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_any_number_of_threads_writes_and_reads_the_same(house: Path, threads: int) -> None:
-    compress("photos", "output=there", cwd=house)
+    compress("photos", "output=there", "overwrite=true", cwd=house)
     compress("photos", f"output=there{threads}", f"threads={threads}", cwd=house)
-    decompress("there", "output=back", cwd=house)
+    decompress("there", "output=back", "overwrite=true", cwd=house)
     decompress("there", f"output=back{threads}", f"threads={threads}", cwd=house)
     for one, other in ((f"there{threads}", "there"), (f"back{threads}", "back")):
         found = {path.name: path.read_bytes() for path in (house / one).iterdir()}
@@ -84,6 +84,18 @@ def test_better_pictures_take_larger_files(house: Path) -> None:
     said = compress(str(source), "quality=4", cwd=house, code=2)
     assert "quality=4 is out of range: this net has the qualities 1 to 3" in said
     assert "Traceback" not in said
+
+
+def test_files_that_are_there_stay(house: Path) -> None:
+    compress("photos/grey.png", "output=once", cwd=house)
+    before = (house / "once" / "grey.imgr").read_bytes()
+    said = compress("photos/grey.png", "output=once", "quality=1", cwd=house, code=3)
+    assert "grey.imgr exists already" in said
+    assert (house / "once" / "grey.imgr").read_bytes() == before
+    compress("photos/grey.png", "output=once", "quality=1", "overwrite=true", cwd=house)
+    assert (house / "once" / "grey.imgr").read_bytes() != before
+    said = compress("photos/grey.png", "output=photos/grey.png", cwd=house, code=2)
+    assert "output=photos/grey.png cannot be written" in said
 
 
 def test_through_a_pipe(house: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,40 @@ def test_another_job_does_not_mix_with_an_earlier_one(tmp_path: Path, segmenter:
     assert "holds the results of another job" in said
 
 
+def test_nothing_that_was_there_is_overwritten(tmp_path: Path, segmenter: Path) -> None:
+    photographs(tmp_path / "set" / "images")
+    (tmp_path / "set" / "masks").mkdir()
+    (tmp_path / "set" / "masks" / "0.png").write_text("years of labelling")
+    for source in ("set/images", "set"):
+        said = predict(f"ckpt={segmenter}", f"source={source}", "output=set", cwd=tmp_path, code=2)
+        assert "output=set holds other files already" in said
+    assert (tmp_path / "set" / "masks" / "0.png").read_text() == "years of labelling"
+    said = predict(f"ckpt={segmenter}", "source=set/images", "output=set/images/one/0.png", cwd=tmp_path, code=2)
+    assert "choose a folder" in said
+
+
+def test_results_are_no_source(tmp_path: Path, segmenter: Path) -> None:
+    photographs(tmp_path)
+    for _ in range(2):
+        said = predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
+    assert "5 of 5 pictures were done already" in said
+    predict(f"ckpt={segmenter}", "source='**/*.png'", "output=new", cwd=tmp_path)
+    assert len(lines(tmp_path / "new")) == 6
+    shutil.rmtree(tmp_path / "predictions" / "unet-streets" / "masks")
+    assert "done already" not in predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
+    predict(f"ckpt={segmenter}", "source=one/0.png", cwd=tmp_path)  # another source: another folder
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["unet-streets", "unet-streets-2"]
+
+
+def test_a_picture_that_is_gone_stops_nothing(tmp_path: Path, segmenter: Path) -> None:
+    photographs(tmp_path / "photos")
+    (tmp_path / "photos" / "one" / "gone.png").symlink_to("nowhere.png")
+    said = predict(f"ckpt={segmenter}", "source=photos", "output=out", cwd=tmp_path, code=3)
+    assert "gone.png cannot be read" in said
+    assert "Traceback" not in said
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 5
+
+
 def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path) -> None:
     for suffix in ("png", "bmp"):
         Image.fromarray(pictures(1, (20, 20))[0].transpose(1, 2, 0)).save(tmp_path / f"same.{suffix}")
@@ -138,6 +173,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
         (["source=nowhere"], "source=nowhere is no file or folder", 3),
         (["source=photos", "runtime=tensorrt"], "runtime=tensorrt is not known", 2),
         (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
+        (["source=photos", "precision=fp16"], "precision=fp16 is not known; it is one of: fp32, int8", 2),
         (["source=photos", "tile=7"], "tile=7 is out of range", 2),
         (["source=photos", "format=coco"], "format=coco is not known", 2),
         (["source=photos", "format=cityscapes"], "does classify", 2),
