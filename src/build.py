@@ -75,17 +75,20 @@ def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
 
 def net(cfg: DictConfig, facts: Facts) -> FromPixels:
     """Make the net of `cfg.model` for these facts, taking uint8 pixels."""
-    known = {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
-    inner = call(cfg.model, "model", known, leave_out=frozenset({"name"}))
+    inner = call(cfg.model, "model", _known(facts), leave_out=frozenset({"name"}))
     return FromPixels(inner, facts.mean, facts.std, channels_last=cfg.trainer.channels_last is not False)
 
 
 def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:
     """All arguments, plain, that make the net of `cfg.model` for these facts; weights are none of them."""
     accepted, _ = _parameters(_target(cfg.model, "model"))
-    known = {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
     given = {key: value for key, value in plain(cfg.model).items() if key not in RESERVED | {"name", "weights"}}
-    return given | {key: value for key, value in known.items() if key in accepted}
+    return given | {key: value for key, value in _known(facts).items() if key in accepted}
+
+
+def _known(facts: Facts) -> dict[str, Any]:
+    """What the data know that a net may ask for."""
+    return {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
 
 
 def net_of(task: Task) -> FromPixels:

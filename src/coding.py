@@ -30,7 +30,7 @@ def compress(cfg: DictConfig) -> None:
 
     def write(item: Item, target: Path) -> str:
         image_HWC = to_pixels(item.given, codec.channels)
-        data = codec.compress_pixels(image_HWC, cfg.quality)
+        data = codec.compress(image_HWC, cfg.quality)
         write_aside(target, lambda aside: aside.write_bytes(data))
         height, width = image_HWC.shape[:2]
         return f"{len(data)} bytes, {8 * len(data) / (height * width):.3f} bits per pixel of {height} x {width}"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from imagier.deploy.bundle import Description
+from imagier.deploy.results import as_pixels
 from imagier.deploy.runtime import Runtime
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, mean_iou
 from imagier.metrics.quality import psnr
@@ -92,7 +93,7 @@ def compare(reference: Runtime, graph: Runtime, samples: Iterable[Sample], descr
 def _decision(answer: np.ndarray, task: str) -> np.ndarray:
     """The class, or those of the pixels, int64; or the picture, uint8."""
     if task == "denoise":
-        return (answer * 255).round().clip(0, 255).astype(np.uint8)
+        return as_pixels(answer)
     return np.asarray(answer.argmax(0))
 
 

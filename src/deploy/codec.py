@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from imagier.deploy.pictures import Given, to_pixels
 from imagier.errors import ConfigError
 from imagier.models.bitstream import compress, decompress
 from imagier.models.coded import Codec
@@ -33,22 +32,17 @@ class PictureCodec:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
-    def compress(self, given: Given, quality: int | None = None) -> bytes:
+    def compress(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
         """Return the file of a picture.
 
         Args:
-            given: the picture, see `imagier.deploy.pictures.to_pixels`.
+            image_HWC: uint8, with the net's channels.
             quality: 1, the smallest files, to `qualities`, the best pictures; None: the middle one.
 
         Raises:
             ConfigError: the net has no such quality.
-            DataError: it is no picture, or too large.
+            DataError: the picture is empty or too large.
         """
-        return self.compress_pixels(to_pixels(given, self.channels), quality)
-
-    @torch.inference_mode()
-    def compress_pixels(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
-        """As `compress`, of pixels uint8 [H, W, C] with the net's channels."""
         image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
         return compress(self.net, image_CHW, self.rate(quality))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from imagier.deploy.bundle import Description
 from imagier.deploy.pictures import Given, to_pixels
-from imagier.deploy.results import Classes, Mask, Picture, Result
+from imagier.deploy.results import Classes, Mask, Picture, Result, as_pixels
 from imagier.deploy.runtime import Runtime
 from imagier.deploy.tiling import answers_in_bands, tile_for, to_batch
 from imagier.transforms.resize import resize_image
@@ -89,7 +89,7 @@ class Predictor:
         if self.description.task == "segment":
             return _most_probable(answer_KHW, size)
         image_CHW = np.stack([_stretched(channel_HW, size) for channel_HW in answer_KHW])
-        return (image_CHW * 255).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        return as_pixels(image_CHW).transpose(1, 2, 0)
 
 
 def _most_probable(logits_KHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

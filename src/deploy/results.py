@@ -132,6 +132,12 @@ def colored(image_HWC: np.ndarray) -> np.ndarray:
     return np.repeat(image_HWC, 3, axis=2) if image_HWC.shape[2] == 1 else image_HWC
 
 
+def as_pixels(picture: np.ndarray) -> np.ndarray:
+    """Round and clip a net's picture, float of about 0 to 1, to uint8, whatever the shape."""
+    pixels: np.ndarray = (picture * 255).round().clip(0, 255).astype(np.uint8)
+    return pixels
+
+
 def save_pixels(pixels: np.ndarray, path: Path) -> None:
     """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
