@@ -35,6 +35,7 @@ VERBS = {
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
     "export": ("imagier.exporting:run", "make a bundle of a checkpoint, for use without training's tools"),
     "predict": ("imagier.predicting:run", "answer about pictures with a bundle or a checkpoint"),
+    "serve": ("imagier.serving:run", "answer about pictures over HTTP"),
     "compress": ("imagier.coding:compress", "write photographs as a net's own small files"),
     "decompress": ("imagier.coding:decompress", "read such files"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
@@ -205,7 +206,8 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
 def _quoted(word: str) -> str:
     """A path may begin with ~ and hold spaces, brackets and parentheses, which Hydra's grammar wants in quotes."""
     key, equals, value = word.partition("=")
-    if key not in PATHS or not set(value) & set("~ ()[]{}'") or value[:1] in "'\"":
+    special = set("~ ()[]{}'") | set("," if key == "ckpt" else "")  # of several nets that are served
+    if key not in PATHS or not set(value) & special or value[:1] in "'\"":
         return word
     escaped = os.path.expanduser(value).replace("'", "\\'")  # noqa: PTH111 - a string is what goes on
     return f"{key}{equals}'{escaped}'"

@@ -111,7 +111,8 @@ KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
     "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
     "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
-    "calibration", "quality", "overwrite",
+    "calibration", "quality", "overwrite", "host", "port", "token", "queue", "batch_size", "max_megabytes",
+    "max_megapixels", "timeout",
     "sweep",
 )  # fmt: skip
 
@@ -130,6 +131,12 @@ RULES: dict[str, Rule] = {
     "overwrite": SWITCH,
     "samples": COUNT,
     "calibration": COUNT,
+    "port": Number(low=0, high=65535, whole=True),
+    "queue": COUNT,
+    "batch_size": COUNT,
+    "max_megabytes": Number(above=0),
+    "max_megapixels": Number(above=0),
+    "timeout": Number(above=0),
     "data.root": PATH,
     "data.cache": PATH,
     "paths.runs": PATH,

@@ -5,7 +5,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    ExifTags,
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from imagier.datamodules.jpeg import decode_jpeg
 from imagier.errors import DataError
@@ -15,6 +23,8 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
+# What is decoded. Pillow knows others: EPS, which a Ghostscript executes, and such as hold no picture of pixels.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,7 +49,7 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
     - Of an animation, or of a file of many pages, the first picture counts.
 
     Args:
-        path: any file that Pillow decodes; its content counts, not its suffix.
+        path: a file in one of FORMATS; its content counts, not its suffix.
         channels: 3 for RGB, 1 for grey.
 
     Raises:
@@ -61,7 +71,7 @@ def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
         return pixels
     try:
         # From memory, because Pillow maps an uncompressed TIFF into memory from its path and then turns it twice.
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
             return pixels_of(image, channels)
     except DataError as error:
@@ -69,7 +79,7 @@ def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large: {error} Cut it into tiles or scale it down.") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is not a picture: it begins like none of Pillow's formats. {_CURE}") from error
+        raise DataError(f"{name} is not a picture: it begins like none of {', '.join(FORMATS)}. {_CURE}") from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
         raise DataError(f"{name} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
 

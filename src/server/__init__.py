@@ -1,0 +1,1 @@
+"""Nets behind HTTP: the same predictors as everywhere, asked by many at once."""

@@ -1,0 +1,116 @@
+"""Results as a client asks for them: JSON or pictures."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import HTTPException, Response
+from fastapi.responses import JSONResponse
+from PIL import Image
+
+from imagier.deploy.results import Classes, Mask, Result
+
+JSON, PNG, FILE = "application/json", "image/png", "application/octet-stream"
+FORMS = {"classify": (JSON,), "segment": (PNG, JSON), "denoise": (PNG,), "compress": (FILE, PNG)}  # the first by itself
+
+
+def chosen(accept: str | None, forms: Sequence[str]) -> str:
+    """The content type that a client likes best of those that there are; status 406 where it likes none.
+
+    Args:
+        accept: the header, RFC 9110 section 12.5.1; None: anything will do.
+        forms: content types, the preferred one first.
+    """
+    weights = [_weight(form, accept or "*/*") for form in forms]
+    if not max(weights):
+        raise HTTPException(406, f"the header Accept: {accept} asks for none of: {', '.join(forms)}.")
+    return forms[weights.index(max(weights))]
+
+
+def _weight(form: str, accept: str) -> float:
+    """What the most exact of the ranges that hold `form` gives it; 0 where none does."""
+    found = (-1, 0.0)
+    for part in accept.lower().split(","):
+        kind, *parameters = (word.strip() for word in part.split(";"))
+        exactness = [f"{form.partition('/')[0]}/*", form].index(kind) + 1 if kind != "*/*" and _holds(kind, form) else 0
+        if kind == "*/*" or exactness:
+            found = max(found, (exactness, _quality(parameters)))
+    return found[1]
+
+
+def _holds(kind: str, form: str) -> bool:
+    return kind in (form, f"{form.partition('/')[0]}/*")
+
+
+def _quality(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def answer(result: Result, form: str, view: str = "labels", top: int = 5) -> Response:
+    """A result as `form`.
+
+    Args:
+        result: of a predictor.
+        form: one of FORMS of its task.
+        view: of a mask as PNG: labels (grey, class indices), colors, or overlay.
+        top: classes that are told.
+    """
+    if form == JSON:
+        return JSONResponse(as_json(result, top))
+    if isinstance(result, Mask):
+        pixels = {"labels": result.labels, "colors": result.colored(), "overlay": result.picture()}[view]
+        return picture(pixels)
+    assert not isinstance(result, Classes)
+    return picture(result.pixels)
+
+
+def as_json(result: Result, top: int = 5) -> dict[str, Any]:
+    """A result as JSON: a mask with the run lengths of every class."""
+    if isinstance(result, Classes):
+        return result.to_dict(top)
+    if isinstance(result, Mask):
+        return result.to_dict() | {"masks": run_lengths(result.labels, result.names)}
+    return result.to_dict()
+
+
+def run_lengths(labels: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Masks of the classes that are there, in the uncompressed form of COCO, which pycocotools reads.
+
+    Args:
+        labels: uint8 [H, W], classes.
+        names: of the classes.
+
+    Returns:
+        For every class its name, index, and `rle`: size (height, width), and counts: down the columns, from the left
+        one to the right one, how many pixels are not of the class, how many then are, and so on.
+    """
+    # One look at all columns finds where runs end; each class then needs its own runs alone.
+    flat = labels.ravel(order="F")
+    ends = np.append(np.flatnonzero(np.diff(flat)) + 1, flat.size)
+    starts, classes = np.concatenate([[0], ends[:-1]]), flat[ends - 1]
+    masks = []
+    for index in np.unique(classes).tolist():
+        own = classes == index
+        borders = np.stack([starts[own], ends[own]], axis=1).ravel()
+        counts = np.diff(np.concatenate([[0], borders, [flat.size]]))
+        counts = counts if counts[-1] else counts[:-1]
+        masks.append(
+            {"class": names[index], "index": index, "rle": {"size": list(labels.shape), "counts": counts.tolist()}}
+        )
+    return masks
+
+
+def picture(pixels: np.ndarray) -> Response:
+    """Pixels, uint8 [H, W], [H, W, 1] or [H, W, 3], as PNG."""
+    file = io.BytesIO()
+    grey = pixels.ndim == 3 and pixels.shape[2] == 1
+    Image.fromarray(pixels[:, :, 0] if grey else pixels).save(file, "PNG", compress_level=1)  # others cost time
+    return Response(file.getvalue(), media_type=PNG)

@@ -1,0 +1,135 @@
+"""The FastAPI application: nets, a data set, and what tells how the server is."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from imagier.deploy.bundle import Description
+from imagier.deploy.predictor import Predictor
+from imagier.errors import DataError
+from imagier.server import asking
+from imagier.server.limits import Door, Limits, door_of, refuse_strangers
+from imagier.server.monitoring import Monitor, Watched
+from imagier.server.nets import Codec, Net, to_serve
+from imagier.version import __version__
+
+log = logging.getLogger(__name__)
+
+
+def make_app(
+    opened: Sequence[tuple[Description, Predictor | Codec]],
+    limits: Limits,
+    batch_size: int = 8,
+    pictures: Any = None,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        opened: the nets: what each is, and what answers.
+        limits: what is admitted.
+        batch_size: pictures of equal size that a net answers together.
+        pictures: `imagier.server.dataset.Pictures` that can be asked about by their ids, or None.
+    """
+    monitor = Monitor()
+    nets, door = to_serve(opened, batch_size, monitor), Door(limits, monitor)
+    # Without the CDN that FastAPI's own page loads its script from.
+    app = FastAPIOffline(title="imagier", version=__version__, redoc_url=None, description=_told(nets))
+    app.state.nets, app.state.door, app.state.monitor, app.state.pictures = nets, door, monitor, pictures
+    app.add_middleware(Watched, monitor=monitor)
+    guard = [Depends(refuse_strangers)] if limits.token else []  # a schema must not ask for what nobody wants
+    app.include_router(state)
+    app.include_router(about, dependencies=guard)
+    app.include_router(asking.router, dependencies=guard)
+    if pictures is not None:
+        from imagier.server import dataset  # which needs torch
+
+        app.include_router(dataset.router, dependencies=guard)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    return app
+
+
+def _told(nets: Mapping[str, Net]) -> str:
+    lines = [f"- `{net.name}`: {net.description.task}" for net in nets.values()]
+    return "Send a picture, get a net's answer. The nets:\n\n" + "\n".join(lines)
+
+
+state, about = APIRouter(tags=["state"]), APIRouter(tags=["state"])
+
+
+@state.get("/", include_in_schema=False)
+async def start() -> Response:
+    """What a browser sees first."""
+    return RedirectResponse("docs")
+
+
+@state.get("/health")
+async def health() -> dict[str, str]:
+    """Whether the process answers at all."""
+    return {"status": "ok"}
+
+
+@state.get("/ready", responses=asking.fault(503))
+async def ready(request: Request) -> dict[str, str]:
+    """Whether another request about a picture would be held, or told to come again."""
+    if door_of(request).full:
+        raise HTTPException(503, "as many requests are in work as are held.", {"Retry-After": "1"})
+    return {"status": "ready"}
+
+
+@about.get("/models", responses=asking.fault(401))
+async def models(request: Request) -> dict[str, Any]:
+    """All nets: what each takes, what it answers, how good it is, and where it comes from."""
+    return {"models": [net.to_dict() for net in request.app.state.nets.values()]}
+
+
+@about.get("/models/{model}", responses=asking.fault(401, 404))
+async def one(request: Request, model: str) -> dict[str, Any]:
+    """One net."""
+    return asking.known(request, model).to_dict()
+
+
+@about.get("/metrics", response_class=Response, responses=asking.fault(401))
+async def metrics(request: Request) -> Response:
+    """Requests, seconds, batches and memory, as Prometheus reads them."""
+    return Response(request.app.state.monitor.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    said = str(error.detail)
+    if error.status_code in (404, 405) and said == HTTPStatus(error.status_code).phrase:  # Starlette's own
+        said = f"there is no {request.method} {request.url.path[:200]} here; /docs lists what there is."
+    return JSONResponse({"error": said}, error.status_code, error.headers)
+
+
+async def _not_decoded(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _unfit(request: Request, error: Exception) -> Response:
+    """FastAPI's list of objects as one sentence."""
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{one['loc'][-1]}={str(one.get('input'))[:100]}: {one['msg']}" for one in error.errors()]
+    return JSONResponse({"error": "; ".join(faults) + "."}, 422)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    log.error("a bug met %s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": "the server has met a bug of its own; its log tells which."}, 500)
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {
+    StarletteHTTPException: _refused,
+    DataError: _not_decoded,
+    RequestValidationError: _unfit,
+    Exception: _bug,
+}

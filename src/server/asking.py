@@ -1,0 +1,141 @@
+"""POST a picture, get the net's answer."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from imagier.deploy.pictures import to_pixels
+from imagier.errors import ConfigError
+from imagier.server.answers import FILE, FORMS, PNG, answer, chosen, picture
+from imagier.server.limits import FIELD, Sent, door_of, place
+from imagier.server.nets import Codec, Net
+
+View = Annotated[
+    Literal["labels", "colors", "overlay"],
+    Query(description="of a mask as PNG: class indices, the classes' colours, or these over the picture"),
+]
+Top = Annotated[int, Query(ge=1, le=1000, description="classes that are told")]
+Accept = Annotated[str | None, Header(description="application/json or image/png, as the task has them")]
+Quality = Annotated[int | None, Query(ge=1, description="1: the smallest files; left out: the middle one")]
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {FIELD: _BINARY["schema"]}, "required": [FIELD]}}
+PICTURE = {
+    "requestBody": {
+        "required": True,
+        "description": "a picture's file as it is, or in a form",
+        "content": {"image/*": _BINARY, FILE: _BINARY, "multipart/form-data": _FORM},
+    }
+}
+SMALL_FILE = {"requestBody": {"required": True, "content": {FILE: _BINARY, "multipart/form-data": _FORM}}}
+
+
+def fault(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says about answers with these statuses."""
+    schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    said = {
+        400: "it is no picture, or a damaged one",
+        401: "no token, or another",
+        404: "there is none of this name",
+        406: "no such form of an answer",
+        408: "it took too long to arrive",
+        413: "too large",
+        422: "a parameter or field that is not as it should be",
+        503: "too much is asked at once; see Retry-After",
+    }
+    return {code: {"description": said[code], "content": {"application/json": {"schema": schema}}} for code in codes}
+
+
+def answered(*forms: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says about answers of these content types, and about all that can go wrong with a picture."""
+    good: dict[str, Any] = {form: {"schema": {}} if form == "application/json" else _BINARY for form in forms}
+    return {200: {"description": "the answer", "content": good}} | fault(400, 401, 404, 406, 408, 413, 422, 503)
+
+
+def known(request: Request, model: str) -> Net:
+    """The net of this name. Status 404 where there is none."""
+    nets = request.app.state.nets
+    if model not in nets:
+        raise HTTPException(404, f"there is no model {model[:100]!r}; there are: {', '.join(nets)}.")
+    found: Net = nets[model]
+    return found
+
+
+def codec_of(net: Net) -> Codec:
+    """The net as a codec. Status 404 where it is none."""
+    if net.codec is None:
+        raise HTTPException(404, f"{net.name} is no codec: its task is {net.description.task}. Ask it to predict.")
+    return net.codec
+
+
+Asked = Annotated[Net, Depends(known)]
+HELD = [Depends(place)]
+router = APIRouter(prefix="/models/{model}", tags=["ask"])
+
+
+@router.post(
+    "/predict",
+    dependencies=HELD,
+    openapi_extra=PICTURE,
+    responses=answered("application/json", PNG),
+    response_class=Response,
+)
+async def predict(
+    request: Request, net: Asked, data: Sent, accept: Accept = None, view: View = "labels", top: Top = 5
+) -> Response:
+    """Classes with probabilities (JSON), a mask (PNG, or JSON with run lengths), or a denoised picture (PNG)."""
+    if net.predictor is None:
+        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
+    predictor, form = net.predictor, chosen(accept, FORMS[net.description.task])
+
+    def work() -> Response:
+        door_of(request).refuse_bomb(data)
+        return answer(predictor(data), form, view, top)
+
+    return await run_in_threadpool(work)
+
+
+@router.post(
+    "/compress",
+    dependencies=HELD,
+    openapi_extra=PICTURE,
+    responses=answered(FILE, PNG),
+    response_class=Response,
+)
+async def compress(
+    request: Request, net: Asked, data: Sent, accept: Accept = None, quality: Quality = None
+) -> Response:
+    """A picture as a small file; with Accept: image/png, as it looks when that file is decoded."""
+    codec, form = codec_of(net), chosen(accept, FORMS["compress"])
+
+    def work() -> Response:
+        door_of(request).refuse_bomb(data)
+        image_HWC = to_pixels(data, codec.channels)
+        try:
+            small = codec.compress(image_HWC, quality)
+        except ConfigError as error:
+            raise HTTPException(422, str(error)) from error
+        rate = {
+            "X-Compressed-Bytes": str(len(small)),
+            "X-Bits-Per-Pixel": f"{8 * len(small) / (image_HWC.shape[0] * image_HWC.shape[1]):.4f}",
+        }
+        made = picture(codec.decompress(small)) if form == PNG else Response(small, media_type=FILE)
+        made.headers.update(rate)
+        return made
+
+    return await run_in_threadpool(work)
+
+
+@router.post(
+    "/decompress",
+    dependencies=HELD,
+    openapi_extra=SMALL_FILE,
+    responses=answered(PNG),
+    response_class=Response,
+)
+async def decompress(request: Request, net: Asked, data: Sent, accept: Accept = None) -> Response:
+    """The picture of a file that `compress` has written."""
+    codec = codec_of(net)
+    chosen(accept, (PNG,))
+    return await run_in_threadpool(lambda: picture(codec.decompress(data)))

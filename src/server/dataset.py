@@ -1,0 +1,178 @@
+"""GET pictures of a data set by their ids, what a net says about them, and how near that is to the truth."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from imagier.batch import Facts
+from imagier.deploy.results import Classes, Mask, Picture, Result
+from imagier.metrics.confusion import ConfusionMatrix, accuracy, intersection_over_union, mean_iou
+from imagier.server.answers import FORMS, answer, as_json, chosen, picture, run_lengths
+from imagier.server.asking import Accept, Top, View, answered, fault, known
+from imagier.server.limits import place
+from imagier.server.nets import Net
+
+Model = Annotated[str | None, Query(description="which net; may be left out where there is one alone")]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One split of a data set.
+
+    facts: of the set.
+    split: its name.
+    ids:   names of the pictures.
+    read:  returns the picture at a place of `ids`, uint8 [H, W, C], and its target: a mask uint8 [H, W], a class, or
+           the picture itself.
+    """
+
+    facts: Facts
+    split: str
+    ids: Sequence[str]
+    read: Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+    @functools.cached_property
+    def places(self) -> dict[str, int]:
+        """Where in `ids` each name is."""
+        return {name: place for place, name in enumerate(self.ids)}
+
+    def __str__(self) -> str:
+        return f"the {self.split} split of {self.facts.name}"
+
+
+router = APIRouter(prefix="/data", tags=["data set"])
+
+
+def pictures_of(request: Request) -> Pictures:
+    """The application's."""
+    pictures: Pictures = request.app.state.pictures
+    return pictures
+
+
+def sample_of(request: Request, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
+    """The picture of this id, and its target. Raises status 404 where there is none."""
+    pictures = pictures_of(request)
+    if id not in pictures.places:  # ids are looked up and never become paths
+        raise HTTPException(404, f"there is no picture {id[:100]!r} in {pictures}; GET /data/images lists them.")
+    return pictures.read(pictures.places[id])
+
+
+Shown = Annotated[Pictures, Depends(pictures_of)]
+Sample = Annotated[tuple[np.ndarray, np.ndarray], Depends(sample_of)]
+
+
+@router.get("", responses=fault(401))
+def about(pictures: Shown) -> dict[str, Any]:
+    """What the data set is."""
+    facts = pictures.facts
+    return {"name": facts.name, "split": pictures.split, "images": len(pictures.ids), "classes": list(facts.classes)}
+
+
+@router.get("/images", responses=fault(401, 422))
+def ids(
+    pictures: Shown, offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=100_000)] = 1000
+) -> dict[str, Any]:
+    """Ids of the pictures, up to `limit` of them from the place `offset`."""
+    return {"total": len(pictures.ids), "ids": list(pictures.ids[offset : offset + limit])}
+
+
+@router.get("/images/{id:path}/truth", responses=answered("application/json", "image/png"), response_class=Response)
+def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "labels") -> Response:
+    """The true mask (PNG, or JSON with run lengths), or the true class (JSON)."""
+    true = _as_result(*sample, pictures.facts)
+    task = {Classes: "classify", Mask: "segment", Picture: "denoise"}[type(true)]
+    return answer(true, chosen(accept, FORMS[task]), view, top=1)
+
+
+@router.get(
+    "/images/{id:path}/prediction",
+    dependencies=[Depends(place)],
+    responses=answered("application/json", "image/png"),
+    response_class=Response,
+)
+async def prediction(
+    sample: Sample,
+    request: Request,
+    accept: Accept = None,
+    model: Model = None,
+    view: View = "labels",
+    top: Top = 5,
+) -> Response:
+    """The net's answer about a picture, as for one that is sent."""
+    net = _asked(request, model)
+    form = chosen(accept, FORMS[net.description.task])
+    return await run_in_threadpool(lambda: answer(_predicted(net, sample[0]), form, view, top))
+
+
+@router.get("/images/{id:path}/comparison", dependencies=[Depends(place)], responses=answered("application/json"))
+async def comparison(pictures: Shown, sample: Sample, request: Request, id: str, model: Model = None) -> dict[str, Any]:  # noqa: A002
+    """Truth and prediction beside each other, and how near they are: IoU per class, or whether the class is right.
+
+    IoU is null where a class is in neither. `iou` is their mean, as `imagier evaluate` has it.
+    """
+    net = _asked(request, model)
+    return {"id": id, "model": net.name} | await run_in_threadpool(_compared, net, *sample, pictures.facts)
+
+
+@router.get("/images/{id:path}", responses=answered("image/png"), response_class=Response)
+def image(sample: Sample) -> Response:
+    """The picture (PNG), as nets are asked about it."""
+    return picture(sample[0])
+
+
+def _asked(request: Request, model: str | None) -> Net:
+    nets = request.app.state.nets
+    if model is None and len(nets) > 1:
+        raise HTTPException(422, f"there are several models; add model= with one of: {', '.join(nets)}.")
+    return known(request, model or next(iter(nets)))
+
+
+def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
+    if net.predictor is None:
+        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
+    if image_HWC.shape[2] != net.description.channels:
+        raise HTTPException(404, f"{net.name} takes {net.description.channels} channels, and the data set has others.")
+    return net.predictor(image_HWC)
+
+
+def _as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Result:
+    """The truth in a result's words; ignored pixels of a mask are of a class called unlabelled, black."""
+    if not facts.classes:
+        return Picture(image_HWC, target)
+    if target.ndim == 0:
+        return Classes(image_HWC, facts.classes, np.eye(len(facts.classes), dtype=np.float32)[int(target)])
+    colors = np.zeros((256, 3), int)
+    colors[: len(facts.colors)] = facts.colors
+    names = (*facts.classes, *["unlabelled"] * (256 - len(facts.classes)))
+    return Mask(image_HWC, names, tuple(map(tuple, colors.tolist())), target)
+
+
+def _compared(net: Net, image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> dict[str, Any]:
+    if net.description.classes != facts.classes or not facts.classes:
+        raise HTTPException(404, f"{net.name} and the data set {facts.name} have no classes in common to compare.")
+    predicted, true = _predicted(net, image_HWC), _as_result(image_HWC, target, facts)
+    if isinstance(predicted, Classes) and isinstance(true, Classes):
+        return {"truth": true.label, "prediction": predicted.to_dict(), "right": true.label == predicted.label}
+    if not isinstance(predicted, Mask) or not isinstance(true, Mask):
+        raise HTTPException(404, f"{net.name} and the data set {facts.name} are for different tasks.")
+    counts = ConfusionMatrix(len(facts.classes), facts.ignore_index)
+    counts.update(torch.from_numpy(predicted.labels), torch.from_numpy(target))
+    per_class = intersection_over_union(counts.counts).tolist()
+    return {
+        "iou": _number(mean_iou(counts.counts).item()),
+        "accuracy": _number(accuracy(counts.counts).item()),
+        "iou_per_class": dict(zip(facts.classes, map(_number, per_class), strict=True)),
+        "prediction": as_json(predicted),
+        "truth": true.to_dict() | {"masks": run_lengths(target, true.names)},
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else round(value, 6)

@@ -1,0 +1,167 @@
+"""What a server admits: who may ask, how much at once, and how large a picture may be."""
+
+import asyncio
+import io
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from imagier.datamodules.image_file import FORMATS
+from imagier.server.monitoring import Monitor
+
+FIELD = "image"  # of a form
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is admitted.
+
+    megabytes:  of one request's body.
+    megapixels: of one picture.
+    queue:      requests about pictures that are held at once; more are told to come again.
+    seconds:    in which a body has to arrive.
+    token:      that a request has to bring; None: anybody may ask.
+    """
+
+    megabytes: float = 32
+    megapixels: float = 64
+    queue: int = 64
+    seconds: float = 30
+    token: str | None = None
+
+
+class Door:
+    """Lets requests in, as far as the limits allow."""
+
+    def __init__(self, limits: Limits, monitor: Monitor) -> None:
+        self.limits, self._monitor = limits, monitor
+        self._held = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one would be told to come again."""
+        return self._held >= self.limits.queue
+
+    def refuse_bomb(self, data: bytes) -> None:
+        """Raise status 413 where the head of a file promises more pixels than are admitted."""
+        most = f"at most {self.limits.megapixels:g} million pixels are looked at"
+        cure = "Scale it down, cut it, or start the server with another max_megapixels."
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+        except Image.DecompressionBombError as error:
+            raise HTTPException(413, f"the picture is too large: {most}, and this: {error} {cure}") from error
+        except Exception:  # decoding it will say what is wrong
+            return
+        if width * height > self.limits.megapixels * 1e6:
+            raise HTTPException(413, f"the picture has {height} x {width} pixels, and {most}. {cure}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold one of the places. Raises status 503 where there is none."""
+        if self.full:
+            raise HTTPException(
+                503, f"{self._held} requests are in work, and no more are held. Come again.", {"Retry-After": "1"}
+            )
+        self._held += 1
+        self._monitor.held.set(self._held)
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._monitor.held.set(self._held)
+
+
+def door_of(request: Request) -> Door:
+    """The application's."""
+    door: Door = request.app.state.door
+    return door
+
+
+def refuse_strangers(
+    request: Request,
+    brought: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+) -> None:
+    """Raise status 401 where a token is asked for, and the request brings none or another."""
+    token = door_of(request).limits.token or ""
+    if brought and secrets.compare_digest(brought.credentials.encode(), token.encode()):
+        return
+    raise HTTPException(
+        401,
+        "this server wants a token; send the header 'Authorization: Bearer TOKEN'.",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
+async def place(request: Request) -> AsyncIterator[None]:
+    """Hold a place while a request is answered. Raises status 503 where there is none."""
+    with door_of(request).held():
+        yield
+
+
+async def body(request: Request) -> bytes:
+    """Return what was sent: the body itself, or the file in a form's field.
+
+    Raises status 413 beyond the limit of bytes, 408 where it takes too long, 400 or 422 for an unfit form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    limits = door_of(request).limits
+    try:
+        async with asyncio.timeout(limits.seconds):
+            data = await _read(request, int(limits.megabytes * 1e6))
+            return await _field(request, data) if kind == "multipart/form-data" else data
+    except TimeoutError:
+        raise HTTPException(408, f"the picture did not arrive within {limits.seconds:g} s. Send it again.") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the connection was closed before the picture had arrived.") from None
+
+
+Sent = Annotated[bytes, Depends(body)]
+
+
+async def _read(request: Request, most: int) -> bytes:
+    told = request.headers.get("content-length", "0")
+    if told.isdecimal() and int(told) > most:
+        raise _too_large(int(told), most)
+    parts, length = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            raise _too_large(length, most)
+    return b"".join(parts)
+
+
+def _too_large(length: int, most: int) -> HTTPException:
+    return HTTPException(
+        413,
+        f"{length / 1e6:.1f} MB or more were sent, and at most {most / 1e6:g} MB are read. Send a smaller file, or "
+        "start the server with another max_megabytes.",
+    )
+
+
+async def _field(request: Request, data: bytes) -> bytes:
+    """The file in a form's field. What was sent has been read already, with a limit that no form of Starlette's has."""
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    try:
+        async with Request(request.scope, again).form(max_files=1, max_fields=8) as form:
+            given = form.get(FIELD)
+            if not isinstance(given, UploadFile):
+                names = ", ".join(sorted(form)) or "none"
+                raise HTTPException(422, f"the form's fields are: {names}; send the file in the field '{FIELD}'.")
+            return await given.read()
+    except MultiPartException as error:
+        raise HTTPException(400, f"the form cannot be read: {error.message}") from error

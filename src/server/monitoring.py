@@ -1,0 +1,63 @@
+"""What a server counts, as Prometheus reads it."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Monitor:
+    """Counts requests, their seconds, batches and pictures that wait."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()  # of its own: a process may hold several servers
+        ProcessCollector(registry=self._registry)
+        self.requests = Counter("imagier_requests", "Answered requests.", ["route", "status"], registry=self._registry)
+        self.seconds = Histogram(
+            "imagier_request_seconds", "From a request's head to its answer's end.", ["route"],
+            buckets=_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self.held = Gauge("imagier_requests_held", "Requests about pictures in work.", registry=self._registry)
+        self._pictures = Histogram(
+            "imagier_batch_pictures", "Pictures that a net has answered together.", ["model"],
+            buckets=(1, 2, 4, 8, 16, 32), registry=self._registry,
+        )  # fmt: skip
+
+    def batches(self, model: str) -> Callable[[int], None]:
+        """Return what is to be called with the number of pictures of every batch of a net."""
+        return self._pictures.labels(model).observe
+
+    def page(self) -> bytes:
+        """The text that Prometheus fetches."""
+        return generate_latest(self._registry)
+
+
+class Watched:
+    """ASGI middleware that tells a monitor of every request."""
+
+    def __init__(self, app: ASGIApp, monitor: Monitor) -> None:
+        self._app, self._monitor = app, monitor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and look at the status."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # The route's pattern: paths themselves are without number, and a monitor keeps a line for each.
+            route = getattr(scope.get("route"), "path", "other")
+            self._monitor.requests.labels(route, status).inc()
+            self._monitor.seconds.labels(route).observe(time.perf_counter() - began)

@@ -1,0 +1,98 @@
+"""`imagier serve`: nets behind HTTP, until a signal ends it."""
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from imagier.deploy.bundle import Description
+from imagier.deploy.predictor import Predictor
+from imagier.errors import ConfigError
+from imagier.predicting import load
+
+try:
+    import uvicorn
+
+    from imagier.server.app import make_app
+    from imagier.server.limits import Limits
+    from imagier.server.nets import Codec
+except ImportError as error:
+    raise ConfigError(f"{error.name} is not installed; pip install 'imagier[serve]' brings it.") from error
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from imagier.server.dataset import Pictures
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def run(cfg: "DictConfig") -> None:
+    """Serve the nets `cfg.ckpt` on `cfg.host` and `cfg.port`; returns when a signal has come and all is answered.
+
+    Raises:
+        ConfigError: there is no such net, data set or address.
+        BundleError: a net is damaged.
+    """
+    token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
+    limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
+    opened = [_opened(place, cfg) for place in cfg.ckpt.split(",")]
+    pictures = _pictures(cfg, opened[0][0]) if cfg.get("data") else None
+    app = make_app(opened, limits, cfg.batch_size, pictures)
+    listening = _listening(cfg.host, cfg.port)
+    host, port = listening.getsockname()[:2]
+    for net in app.state.nets.values():
+        print(f"{net.name}: {net.description.task}")
+    print(f"http://{host}:{port} (the interface: http://{host}:{port}/docs)", flush=True)
+    if cfg.host not in _LOCAL and token is None:
+        print("everybody who reaches this machine may ask; IMAGIER_TOKEN=... in the environment asks for a token")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30, server_header=False)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _opened(place: str, cfg: "DictConfig") -> tuple[Description, "Predictor | Codec"]:
+    predictor = load(place, runtime=cfg.runtime, precision=cfg.precision, threads=cfg.threads, tile=cfg.tile)
+    if predictor.description.task == "compress":
+        from imagier.deploy.codec import PictureCodec  # needs torch
+
+        return predictor.description, PictureCodec(predictor.runtime.net, cfg.threads)  # type: ignore[attr-defined]
+    return predictor.description, predictor
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any."
+        ) from error
+    return listening
+
+
+def _pictures(cfg: "DictConfig", about: Description) -> "Pictures":
+    """The data set of the sentence, of the size and channels that the first net was trained with."""
+    import numpy as np  # here and below: what needs torch and Lightning, which takes seconds to import
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    from imagier import build
+    from imagier.server.dataset import Pictures
+
+    settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
+    with open_dict(settings):
+        for key, value in (("size", about.resize), ("channels", about.channels)):
+            if key in settings.data and settings.data[key] is None and value is not None:
+                settings.data[key] = value
+    data = build.data_module(settings)
+    samples = data.loader(cfg.split).samples
+
+    def read(place: int) -> tuple[np.ndarray, np.ndarray]:
+        batch = samples.__getitems__([(0, place)])
+        if isinstance(batch, Exception):
+            raise batch
+        image_HWC = np.ascontiguousarray(batch["image"][0].permute(1, 2, 0).numpy())
+        target = batch["target"][0].numpy()
+        return image_HWC, target.transpose(1, 2, 0) if target.ndim == 3 else target
+
+    return Pictures(data.facts, cfg.split, list(data.sources[cfg.split].ids), read)

@@ -1,0 +1,105 @@
+"""`imagier serve` as a user calls it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import REPOSITORY, imagier
+from made import bundle_of, net_of, pictures
+from test_server import png
+
+
+@contextmanager
+def serving(*words: str, cwd: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """The address of a server in a process of its own."""
+    command = [sys.executable, str(REPOSITORY / "scripts" / "serve.py"), "port=0", *words]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = next((line for line in process.stdout if line.startswith("http")), "")
+            assert said, "the server has not started"
+            yield said.split()[0], process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle."""
+    net, about = net_of("classify", "cnn", size=(28, 28))
+    return bundle_of(net, about, tmp_path_factory.mktemp("classify") / "bundle").folder
+
+
+def test_a_data_set_is_answered_about_as_evaluate_measures_it(tmp_path: Path, streets_root: Path) -> None:
+    data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category", "data.size=[32,64]"]
+    imagier("task=segment", "model.width=8", *data, "trainer=cpu", "trainer.max_epochs=1", "test=false", cwd=tmp_path)
+    imagier("ckpt=runs/latest", "split=test", "output=.", cwd=tmp_path, script="scripts/evaluate.py")
+    measured = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    with serving("ckpt=runs/latest", *data, cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
+        ids = api.get("/data/images").json()["ids"]
+        assert len(ids) == api.get("/data").json()["images"] > 0
+        answers = [api.get(f"/data/images/{name}/comparison").json() for name in ids]
+    labelled = [1 - answer["truth"]["shares"].get("unlabelled", 0) for answer in answers]  # of frames of one size
+    right = sum(answer["accuracy"] * share for answer, share in zip(answers, labelled, strict=True))
+    assert right / sum(labelled) == pytest.approx(measured["accuracy"], abs=1e-5)
+
+
+def test_a_signal_ends_it_once_all_is_answered(tmp_path: Path, classifier: Path) -> None:
+    size = (1500, 2000)  # takes a while to read
+    sent, answers = png(pictures(1, size)[0].transpose(1, 2, 0)), list[Any]()
+    with serving(f"ckpt={classifier}", cwd=tmp_path) as (base, process):
+        url = f"{base}/models/cnn-garments/predict"
+        ask = lambda: answers.append(httpx2.post(url, content=sent, timeout=60))  # noqa: E731
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while "imagier_requests_held 0.0" in httpx2.get(base + "/metrics").text:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        for thread in threads:
+            thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_several_nets_and_a_token_in_the_environment(
+    tmp_path: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGIER_TOKEN", "s3cret")
+    with serving(f"ckpt={classifier},{classifier}", cwd=tmp_path) as (base, _):
+        assert httpx2.get(base + "/models").status_code == 401
+        said = httpx2.get(base + "/models", headers={"authorization": "Bearer s3cret"}).json()
+    assert [net["name"] for net in said["models"]] == ["cnn-garments", "cnn-garments-2"]
+
+
+def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path, classifier: Path) -> None:
+    def serve(*words: str, code: int) -> str:
+        return imagier(*words, cwd=tmp_path, script="scripts/serve.py", code=code)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "Choose another port=" in serve(f"ckpt={classifier}", f"port={port}", code=2)
+    assert "nothing" in serve("ckpt=nothing", code=2)
+    assert "queue=0 is out of range" in serve(f"ckpt={classifier}", "queue=0", code=2)
+
+
+def test_a_bundle_is_served_without_torch(tmp_path: Path, classifier: Path) -> None:
+    with serving(f"ckpt={classifier}", cwd=tmp_path) as (base, process):
+        httpx2.post(f"{base}/models/cnn-garments/predict", content=png())
+        loaded = Path(f"/proc/{process.pid}/maps")
+        if not loaded.exists():
+            pytest.skip("what a process has loaded can be read on Linux alone")
+        assert "libtorch" not in loaded.read_text()

@@ -1,0 +1,329 @@
+"""The API as its clients meet it."""
+
+import dataclasses
+import io
+import json
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+import uvicorn
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from made import CLASSES, bundle_of, net_of, pictures
+from PIL import Image
+
+import imagier
+from imagier.batch import Facts
+from imagier.deploy.codec import PictureCodec
+from imagier.deploy.predictor import Predictor
+from imagier.metrics.confusion import ConfusionMatrix, intersection_over_union
+from imagier.models.factorized import Factorized
+from imagier.models.pixels import FromPixels
+from imagier.server.app import make_app
+from imagier.server.batching import Batched
+from imagier.server.dataset import Pictures
+from imagier.server.limits import Limits
+
+PIXELS = pictures(1, (40, 52))[0].transpose(1, 2, 0)
+
+
+def png(pixels: np.ndarray = PIXELS) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """A net of each task, as `imagier serve` opens them."""
+    made = {"segment": ("unet", None), "classify": ("cnn", (28, 28)), "denoise": ("dncnn", None)}
+    nets: list[Any] = []
+    for task, (model, size) in made.items():
+        net, about = net_of(task, model, size=size)
+        predictor = imagier.load(bundle_of(net, about, tmp_path_factory.mktemp(task) / "bundle").folder)
+        nets.append((about, predictor))
+    torch.manual_seed(0)
+    codec = Factorized(3, width=8, latents=8, lambdas=(0.0018, 0.0067, 0.025))
+    about = dataclasses.replace(nets[0][0], name="factorized-made", task="compress", classes=())
+    return [*nets, (about, PictureCodec(FromPixels(codec, about.mean, about.std).eval()))]
+
+
+@pytest.fixture(scope="module")
+def shown() -> Pictures:
+    """Two pictures with masks, one of them in a folder."""
+    images = pictures(2, (32, 48), seed=3).transpose(0, 2, 3, 1)
+    masks = np.random.default_rng(0).integers(0, 3, (2, 32, 48), np.uint8)
+    masks[:, :4] = 255
+    facts = Facts("made", 3, (32, 48), (0.5,) * 3, (0.2,) * 3, CLASSES, ((1, 2, 3), (4, 5, 6), (7, 8, 9)), 255)
+    return Pictures(facts, "test", ["one", "in/two"], lambda place: (images[place], masks[place]))
+
+
+@pytest.fixture(scope="module")
+def client(opened: list[Any], shown: Pictures) -> Iterator[TestClient]:
+    """A client of a server with all of them."""
+    with TestClient(make_app(opened, Limits(megabytes=1, megapixels=1), pictures=shown)) as client:
+        yield client
+
+
+def decoded(answer: Any) -> np.ndarray:
+    assert answer.headers["content-type"] == "image/png", answer.text
+    return np.array(Image.open(io.BytesIO(answer.content)))
+
+
+def name_of(opened: list[Any], task: str) -> str:
+    return next(str(about.name) for about, _ in opened if about.task == task)
+
+
+def test_answers_are_those_of_the_python_call(client: TestClient, opened: list[Any]) -> None:
+    for about, predictor in opened[:3]:
+        url, expected = f"/models/{about.name}/predict", predictor(PIXELS)
+        sent = [{"content": png()}, {"files": {"image": ("a.png", png())}}]
+        for answer in (client.post(url, **way) for way in sent):
+            assert answer.status_code == 200, answer.text
+            if about.task == "classify":
+                assert answer.json() == expected.to_dict()
+            else:
+                pixels = expected.labels if about.task == "segment" else expected.pixels
+                assert np.array_equal(decoded(answer), pixels)
+
+
+def test_a_mask_in_every_form(client: TestClient, opened: list[Any]) -> None:
+    about, predictor = opened[0]
+    url, expected = f"/models/{about.name}/predict", predictor(PIXELS)
+    for view, pixels in (("colors", expected.colored()), ("overlay", expected.picture())):
+        assert np.array_equal(decoded(client.post(url, content=png(), params={"view": view})), pixels)
+    said = client.post(url, content=png(), headers={"accept": "application/json, image/png;q=0.5"}).json()
+    assert said["shares"] == expected.to_dict()["shares"]
+    again = np.full(expected.labels.shape, 255, np.uint8)
+    for mask in said["masks"]:
+        height, width = mask["rle"]["size"]
+        values = np.resize([0, 1], len(mask["rle"]["counts"]))
+        flat = np.repeat(values, mask["rle"]["counts"])
+        assert mask["class"] == CLASSES[mask["index"]]
+        again[flat.reshape(width, height).T == 1] = mask["index"]
+    assert np.array_equal(again, expected.labels)
+
+
+def test_a_codec_writes_and_reads_files(client: TestClient, opened: list[Any]) -> None:
+    name, codec = name_of(opened, "compress"), opened[3][1]
+    answer = client.post(f"/models/{name}/compress", content=png(), params={"quality": 1})
+    assert answer.content == codec.compress(PIXELS, 1)
+    assert float(answer.headers["x-bits-per-pixel"]) == pytest.approx(8 * len(answer.content) / (40 * 52), abs=1e-4)
+    back = decoded(client.post(f"/models/{name}/decompress", content=answer.content))
+    assert np.array_equal(back, codec.decompress(answer.content))
+    seen = client.post(f"/models/{name}/compress?quality=1", content=png(), headers={"accept": "image/png"})
+    assert np.array_equal(decoded(seen), back)
+    refused = client.post(f"/models/{name}/decompress", content=answer.content[:-3])
+    assert (refused.status_code, "damaged or cut short" in refused.json()["error"]) == (400, True)
+    assert client.post(f"/models/{name}/compress?quality=99", content=png()).status_code == 422
+    assert client.post(f"/models/{name}/predict", content=png()).status_code == 404
+
+
+def test_pictures_of_a_data_set_by_their_ids(client: TestClient, opened: list[Any], shown: Pictures) -> None:
+    assert client.get("/data/images").json() == {"total": 2, "ids": ["one", "in/two"]}
+    assert client.get("/data/images?offset=1").json()["ids"] == ["in/two"]
+    name, image, mask = name_of(opened, "segment"), *shown.read(1)
+    assert np.array_equal(decoded(client.get("/data/images/in/two")), image)
+    assert np.array_equal(decoded(client.get("/data/images/in%2Ftwo/truth")), mask)
+    predicted = decoded(client.get("/data/images/in/two/prediction", params={"model": name}))
+    assert np.array_equal(predicted, opened[0][1](image).labels)
+    said = client.get("/data/images/in/two/comparison", params={"model": name}).json()
+    counts = ConfusionMatrix(3, 255)
+    counts.update(torch.from_numpy(predicted), torch.from_numpy(mask))
+    assert list(said["iou_per_class"].values()) == pytest.approx(intersection_over_union(counts.counts), abs=1e-6)
+    assert {one["class"] for one in said["truth"]["masks"]} == {*CLASSES, "unlabelled"}
+    assert client.get("/data/images/one/prediction").status_code == 422  # which of the nets?
+    other = name_of(opened, "denoise")
+    assert client.get("/data/images/one/comparison", params={"model": other}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "..%2Fone", "..%2F..%2Fetc%2Fpasswd", "in%2F..%2Fone", "/etc/passwd", "one%00"]
+)
+def test_an_id_is_no_path(client: TestClient, name: str) -> None:
+    answer = client.get(f"/data/images/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith("there is no picture")
+
+
+def hostile() -> dict[str, tuple[bytes, int]]:
+    good = png()
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    head = lambda size: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))  # noqa: E731
+    bomb = chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+    return {
+        "nothing": (b"", 400),
+        "text": (b"hello", 400),
+        "zeros": (bytes(1000), 400),
+        "cut": (good[: len(good) // 2], 400),
+        "head alone": (good[:33], 400),
+        "one byte off": (good[:60] + bytes([good[60] ^ 255]) + good[61:], 400),
+        "bomb": (head(2000) + bomb, 413),
+        "larger than Pillow reads": (head(40_000) + bomb, 413),
+        "many bytes": (bytes(2_000_000), 413),
+        "vector": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nquit\n", 400),
+        "page": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 400),
+    }
+
+
+@pytest.mark.parametrize("kind", hostile())
+def test_hostile_uploads(client: TestClient, opened: list[Any], kind: str) -> None:
+    data, code = hostile()[kind]
+    for url in (f"/models/{name_of(opened, 'segment')}/predict", f"/models/{name_of(opened, 'compress')}/compress"):
+        for way in ({"content": data}, {"files": {"image": ("a.png", data)}}):
+            answer = client.post(url, **way)  # type: ignore[arg-type]
+            assert answer.status_code == code, answer.text
+            assert answer.json()["error"]
+    assert client.post(f"/models/{name_of(opened, 'segment')}/predict", content=png()).status_code == 200
+
+
+def test_what_is_wrong_is_said_in_a_sentence(client: TestClient, opened: list[Any]) -> None:
+    url = f"/models/{name_of(opened, 'classify')}/predict"
+    for answer, code, words in (
+        (client.post(url, files={"picture": ("a.png", png())}), 422, "the field 'image'"),
+        (client.post(url, data={"image": "text"}), 400, "is not a picture"),
+        (client.post(url, content=png(), headers={"content-type": "multipart/form-data"}), 400, "boundary"),
+        (client.post(url, content=png(), headers={"accept": "text/html"}), 406, "application/json"),
+        (client.post(url, content=png(), params={"top": 0}), 422, "top=0"),
+        (client.post("/models/nix/predict", content=png()), 404, "there are: "),
+        (client.get("/nix"), 404, "/docs"),
+        (client.get(url), 405, "GET"),
+    ):
+        assert answer.status_code == code, answer.text
+        assert words in answer.json()["error"]
+
+
+def test_a_token(opened: list[Any], shown: Pictures) -> None:
+    with TestClient(make_app(opened[:1], Limits(token="s3cret"), pictures=shown)) as client:
+        right = {"authorization": "Bearer s3cret"}
+        for url in ("/models", "/metrics", "/data/images", "/data/images/one"):
+            assert client.get(url).status_code == 401
+            assert client.get(url, headers={"authorization": "Bearer s3cre"}).status_code == 401
+            assert client.get(url, headers=right).status_code == 200
+        url = f"/models/{opened[0][0].name}/predict"
+        assert client.post(url, content=png()).status_code == 401
+        assert client.post(url, content=png(), headers=right).status_code == 200
+        assert client.get("/health").status_code == 200
+
+
+class Slow:
+    """A runtime that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+        self.asked.set()
+        self.go.wait(10)
+        return image_BCHW.reshape(len(image_BCHW), -1)[:, :3].astype(np.float32)
+
+
+@contextmanager
+def really_served(app: FastAPI) -> Iterator[str]:
+    """The address of a server in a thread of its own; a test client asks one question at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_full_queue_says_come_again_and_the_rest_is_answered(opened: list[Any]) -> None:
+    about, slow = opened[1][0], Slow()
+    app = make_app([(about, Predictor(about, slow))], Limits(queue=3), batch_size=2)
+    with really_served(app) as base, httpx2.Client(base_url=base) as client:
+        url, answers = f"/models/{about.name}/predict", list[Any]()
+        threads = [
+            threading.Thread(target=lambda: answers.append(httpx2.post(base + url, content=png()))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        while client.get("/ready").status_code == 200:
+            time.sleep(0.01)
+        refused = client.post(url, content=png())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        slow.go.set()
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert client.get("/ready").status_code == 200
+        assert 'imagier_requests_total{route="/models/{model}/predict",status="503"} 1.0' in client.get("/metrics").text
+
+
+def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
+    slow, sizes = Slow(), list[int]()
+    batched = Batched(slow, most=4, tell=sizes.append)
+    asked = [np.full((1, 3, 2, 2 + number % 2), number, np.uint8) for number in range(9)]
+    answers: dict[int, np.ndarray] = {}
+
+    def ask(number: int) -> None:
+        answers[number] = batched(asked[number])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(9)]
+    threads[0].start()
+    slow.asked.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(batched._waiting) < 8:
+        time.sleep(0.001)
+    slow.go.set()
+    for thread in threads:
+        thread.join()
+    assert {number: answer.tolist() for number, answer in answers.items()} == {
+        number: [[number] * 3] for number in range(9)
+    }
+    assert sum(sizes) == 9
+    assert max(sizes) == 4
+
+
+def test_a_net_that_fails_is_told_to_whoever_asked() -> None:
+    def broken(image_BCHW: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    batched = Batched(broken, most=4)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            batched(np.zeros((1, 3, 2, 2), np.uint8))
+
+
+def test_the_interactive_page_needs_no_network(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert "http" not in page.replace("http-equiv", "")
+    assert client.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+
+
+def test_models_tell_what_they_are(client: TestClient, opened: list[Any]) -> None:
+    said = client.get("/models").json()["models"]
+    assert [one["name"] for one in said] == [about.name for about, _ in opened]
+    assert json.dumps(client.get(f"/models/{said[0]['name']}").json()) == json.dumps(said[0])
+
+
+def test_equal_names_get_a_number(opened: list[Any]) -> None:
+    with TestClient(make_app([opened[1], opened[1]], Limits())) as client:
+        names = [one["name"] for one in client.get("/models").json()["models"]]
+    assert names[1] == f"{names[0]}-2"
+
+
+def test_a_picture_that_was_saved_by_another(client: TestClient, opened: list[Any], tmp_path: Path) -> None:
+    grey, turned = tmp_path / "grey.png", tmp_path / "turned.jpg"
+    Image.fromarray(PIXELS[:, :, 0]).save(grey)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(turned, exif=exif)
+    about, predictor = opened[0]
+    for path in (grey, turned):
+        answer = client.post(f"/models/{about.name}/predict", content=path.read_bytes())
+        assert np.array_equal(decoded(answer), predictor(path).labels)
