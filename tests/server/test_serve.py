@@ -1,5 +1,6 @@
 """`imagier serve` as a user calls it."""
 
+import io
 import json
 import os
 import signal
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from conftest import REPOSITORY, imagier
 from made import bundle_of, net_of, pictures
-from test_server import png
+from PIL import Image
+from test_server import hostile, png
 
 
 @contextmanager
@@ -103,3 +106,36 @@ def test_a_bundle_is_served_without_torch(tmp_path: Path, classifier: Path) -> N
         if not loaded.exists():
             pytest.skip("what a process has loaded can be read on Linux alone")
         assert "libtorch" not in loaded.read_text()
+
+
+def uploads() -> list[bytes]:
+    """Fifty files that are broken in as many ways: those that somebody has thought of, and those that chance has."""
+    draw = np.random.default_rng(0)
+    image, made = (
+        Image.fromarray(pictures(1, (120, 160))[0].transpose(1, 2, 0)),
+        [data for data, _ in hostile().values()],
+    )
+    kinds = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
+    while len(made) < 50:
+        file = io.BytesIO()
+        image.save(file, kinds[len(made) % len(kinds)])
+        broken = np.frombuffer(file.getvalue(), np.uint8).copy()
+        where = draw.integers(0, min(len(broken), 600), 8)  # most of them in the heads, where sizes are told
+        broken[where] = draw.integers(0, 256, 8)
+        made.append(broken[: draw.integers(10, len(broken))].tobytes())
+    return made
+
+
+def test_fifty_hostile_uploads_leave_no_trace(tmp_path: Path, classifier: Path) -> None:
+    with serving(f"ckpt={classifier}", "max_megabytes=1", "max_megapixels=1", cwd=tmp_path) as (base, _):
+        url = f"{base}/models/cnn-garments/predict"
+        with httpx2.Client(timeout=60) as client:
+            before, sizes = client.post(url, content=png()).json(), list[float]()
+            for _ in range(6):
+                codes = [client.post(url, content=data).status_code for data in uploads()]
+                assert set(codes) <= {200, 400, 413}  # what chance has broken may be a picture still
+                assert codes.count(400) > 20
+                said = client.get(base + "/metrics").text
+                sizes.append(float(said.split("\nprocess_resident_memory_bytes ")[1].split()[0]) / 1e6)
+            assert client.post(url, content=png()).json() == before
+    assert sizes[-1] - sizes[1] < 8, sizes  # megabytes
