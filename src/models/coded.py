@@ -110,7 +110,7 @@ class Codec(nn.Module):
         return torch.tensor([rate], device=next(self.parameters()).device)
 
     def tables(self) -> dict[str, Tables]:
-        """Return the tables that steer the coder, by name, as they follow of the weights; both ends must have the same."""
+        """Return the tables that steer the coder, by name, as weights have them; both ends must have the same."""
         return {}
 
     def keep(self, tables: Mapping[str, Tables]) -> None:

@@ -11,9 +11,8 @@ from conftest import REPOSITORY, imagier
 from made import pictures
 from PIL import Image
 
-from imagier import build
 from imagier.deploy.codec import PictureCodec
-from imagier.training.run_folder import find_checkpoint
+from imagier.opening import load
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +52,8 @@ def test_photographs_there_and_back(house: Path) -> None:
     for path, line in zip(files, said.splitlines(), strict=False):
         assert f"{path.name}: {path.stat().st_size} bytes" in line
     decompress("compressed", cwd=house)
-    task, _, _ = build.from_checkpoint(find_checkpoint(house / "runs" / "latest", prefer="best"))
-    codec = PictureCodec(build.net_of(task))
+    codec = load(house / "runs" / "latest")
+    assert isinstance(codec, PictureCodec)
     for path in files:
         original = pixels(house / "photos" / f"{path.stem}.png")
         read = pixels(house / "decompressed" / f"{path.stem}.png")
@@ -126,4 +125,4 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path, garments_root: 
     words = ["task=classify", "data=fashion_mnist", f"data.root={garments_root}", "debug=one_batch"]
     imagier(*words, cwd=tmp_path)
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    assert "CNN is no codec" in compress("a.png", cwd=tmp_path, code=2)
+    assert "is no codec: it was made for task=classify" in compress("a.png", cwd=tmp_path, code=2)
