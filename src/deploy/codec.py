@@ -25,7 +25,7 @@ class PictureCodec:
         description: of the net.
         net: of task `compress`, in evaluation.
         threads: that compute, of the whole process; None leaves them as they are.
-        halves: computes the net's convolutions in its place. Each can read the other's files; see `decompress`.
+        halves: computes the net's convolutions in its place; None: the net does. Each can read the other's files.
 
     Raises:
         ConfigError: the net is no codec.
@@ -38,7 +38,7 @@ class PictureCodec:
             raise ConfigError(
                 f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
             )
-        self.description, self.net, self.halves = description, net, halves
+        self.description, self.net, self.halves = description, net, halves or TorchHalves(net, net.net)
         self.channels, self.qualities = len(net.mean), len(net.net.lambdas)
         if threads:
             torch.set_num_threads(threads)
@@ -71,8 +71,8 @@ class PictureCodec:
     def decompress(self, data: bytes) -> np.ndarray:
         """Return the pixels, uint8 [H, W, C], of a file that `compress` wrote with this net.
 
-        They are the same at any number of threads; on another machine, or by another runtime, some pixels in a million
-        may be one grey level higher or lower; see `imagier.models.bitstream.decompress`.
+        A machine always gives the same. On another one, or by another runtime, about one value in 100,000 may be a
+        grey level higher or lower, for the reason that `imagier.models.bitstream.decompress` gives.
 
         Raises:
             DataError: it is of another kind, damaged, or written with another net.
@@ -98,6 +98,26 @@ class PictureCodec:
         for image_HWC in images:
             data = self.compress(image_HWC, quality)
             yield Compressed(image_HWC, self.decompress(data), data)
+
+
+class TorchHalves:
+    """A codec's own nets; see `Halves`. Pictures are made by one thread, as several add up in another order."""
+
+    def __init__(self, net: FromPixels, codec: Codec) -> None:
+        self._net, self._codec = net, codec
+
+    def analyse(self, image_1CHW: Tensor, rate: int) -> tuple[Tensor, ...]:
+        """See `Halves`."""
+        return self._codec.analyse(self._net.normalized(image_1CHW), self._codec.at(rate))
+
+    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
+        """See `Halves`."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self._codec.synthesise(latent_1Mhw, self._codec.at(rate))
+        finally:
+            torch.set_num_threads(threads)
 
 
 class Computing(Protocol):
@@ -129,7 +149,7 @@ def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None
         bundle: as read.
         runtime: that computes the net's convolutions, one of `imagier.deploy.runtime.RUNTIMES`; auto takes torch, which
             is there anyway, is as fast, and gives the checkpoint's own pixels to the last bit.
-        threads: that compute; None: as many as there are cores.
+        threads: that compute, pictures excepted; None: as many as there are cores.
 
     Raises:
         BundleError: the bundle has no such graphs, or it is damaged.
@@ -138,5 +158,6 @@ def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None
     runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
     halves = None
     if runtime != "torch" and bundle.description.task == "compress":
-        halves = GraphHalves(*(open_graph(bundle, runtime, threads=threads, part=part) for part in PARTS))
+        counts = dict(zip(PARTS, (threads, 1), strict=True))  # one thread makes pictures, as in `TorchHalves`
+        halves = GraphHalves(*(open_graph(bundle, runtime, threads=counts[part], part=part) for part in PARTS))
     return PictureCodec(bundle.description, load_network(bundle), threads, halves)

@@ -34,8 +34,8 @@ def refuse_int8(precisions: Iterable[str]) -> None:
     """Raise ConfigError where int8 is asked for."""
     if "int8" in precisions:
         raise ConfigError(
-            "precision=int8 is not for task=compress: a codec counts its latents in steps finer than int8's, so that "
-            "files would grow and pictures lose what the bytes paid for. Leave precision out."
+            "precision=int8 is not for task=compress: a codec rounds its latents to steps that it was trained for, and "
+            "int8 would round once more, so that files grow and pictures get worse. Leave precision out."
         )
 
 
