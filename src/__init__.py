@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from imagier.version import __version__
 
 if TYPE_CHECKING:
-    from imagier.predicting import load
+    from imagier.opening import load
 
 __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from imagier.predicting import load
+        from imagier.opening import load
 
         return load
     raise AttributeError(f"module 'imagier' has no attribute '{name}'")

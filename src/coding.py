@@ -7,22 +7,21 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from imagier import build
 from imagier.datamodules.image_file import SUFFIXES
-from imagier.deploy.codec import SUFFIX, PictureCodec
+from imagier.deploy.codec import PictureCodec
 from imagier.deploy.pictures import to_pixels
-from imagier.deploy.results import save_pixels
+from imagier.deploy.results import SUFFIX, save_pixels
 from imagier.deploy.sources import Item, find, stems
 from imagier.errors import ConfigError, DataError
 from imagier.files import write_aside
-from imagier.training.run_folder import find_checkpoint
+from imagier.opening import load
 
 
 def compress(cfg: DictConfig) -> None:
     """Write a file for every picture of `cfg.source` below `cfg.output`.
 
     Raises:
-        ConfigError: the checkpoint is none of a codec, or has no such quality.
+        ConfigError: `cfg.ckpt` is no codec, or has no such quality.
         DataError: there are no pictures, or some cannot be read; all others are done first.
     """
     codec, items = _codec(cfg), _items(cfg, SUFFIXES)
@@ -42,7 +41,7 @@ def decompress(cfg: DictConfig) -> None:
     """Write a PNG file for every compressed file of `cfg.source` below `cfg.output`.
 
     Raises:
-        ConfigError: the checkpoint is none of a codec.
+        ConfigError: `cfg.ckpt` is no codec.
         DataError: there are no files, or some cannot be read; all others are done first.
     """
     codec, items = _codec(cfg), _items(cfg, (SUFFIX,))
@@ -56,8 +55,13 @@ def decompress(cfg: DictConfig) -> None:
 
 
 def _codec(cfg: DictConfig) -> PictureCodec:
-    task, _, _ = build.from_checkpoint(find_checkpoint(cfg.ckpt, prefer="best"))
-    return PictureCodec(build.net_of(task), cfg.threads)
+    codec = load(cfg.ckpt, runtime=cfg.runtime, threads=cfg.threads)
+    if not isinstance(codec, PictureCodec):
+        raise ConfigError(
+            f"ckpt={cfg.ckpt} is no codec: it was made for task={codec.description.task}, and compress and decompress "
+            "need one of task=compress."
+        )
+    return codec
 
 
 def _items(cfg: DictConfig, suffixes: Sequence[str] | frozenset[str]) -> list[Item]:

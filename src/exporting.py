@@ -15,6 +15,7 @@ from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
 from imagier.deploy.agreement import Sample
 from imagier.deploy.bundle import FORMATS, PRECISIONS
+from imagier.deploy.codec_graphs import refuse_int8
 from imagier.deploy.publish import Plan, publish
 from imagier.errors import ConfigError
 from imagier.tasks.base import Task
@@ -41,9 +42,7 @@ def run(cfg: DictConfig) -> None:
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)
         if trained.task.name == "compress":
-            raise ConfigError(
-                "task=compress cannot be exported yet; `imagier compress` and `imagier decompress` take its checkpoint."
-            )
+            refuse_int8(precisions)  # before any data is read
         data = data_for(cfg, trained)
         refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
         plan = Plan(
@@ -57,7 +56,8 @@ def run(cfg: DictConfig) -> None:
         bundle = publish(build.net_of(task), description, plan, folder)
         for name in (*bundle.files, "bundle.json", "README.md"):
             log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
-        log.info("use it: imagier predict ckpt=%s source=photo.jpg", folder)
+        verb = "compress photo.jpg" if trained.task.name == "compress" else "predict source=photo.jpg"
+        log.info("use it: imagier %s ckpt=%s", verb, folder)
 
 
 def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:

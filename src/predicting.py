@@ -1,7 +1,4 @@
-"""`imagier predict`, and `imagier.load`: answers from a bundle or a checkpoint.
-
-A bundle with an ONNX graph needs neither torch nor Lightning, and none is imported then.
-"""
+"""`imagier predict`: answers from a bundle or a checkpoint, into files."""
 
 import hashlib
 import itertools
@@ -10,76 +7,25 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from imagier.datamodules.image_file import SUFFIXES
-from imagier.deploy.bundle import is_bundle, read_bundle
 from imagier.deploy.job import Job, OccupiedError
 from imagier.deploy.outputs import write_table, writer
 from imagier.deploy.predictor import Predictor
-from imagier.deploy.runtime import open_runtime
 from imagier.deploy.sources import Item, find
-from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError, DataError
+from imagier.opening import load
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-def load(
-    path: str | Path,
-    *,
-    runtime: str = "auto",
-    precision: str | None = None,
-    threads: int | None = None,
-    tile: int | Literal["auto"] | None = "auto",
-    batch_size: int = 8,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-) -> Predictor:
-    """Open a bundle, a run folder or a checkpoint for use.
-
-    Args:
-        path: of any of them.
-        runtime: auto, torch, onnx or openvino; auto takes a bundle's graph where it has one.
-        precision: fp32 or int8, where a bundle has both; None takes the first.
-        threads: that compute one answer; None: as many as there are cores.
-        tile: length of the tiles' sides in which large pictures are looked at; "auto": 1024 for pictures of more than
-            4 million pixels; None: always the whole picture.
-        batch_size: pictures of equal size that a classifier looks at together.
-        flip: ask about the mirror image as well, and answer with the mean.
-        scales: ask at these scales, and answer with the mean.
-
-    Raises:
-        ConfigError: there is nothing of the kind, or the runtime is unknown or not installed.
-        BundleError, TrainingError: it is damaged.
-    """
-    if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
-        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
-    place = Path(path).expanduser()
-    if is_bundle(place):
-        bundle = read_bundle(place)
-        description, found = bundle.description, open_runtime(bundle, runtime, precision, threads)
-    elif runtime not in ("auto", "torch") or precision not in (None, "fp32"):
-        raise ConfigError(
-            f"{path} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={path}` first."
-        )
-    else:
-        from imagier.trained import open_checkpoint  # torch and Lightning take seconds to import
-
-        description, found = open_checkpoint(place, threads)
-    if flip or list(scales) != [1.0]:
-        found = Variants(found, flip, scales)
-    return Predictor(description, found, tile=tile, batch_size=batch_size)
 
 
 def run(cfg: "DictConfig") -> None:
     """Answer about every picture of `cfg.source`, and write what was found below `cfg.output`.
 
     Raises:
-        ConfigError: see `load`; or `cfg.output` holds another job.
+        ConfigError: see `load`; or it is a codec, or `cfg.output` holds another job.
         DataError: there are no pictures, or some could not be read; all others are done first.
     """
     began = time.perf_counter()
@@ -87,6 +33,11 @@ def run(cfg: "DictConfig") -> None:
     options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip", "scales")}
     options["scales"] = list(cfg.scales)
     predictor = load(cfg.ckpt, threads=cfg.threads, **options)
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(
+            f"ckpt={cfg.ckpt} is a codec: `imagier compress` writes its files, and `imagier decompress` the pictures "
+            "that these give back."
+        )
     about = predictor.description
     settings = options | {"net": about.name, "provenance": about.provenance, "format": cfg.format, "top": cfg.top}
     settings["source"] = _identity(cfg.source, items)

@@ -5,9 +5,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from imagier.deploy.bundle import Description
-from imagier.deploy.predictor import Predictor
 from imagier.errors import ConfigError
-from imagier.predicting import load
+from imagier.opening import load
 
 try:
     import uvicorn
@@ -21,6 +20,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from imagier.deploy.predictor import Predictor
     from imagier.server.dataset import Pictures
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -49,13 +49,9 @@ def run(cfg: "DictConfig") -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _opened(place: str, cfg: "DictConfig") -> tuple[Description, "Predictor | Codec"]:
-    predictor = load(place, runtime=cfg.runtime, precision=cfg.precision, threads=cfg.threads, tile=cfg.tile)
-    if predictor.description.task == "compress":
-        from imagier.deploy.codec import PictureCodec  # needs torch
-
-        return predictor.description, PictureCodec(predictor.runtime.net, cfg.threads)  # type: ignore[attr-defined]
-    return predictor.description, predictor
+def _opened(place: str, cfg: "DictConfig") -> "tuple[Description, Predictor | Codec]":
+    net = load(place, runtime=cfg.runtime, precision=cfg.precision, threads=cfg.threads, tile=cfg.tile)
+    return net.description, net
 
 
 def _listening(host: str, port: int) -> socket.socket:

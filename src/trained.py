@@ -9,15 +9,14 @@ from omegaconf import DictConfig
 from imagier import build
 from imagier.batch import Facts
 from imagier.deploy.bundle import Description, frozen
-from imagier.deploy.network import TorchNet
 from imagier.models.pixels import FromPixels
 from imagier.training.run_folder import find_checkpoint
 
 _NETS = "imagier.models."
 
 
-def open_checkpoint(path: Path, threads: int | None = None) -> tuple[Description, TorchNet]:
-    """Open a run folder or a checkpoint for answers.
+def open_checkpoint(path: Path) -> tuple[Description, FromPixels]:
+    """Open a run folder or a checkpoint for answers: what its net is, and the net in evaluation.
 
     Raises:
         ConfigError: there is none.
@@ -25,7 +24,7 @@ def open_checkpoint(path: Path, threads: int | None = None) -> tuple[Description
     """
     task, cfg, said = build.from_checkpoint(find_checkpoint(path, prefer="best"))
     net = build.net_of(task)
-    return describe(net, cfg, said), TorchNet(net, threads)
+    return describe(net, cfg, said), net
 
 
 def describe(
@@ -60,6 +59,7 @@ def describe(
         classes=facts.classes,
         colors=facts.colors,
         ignore_index=facts.ignore_index,
+        lambdas=getattr(net.net, "lambdas", ()),
         metrics=metrics or {},
         provenance={
             "imagier": said["version"],

@@ -18,20 +18,26 @@ from imagier.models.pixels import FromPixels
 from imagier.trained import describe
 
 CLASSES = ("road", "sidewalk", "sky")
-SMALL = {"unet": ["model.width=8"], "fcn8": ["model.head_width=32"], "pspnet": ["model.backbone=resnet18"]}
+SMALL = {
+    "unet": ["model.width=8"], "fcn8": ["model.head_width=32"], "pspnet": ["model.backbone=resnet18"],
+    "factorized": ["model.width=8", "model.latents=6"], "hyperprior": ["model.width=8", "model.latents=6"],
+    "pair": ["model.width=8"],
+}  # fmt: skip
 
 
-def net_of(task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None) -> Any:
+def net_of(
+    task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None, channels: int = 3
+) -> Any:
     """A net, and its description."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"task={task}", f"model={model}", *SMALL.get(model, []), *words])
     labelled = task in ("segment", "classify")
     facts = Facts(
         name="made",
-        channels=3,
+        channels=channels,
         size=size,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.25),
+        mean=(0.5, 0.4, 0.3)[:channels],
+        std=(0.2, 0.3, 0.25)[:channels],
         classes=CLASSES if labelled else (),
         colors=((128, 64, 128), (244, 35, 232), (70, 130, 180)) if labelled else (),
         ignore_index=255 if task == "segment" else None,
@@ -39,7 +45,10 @@ def net_of(task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, 
     torch.manual_seed(0)
     net = build.net(cfg, facts)
     with torch.no_grad():
-        for seed in range(3):  # batch statistics as after some training
+        if hasattr(net.net, "synthesis"):  # latents that span many symbols, as a trained codec's do
+            net.net.analysis[-1].weight *= 20
+            net.net.synthesis[0].weight /= 20
+        for seed in range(3 if task != "compress" else 0):  # batch statistics as after some training
             net.train()(torch.from_numpy(pictures(4, size or (96, 128), seed)))
     said = {"facts": facts.to_dict(), "version": "0", "data_fingerprint": "0" * 16, "epoch": 1, "step": 2}
     return net.eval(), describe(net, cfg, said)
@@ -56,11 +65,12 @@ def samples(description: Description, count: int = 6) -> Iterator[Sample]:
     """Held-out pictures with targets of chance."""
     size = description.resize or (96, 128)
     draw = np.random.default_rng(7)
-    for number, image_CHW in enumerate(pictures(count, size, seed=9)):
+    for number, image_CHW in enumerate(pictures(count, size, seed=9)[:, : description.channels]):
         targets: dict[str, Any] = {
             "segment": draw.integers(0, 3, size, np.uint8),
             "classify": np.int64(draw.integers(0, 3)),
             "denoise": image_CHW,
+            "compress": image_CHW,
         }
         yield f"picture {number}", image_CHW, targets[description.task]
 

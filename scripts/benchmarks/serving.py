@@ -80,10 +80,8 @@ def _listening(command: list[Any], port_word: str, path: str) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     with suppress(urllib.error.URLError):
-        try:
+        with suppress(urllib.error.HTTPError):  # there is somebody, if nothing at this path
             urllib.request.urlopen(url, timeout=1).close()
-        except urllib.error.HTTPError:  # there is somebody, if nothing at this path
-            pass
         return True
     return False
 

@@ -15,7 +15,7 @@ from imagier.metrics.quality import psnr
 
 # fp32: largest difference of an answer, smallest share of equal decisions. int8: largest loss of the metric.
 LOGITS, DECISIONS, POINTS = 1e-3, 0.9999, 0.5
-_SHOWN = 5
+SHOWN = 5
 
 
 @dataclass
@@ -78,7 +78,7 @@ def compare(reference: Runtime, graph: Runtime, samples: Iterable[Sample], descr
         differences[name] = float(np.abs(answers[0] - answers[1]).max())
         equal += int((first == second).sum())
         decisions += first.size
-    worst = sorted(differences, key=lambda name: differences[name], reverse=True)[:_SHOWN]
+    worst = sorted(differences, key=lambda name: differences[name], reverse=True)[:SHOWN]
     return Agreement(
         samples=len(differences),
         difference=max(differences.values()),

@@ -3,6 +3,8 @@
 NAME/bundle.json          what the net takes and answers, how good it is, where it comes from, which graphs there are
 NAME/weights.safetensors  its weights, by the names of the net's tensors
 NAME/model-*.onnx, ...    the net as graphs, which take uint8 pixels
+NAME/encoder-*, decoder-* a codec's two graphs; between them its numbers are coded by `imagier.models`, exactly
+NAME/tables.safetensors   and by these probabilities, in whole numbers
 NAME/README.md            the commands to use it
 
 Opening one executes nothing of what it holds, and imports neither torch nor Lightning.
@@ -18,11 +20,12 @@ from typing import Any
 
 from imagier.errors import BundleError
 
-ABOUT, WEIGHTS, README = "bundle.json", "weights.safetensors", "README.md"
+ABOUT, WEIGHTS, TABLES, README = "bundle.json", "weights.safetensors", "tables.safetensors", "README.md"
 FORMAT = 1  # to be raised whenever the meaning of what is written changes
 FORMATS = ("onnx", "pt2", "openvino")
 TASKS = ("segment", "classify", "denoise", "compress")
 PRECISIONS = ("fp32", "int8")
+WHOLE, PARTS = "net", ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Description:
     stride:       to a multiple of this the net itself extends pictures, or None: it takes one size alone.
     classes:      names in the order of their indices; colors: an RGB triple each.
     ignore_index: the mask value that counts nowhere, or None.
+    lambdas:      of a codec: what its qualities 1, 2, ... were trained for; see `imagier.models.coded.Codec`.
     metrics:      what it was measured at: data, split, scores.
     provenance:   versions, commit, data_fingerprint, checkpoint, time.
     """
@@ -55,6 +59,7 @@ class Description:
     classes: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ()
     ignore_index: int | None = None
+    lambdas: tuple[float, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,12 +72,14 @@ class Graph:
     format:    one of FORMATS.
     precision: one of PRECISIONS.
     agreement: how far its answers are from the checkpoint's; see `imagier.deploy.agreement`.
+    part:      WHOLE, or which of a codec's PARTS.
     """
 
     file: str
     format: str
     precision: str
     agreement: Mapping[str, Any]
+    part: str = WHOLE
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,14 @@ class Bundle:
     graphs: tuple[Graph, ...]
     files: Mapping[str, str]
 
-    def graph(self, form: str, precision: str | None = None) -> Graph:
-        """The graph of this format, of `precision` where it matters.
+    def graph(self, form: str, precision: str | None = None, part: str = WHOLE) -> Graph:
+        """The graph of this format and part, of `precision` where it matters.
 
         Raises:
             BundleError: there is none, saying which there are.
         """
         for graph in self.graphs:
-            if graph.format == form and precision in (None, graph.precision):
+            if (graph.format, graph.part) == (form, part) and precision in (None, graph.precision):
                 return graph
         there = ", ".join(f"{graph.format} {graph.precision}" for graph in self.graphs) or "none"
         raise BundleError(

@@ -1,50 +1,63 @@
 """Pictures as small files, and back: a codec in use."""
 
+from collections.abc import Iterator, Sequence
+from typing import Protocol, overload
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from imagier.deploy.bundle import PARTS, Bundle, Description
+from imagier.deploy.network import load_network
+from imagier.deploy.pictures import Given, to_pixels
+from imagier.deploy.results import Compressed
+from imagier.deploy.runtime import chosen, open_graph
 from imagier.errors import ConfigError
-from imagier.models.bitstream import compress, decompress
+from imagier.models.bitstream import Halves, compress, decompress
 from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
-
-SUFFIX = ".imgr"
 
 
 class PictureCodec:
     """Writes and reads files of one net.
 
     Args:
+        description: of the net.
         net: of task `compress`, in evaluation.
         threads: that compute, of the whole process; None leaves them as they are.
+        halves: computes the net's convolutions in its place; None: the net does. Each can read the other's files.
 
     Raises:
         ConfigError: the net is no codec.
     """
 
-    def __init__(self, net: FromPixels, threads: int | None = None) -> None:
+    def __init__(
+        self, description: Description, net: FromPixels, threads: int | None = None, halves: Halves | None = None
+    ) -> None:
         if not isinstance(net.net, Codec):
             raise ConfigError(
                 f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
             )
-        self.net, self.channels, self.qualities = net, len(net.mean), len(net.net.lambdas)
+        self.description, self.net, self.halves = description, net, halves or TorchHalves(net, net.net)
+        self.channels, self.qualities = len(net.mean), len(net.net.lambdas)
         if threads:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
-    def compress(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
+    def compress(self, given: Given, quality: int | None = None) -> bytes:
         """Return the file of a picture.
 
         Args:
-            image_HWC: uint8, with the net's channels.
+            given: an array uint8 [H, W, C], a path, the bytes of a file or a PIL image.
             quality: 1, the smallest files, to `qualities`, the best pictures; None: the middle one.
 
         Raises:
             ConfigError: the net has no such quality.
-            DataError: the picture is empty or too large.
+            DataError: it is no picture, or too large.
         """
+        image_HWC = to_pixels(given, self.channels)
         image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
-        return compress(self.net, image_CHW, self.rate(quality))
+        return compress(self.net, image_CHW, self.rate(quality), self.halves)
 
     def rate(self, quality: int | None) -> int:
         """The index of the net's rate that a quality means. Raises ConfigError where there is none."""
@@ -58,8 +71,93 @@ class PictureCodec:
     def decompress(self, data: bytes) -> np.ndarray:
         """Return the pixels, uint8 [H, W, C], of a file that `compress` wrote with this net.
 
+        A machine always gives the same. On another one, or by another runtime, about one value in 100,000 may be a
+        grey level higher or lower, for the reason that `imagier.models.bitstream.decompress` gives.
+
         Raises:
             DataError: it is of another kind, damaged, or written with another net.
         """
-        image_CHW = decompress(self.net, data)
+        image_CHW = decompress(self.net, data, self.halves)
         return np.ascontiguousarray(image_CHW.numpy().transpose(1, 2, 0))
+
+    @overload
+    def __call__(self, given: list[Given] | tuple[Given, ...], quality: int | None = None) -> list[Compressed]: ...
+    @overload
+    def __call__(self, given: Given, quality: int | None = None) -> Compressed: ...
+
+    def __call__(
+        self, given: Given | list[Given] | tuple[Given, ...], quality: int | None = None
+    ) -> Compressed | list[Compressed]:
+        """Return the file of one picture, or of several, with the pixels that it gives back; see `compress`."""
+        if isinstance(given, list | tuple):
+            return list(self.stream([to_pixels(one, self.channels) for one in given], quality))
+        return next(self.stream([to_pixels(given, self.channels)], quality))
+
+    def stream(self, images: Sequence[np.ndarray], quality: int | None = None) -> Iterator[Compressed]:
+        """Answer about pictures, uint8 [H, W, C] with the net's channels, in their order."""
+        for image_HWC in images:
+            data = self.compress(image_HWC, quality)
+            yield Compressed(image_HWC, self.decompress(data), data)
+
+
+class TorchHalves:
+    """A codec's own nets; see `Halves`. Pictures are made by one thread, as several add up in another order."""
+
+    def __init__(self, net: FromPixels, codec: Codec) -> None:
+        self._net, self._codec = net, codec
+
+    def analyse(self, image_1CHW: Tensor, rate: int) -> tuple[Tensor, ...]:
+        """See `Halves`."""
+        return self._codec.analyse(self._net.normalized(image_1CHW), self._codec.at(rate))
+
+    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
+        """See `Halves`."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self._codec.synthesise(latent_1Mhw, self._codec.at(rate))
+        finally:
+            torch.set_num_threads(threads)
+
+
+class Computing(Protocol):
+    """A graph of several inputs and outputs."""
+
+    def run(self, *inputs: np.ndarray) -> Sequence[np.ndarray]:
+        """Return all outputs of the graph for all inputs, in their order."""
+
+
+class GraphHalves:
+    """The two graphs of a codec in the place of its nets; see `Halves`."""
+
+    def __init__(self, encoder: Computing, decoder: Computing) -> None:
+        self._encoder, self._decoder = encoder, decoder
+
+    def analyse(self, image_1CHW: Tensor, rate: int) -> list[Tensor]:
+        """See `Halves`."""
+        return [torch.from_numpy(map_1Khw) for map_1Khw in self._encoder.run(image_1CHW.numpy(), np.array([rate]))]
+
+    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
+        """See `Halves`."""
+        return torch.from_numpy(self._decoder.run(latent_1Mhw.numpy(), np.array([rate]))[0])
+
+
+def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None) -> PictureCodec:
+    """Open the codec of a bundle. The entropy coder is this house's and needs torch, whatever the runtime.
+
+    Args:
+        bundle: as read.
+        runtime: that computes the net's convolutions, one of `imagier.deploy.runtime.RUNTIMES`; auto takes torch, which
+            is there anyway, is as fast, and gives the checkpoint's own pixels to the last bit.
+        threads: that compute, pictures excepted; None: as many as there are cores.
+
+    Raises:
+        BundleError: the bundle has no such graphs, or it is damaged.
+        ConfigError: the runtime is unknown or not installed, or the net is no codec.
+    """
+    runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
+    halves = None
+    if runtime != "torch" and bundle.description.task == "compress":
+        counts = dict(zip(PARTS, (threads, 1), strict=True))  # one thread makes pictures, as in `TorchHalves`
+        halves = GraphHalves(*(open_graph(bundle, runtime, threads=counts[part], part=part) for part in PARTS))
+    return PictureCodec(bundle.description, load_network(bundle), threads, halves)

@@ -44,13 +44,28 @@ def trace(net: nn.Module, description: Description) -> ExportedProgram:
     shapes: dict[int, Any] = {0: Dim("batch", min=1)}
     if description.stride is not None:
         shapes |= {2: Dim("height", min=1), 3: Dim("width", min=1)}
+    return follow(Answering(net), (example,), {INPUT: shapes}, description.net)
+
+
+def follow(net: nn.Module, examples: tuple[Tensor, ...], shapes: dict[str, Any], name: str) -> ExportedProgram:
+    """Follow any net once.
+
+    Args:
+        net: which calls its inputs as `shapes` does.
+        examples: of its inputs.
+        shapes: of each input, the axes that may have any size.
+        name: for errors.
+
+    Raises:
+        BundleError: the net does something that torch.export cannot follow.
+    """
     try:
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
-            return torch.export.export(Answering(net).eval(), (example,), dynamic_shapes={INPUT: shapes})
+            return torch.export.export(net.eval(), examples, dynamic_shapes=shapes)
     except Exception as error:
         said = " ".join(str(error).split())[:300]
-        raise BundleError(f"{description.net} cannot be exported: {said}") from error
+        raise BundleError(f"{name} cannot be exported: {said}") from error
 
 
 def save_pt2(program: ExportedProgram, path: Path) -> None:
@@ -70,13 +85,11 @@ def save_openvino(onnx: Path, path: Path) -> None:
     openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
 
 
-def save_onnx(program: ExportedProgram, path: Path, answer: str) -> None:
-    """Write the graph as ONNX, in one file; its input is `image`, its output is called `answer`."""
+def save_onnx(program: ExportedProgram, path: Path, *answers: str) -> None:
+    """Write the graph as ONNX, in one file; inputs are called as the net calls them, and outputs as `answers` say."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = torch.onnx.export(
-            program, input_names=[INPUT], output_names=[answer], dynamo=True, external_data=False, verbose=False
-        )
+        made = torch.onnx.export(program, output_names=answers, dynamo=True, external_data=False, verbose=False)
     assert made is not None
     made.save(path, external_data=False)

@@ -2,15 +2,19 @@
 
 import inspect
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import nn
 
-from imagier.deploy.bundle import WEIGHTS, Bundle, Description
+from imagier.deploy.bundle import TABLES, WEIGHTS, Bundle, Description
 from imagier.errors import BundleError, ImagierError
+from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
+from imagier.models.range_coding import Tables
 
 _HOME = "imagier.models"
 
@@ -41,15 +45,35 @@ def load_network(bundle: Bundle) -> FromPixels:
     """Make the net with its weights, ready to answer.
 
     Raises:
-        BundleError: the weights are missing, damaged or another net's.
+        BundleError: the weights, or a codec's tables, are missing, damaged or another net's.
     """
     net, path = make_network(bundle.description), bundle.path(WEIGHTS)
     try:
         net.load_state_dict(safetensors.torch.load_file(path))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        if isinstance(net.net, Codec):
+            path = bundle.path(TABLES)
+            net.net.keep(_read_tables(path))
+    except (OSError, RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
         raise BundleError(f"{path} does not fit ({said}). Copy the bundle anew, or export it again.") from error
     return net.eval()
+
+
+def save_network(net: FromPixels, folder: Path) -> None:
+    """Write what `load_network` reads: the weights, and a codec's tables, which could come out otherwise elsewhere."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))  # its own `save_file` lets nobody else read the file
+    if isinstance(net.net, Codec):
+        arrays = {f"{name}.{key}": array for name, one in net.net.tables().items() for key, array in one.arrays()}
+        (folder / TABLES).write_bytes(safetensors.numpy.save(arrays))
+
+
+def _read_tables(path: Path) -> dict[str, Tables]:
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in safetensors.numpy.load_file(path).items():
+        table, _, key = name.rpartition(".")
+        parts.setdefault(table, {})[key] = array
+    return {name: Tables(**arrays) for name, arrays in parts.items()}
 
 
 class TorchNet:

@@ -37,8 +37,6 @@ def writer(description: Description, form: str, top: int = 5) -> Write:
             raise ConfigError(f"format=cityscapes writes masks, and {description.name} does {description.task}.")
         ids = np.array(ids_of(description.classes), np.uint8)
         return lambda result, folder, stem: _label_ids(result, folder, stem, ids)
-    if description.task == "compress":
-        raise ConfigError(f"{description.name} is a codec: use `imagier compress` and `imagier decompress`.")
     if description.task == "classify":
         return lambda result, folder, stem: _classes(result, top)
     return {"segment": _mask, "denoise": _picture}[description.task]

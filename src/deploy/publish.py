@@ -4,17 +4,17 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 
+from imagier.deploy import codec_graphs
 from imagier.deploy.agreement import Agreement, Sample, compare
-from imagier.deploy.bundle import ABOUT, README, WEIGHTS, Bundle, Description, Graph, digest, read_bundle
+from imagier.deploy.bundle import ABOUT, README, WHOLE, Bundle, Description, Graph, digest, read_bundle
 from imagier.deploy.graph import save_onnx, save_openvino, save_pt2, trace
-from imagier.deploy.network import TorchNet
+from imagier.deploy.network import TorchNet, save_network
 from imagier.deploy.readme import readme
 from imagier.deploy.runtime import OnnxRuntime, OpenVino, Runtime
 from imagier.errors import BundleError, ConfigError
@@ -42,10 +42,12 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     """Write the bundle, whole or not at all: what is at `folder` stays until the new one is known to be right.
 
     Raises:
-        ConfigError: `folder` holds something else than a bundle.
+        ConfigError: `folder` holds something else than a bundle, or int8 is asked of a codec.
         BundleError: the net cannot be exported, or a graph disagrees with it.
     """
     _refuse_loss(folder)
+    if description.task == "compress":
+        codec_graphs.refuse_int8(plan.precisions)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -77,16 +79,14 @@ def _refuse_loss(folder: Path) -> None:
 
 
 def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Bundle:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    safetensors.torch.save_file(state, folder / WEIGHTS)
+    save_network(net, folder)
     graphs, complaints = [], []
-    for graph, runtime in _graphs(folder, net, description, plan):
-        agreement = compare(TorchNet(net), runtime, plan.samples(), description)
-        said = f"{graph.format} {graph.precision}"
+    for graph, agreement in _compared(folder, net, description, plan):
+        said = " ".join([graph.format, graph.precision, *([graph.part] if graph.part != WHOLE else [])])
         log.info("%s: %s", said, _told(agreement))
         worst = ", ".join(agreement.worst)
         complaints += [f"{said}: {fault} (worst: {worst})" for fault in agreement.faults(graph.precision)]
-        graphs.append(Graph(graph.file, graph.format, graph.precision, agreement.to_dict()))
+        graphs.append(replace(graph, agreement=agreement.to_dict()))
     if complaints:
         raise BundleError(
             f"not exported, because a graph answers otherwise than the trained net: {'; '.join(complaints)}. What was "
@@ -94,6 +94,15 @@ def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan)
         )
     files = {path.name: digest(path) for path in sorted(folder.iterdir())}
     return Bundle(folder, description, tuple(graphs), files)
+
+
+def _compared(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Agreement]]:
+    """Write each graph that is asked for, and find out how far it is from the net."""
+    if description.task == "compress":
+        yield from codec_graphs.compared(folder, net, description, plan.formats, plan.samples)
+        return
+    for graph, runtime in _graphs(folder, net, description, plan):
+        yield graph, compare(TorchNet(net), runtime, plan.samples(), description)
 
 
 def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Runtime]]:
@@ -128,7 +137,7 @@ def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan)
 def _told(agreement: Agreement) -> str:
     return (
         f"{agreement.samples} held-out pictures, greatest difference {agreement.difference:.2g}, equal decisions "
-        f"{agreement.decisions:.4%}, {agreement.metric} {agreement.reference:.2f} -> {agreement.graph:.2f}"
+        f"{agreement.decisions:.4%}, {agreement.metric} {agreement.reference:.4g} -> {agreement.graph:.4g}"
     )
 
 

@@ -4,6 +4,35 @@ from pathlib import Path
 
 from imagier.deploy.bundle import Bundle
 
+_USE = """```
+imagier predict ckpt={folder} source=photo.jpg
+```
+
+```python
+import imagier
+
+predictor = imagier.load("{folder}")
+answer = predictor("photo.jpg")
+answer.show()
+```"""
+
+_USE_OF_A_CODEC = """```
+imagier compress photo.jpg ckpt={folder} quality={quality}
+imagier decompress compressed ckpt={folder}
+```
+
+```python
+import imagier
+
+codec = imagier.load("{folder}")
+answer = codec("photo.jpg", quality={quality})
+answer.save("photo.imgr")  # or photo.png: the pixels that the file gives back
+pixels = codec.decompress(answer.data)
+```
+
+Files are read by this bundle and by the checkpoint that it was made of, on any machine, and by no other net. Pixels
+are the same at any `threads=`; another machine or runtime may give one in some 100,000 a grey level more or less."""
+
 
 def readme(bundle: Bundle, folder: Path) -> str:
     """The text, for a bundle that will lie at `folder`."""
@@ -13,19 +42,24 @@ def readme(bundle: Bundle, folder: Path) -> str:
     parts = [f"# {about.name}\n\nA net for task `{about.task}`: {about.net}. It takes {takes} pictures{size}."]
     if about.classes:
         parts.append(f"Classes: {', '.join(about.classes)}.")
+    if about.lambdas:
+        served = ", ".join(f"{number} (lambda {value:g})" for number, value in enumerate(about.lambdas, 1))
+        parts.append(f"Qualities, from the smallest files to the best pictures: {served}.")
     if scores := about.metrics.get("scores"):
         measured = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
         parts.append(f"Measured on the {about.metrics['split']} split of {about.metrics['data']}: {measured}.")
+    parts += _table(bundle)
+    use = _USE_OF_A_CODEC if about.lambdas else _USE
+    parts.append(use.format(folder=folder, quality=len(about.lambdas) // 2 + 1))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(bundle: Bundle) -> list[str]:
     rows = [
         f"| {graph.file} | {graph.precision} | {graph.agreement['difference']:.2g} | "
-        f"{graph.agreement['decisions']:.4%} | {graph.agreement['graph'] - graph.agreement['reference']:+.3f} |"
+        f"{graph.agreement['decisions']:.4%} | {graph.agreement['metric']} "
+        f"{graph.agreement['graph'] - graph.agreement['reference']:+.3f} |"
         for graph in bundle.graphs
     ]
-    if rows:
-        names = ("graph", "precision", "greatest difference", "equal decisions", "change of the metric, points")
-        parts.append("\n".join([f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *rows]))
-    parts.append(
-        f"```\nimagier predict ckpt={folder} source=photo.jpg\n```\n\n```python\nimport imagier\n\n"
-        f'predictor = imagier.load("{folder}")\nanswer = predictor("photo.jpg")\nanswer.show()\n```'
-    )
-    return "\n\n".join(parts) + "\n"
+    names = ("graph", "precision", "greatest difference", "equal decisions", "change of the metric, points")
+    return ["\n".join([f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *rows])] if rows else []

@@ -10,6 +10,8 @@ from PIL import Image
 
 from imagier.files import write_aside, write_text
 
+SUFFIX = ".imgr"  # of a codec's files
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -122,6 +124,34 @@ class Picture:
     def show(self) -> None:
         """Open the picture in this machine's viewer."""
         _view(self.picture())
+
+
+@dataclass(frozen=True)
+class Compressed(Picture):
+    """Of a codec: `pixels` are what the file gives back.
+
+    data: the file.
+    """
+
+    data: bytes
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the whole file."""
+        height, width = self.pixels.shape[:2]
+        return 8 * len(self.data) / (height * width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the pixels."""
+        return super().to_dict() | {"bytes": len(self.data), "bpp": round(self.bits_per_pixel, 6)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the file where the path ends in SUFFIX, and otherwise the pixels in the format that its suffix says."""
+        path = Path(path)
+        if path.suffix == SUFFIX:
+            write_aside(path, lambda aside: aside.write_bytes(self.data))
+        else:
+            save_pixels(self.pixels, path)
 
 
 Result = Classes | Mask | Picture

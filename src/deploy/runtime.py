@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imagier.deploy.bundle import PRECISIONS, Bundle
+from imagier.deploy.bundle import PRECISIONS, WHOLE, Bundle
 from imagier.errors import BundleError, ConfigError
 
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
@@ -35,12 +35,17 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no base class for its errors
             raise BundleError(f"{path} cannot be opened by onnxruntime ({error}). Export it again.") from error
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [given.name for given in self._session.get_inputs()]
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        answer: np.ndarray = self._session.run(None, {self._input: np.ascontiguousarray(image_BCHW)})[0]
-        return answer
+        return self.run(image_BCHW)[0]
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Return all that the graph makes of its inputs, which are given in their order."""
+        given = zip(self._inputs, map(np.ascontiguousarray, inputs), strict=True)
+        outputs: list[np.ndarray] = self._session.run(None, dict(given))
+        return outputs
 
 
 class OpenVino:
@@ -62,8 +67,12 @@ class OpenVino:
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        answer: np.ndarray = self._model(np.ascontiguousarray(image_BCHW))[0]
-        return answer
+        return self.run(image_BCHW)[0]
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Return all that the graph makes of its inputs, which are given in their order."""
+        outputs = self._model([np.ascontiguousarray(given) for given in inputs])
+        return [outputs[place] for place in range(len(outputs))]
 
 
 def open_runtime(
@@ -81,23 +90,36 @@ def open_runtime(
         BundleError: the bundle has no such graph, or it is damaged.
         ConfigError: the runtime is unknown or not installed.
     """
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"runtime={runtime} is not known; it is one of: {', '.join(RUNTIMES)}.")
+    runtime = chosen(bundle, runtime)
     if precision not in (None, *PRECISIONS):
         raise ConfigError(f"precision={precision} is not known; it is one of: {', '.join(PRECISIONS)}.")
-    if runtime == "auto":
-        runtime = "onnx" if any(graph.format == "onnx" for graph in bundle.graphs) else "torch"
-    if runtime == "onnx":
-        return OnnxRuntime(bundle.path(bundle.graph("onnx", precision).file), threads)
-    if runtime == "openvino":
-        graph = bundle.graph("openvino", precision)
-        bundle.path(Path(graph.file).with_suffix(".bin").name)
-        return OpenVino(bundle.path(graph.file), threads)
+    if runtime != "torch":
+        return open_graph(bundle, runtime, precision, threads)
     from imagier.deploy.network import TorchNet, load_network  # torch takes seconds to import
 
     if precision not in (None, "fp32"):
         raise ConfigError(f"precision={precision} needs a graph: choose runtime=onnx or openvino.")
     return TorchNet(load_network(bundle), threads)
+
+
+def chosen(bundle: Bundle, runtime: str) -> str:
+    """Which runtime a word means, of this bundle: one of RUNTIMES without auto. Raises ConfigError for other words."""
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime={runtime} is not known; it is one of: {', '.join(RUNTIMES)}.")
+    if runtime != "auto":
+        return runtime
+    return "onnx" if any(graph.format == "onnx" for graph in bundle.graphs) else "torch"
+
+
+def open_graph(
+    bundle: Bundle, runtime: str, precision: str | None = None, threads: int | None = None, part: str = WHOLE
+) -> OnnxRuntime | OpenVino:
+    """Open one graph of `bundle`, onnx or openvino; see `open_runtime`."""
+    graph = bundle.graph(runtime, precision, part)
+    if runtime == "onnx":
+        return OnnxRuntime(bundle.path(graph.file), threads)
+    bundle.path(Path(graph.file).with_suffix(".bin").name)
+    return OpenVino(bundle.path(graph.file), threads)
 
 
 def _installed(module: str, extra: str) -> Any:

@@ -9,13 +9,15 @@ checksum covers everything but itself.
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from imagier.errors import ConfigError, DataError
 from imagier.models.coded import Codec, to_pixels
-from imagier.models.pixels import FromPixels, crop, extend
+from imagier.models.pixels import FromPixels, crop
 
 MAGIC = b"imgr"
 VERSION = 1
@@ -39,8 +41,20 @@ class Header:
         return MAGIC + b"".join(map(_varint, numbers)) + struct.pack("<I", self.fingerprint)
 
 
-def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0) -> bytes:
+class Halves(Protocol):
+    """A codec's two nets, computed by something else than the codec itself, such as graphs."""
+
+    def analyse(self, image_1CHW: Tensor, rate: int) -> Sequence[Tensor]:
+        """Do what `Codec.analyse` does, for one picture, uint8 of any size."""
+
+    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
+        """Do what `Codec.synthesise` does, for one picture."""
+
+
+def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, halves: Halves | None = None) -> bytes:
     """Return the file of one picture, uint8 [C, H, W], at the net's trade-off `net.net.lambdas[rate]`.
+
+    What is computed by `halves`, which may round otherwise, can be read with the net as well, and the other way round.
 
     Raises:
         ConfigError: the net has no such rate.
@@ -53,14 +67,18 @@ def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0) -> bytes:
     _check_channels(net, channels)
     _check_size(height, width)
     header = Header(channels, rate, height, width, codec.fingerprint()).to_bytes()
-    image_1CHW = extend(image_CHW[None].to(net.mean.device), codec.stride)
-    image_1CHW = image_1CHW.to(net.mean.dtype, memory_format=net.memory_format) / 255
-    payload = codec.encode(image_1CHW, rate)
+    if halves is None:
+        payload = codec.encode(net.normalized(image_CHW[None].to(net.mean.device)), rate)
+    else:
+        payload = codec.write(halves.analyse(image_CHW[None], rate), rate)
     return header + struct.pack("<I", zlib.crc32(payload, zlib.crc32(header))) + payload
 
 
-def decompress(net: FromPixels, data: bytes) -> Tensor:
+def decompress(net: FromPixels, data: bytes, halves: Halves | None = None) -> Tensor:
     """Return the picture, uint8 [C, H, W], of a file that `compress` wrote with this net, on this or another machine.
+
+    Its latents are the same everywhere. Pixels are those of the synthesis, whose float32 sums differ by some 1e-6 from
+    machine to machine and between the net and `halves`: a pixel that lies between two values may get the other one.
 
     Raises:
         DataError: the file is of another kind, damaged, or written with another net.
@@ -75,10 +93,13 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
     if header.fingerprint != codec.fingerprint():
         raise DataError(
             "The file was written with another net, or with other weights of this one: only the same weights can "
-            "read it. Name the checkpoint that it was compressed with."
+            "read it. Name the checkpoint or bundle that it was compressed with."
         )
     height, width = _padded(header.height, codec.stride), _padded(header.width, codec.stride)
-    image_1CHW = codec.decode(payload, height, width, header.rate)
+    if halves is None:
+        image_1CHW = codec.decode(payload, height, width, header.rate)
+    else:
+        image_1CHW = halves.synthesise(codec.read(payload, height, width, header.rate), header.rate)
     return to_pixels(crop(image_1CHW, header.height, header.width))[0]
 
 
@@ -92,11 +113,13 @@ def read(data: bytes) -> tuple[Header, bytes]:
         if version != VERSION:
             raise DataError(f"The file is of version {version}, and this program reads version {VERSION}. Update it.")
         channels, rate, height, width = (_number(stream) for _ in range(4))
-        fingerprint, checksum = struct.unpack("<II", stream.read(8))
+        fingerprint = struct.unpack("<I", stream.read(4))[0]
+        said = data[: len(MAGIC) + stream.tell()]
+        checksum = struct.unpack("<I", stream.read(4))[0]
     except (IndexError, struct.error) as error:
         raise DataError(f"The file ends within its header. {_ANEW}") from error
     header, payload = Header(channels, rate, height, width, fingerprint), stream.read()
-    if zlib.crc32(payload, zlib.crc32(header.to_bytes())) != checksum:
+    if zlib.crc32(payload, zlib.crc32(said)) != checksum:
         raise DataError(f"The file is damaged or cut short: its checksum does not fit. {_ANEW}")
     _check_size(height, width)
     return header, payload

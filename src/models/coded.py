@@ -1,13 +1,15 @@
 """What every codec promises: a decoded picture and its price from `forward`, true bytes from `encode` and `decode`."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
+from imagier.models.range_coding import Tables
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Coded:
 
 class Codec(nn.Module):
     """The base of the nets of task `compress`.
+
+    A file is made by `analyse`, then `write`, and its picture by `read`, then `synthesise`. The outer two are nets, for
+    which a graph may stand in: they may compute a little otherwise on another machine. The inner two are exact.
 
     In training `forward` is a differentiable stand-in for coding. In evaluation it gives what the file gives: the
     picture is bit for bit that of `decode(encode(image))` on the same machine, and the price is counted with the
@@ -59,29 +64,67 @@ class Codec(nn.Module):
         """Return what coding would."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
         """Return the bytes of one picture, float [1, C, H, W] as `forward` takes it."""
-        raise NotImplementedError
+        with full_precision(image_1CHW):
+            return self.write(self.analyse(image_1CHW.float(), self.at(rate)), rate)
 
+    @torch.no_grad()
     def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
         """Return the picture, float [1, C, height, width], of bytes that `encode` wrote at this size and rate.
 
         Raises:
             DataError: where they cannot be such bytes.
         """
+        latent_1Mhw = self.read(data, height, width, rate).to(next(self.parameters()).device)
+        with full_precision(latent_1Mhw):
+            return self.synthesise(latent_1Mhw, self.at(rate))
+
+    def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
+        """Return the latents, float [B, M, h, w], and whatever else is coded, all in steps of quantisation."""
+        raise NotImplementedError
+
+    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+        """Return the pictures, float [B, C, H, W] of about 0 to 1, of latents as `read` returns them."""
+        raise NotImplementedError
+
+    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
+        """Round one picture's latents, as `analyse` returns them, and return their bytes."""
+        raise NotImplementedError
+
+    def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """Return the latents, float32 [1, M, h, w] in steps, of bytes that `write` made; the same on every machine.
+
+        Raises:
+            DataError: where they cannot be such bytes.
+        """
+        raise NotImplementedError
+
+    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
+        """Return the whole numbers, int64, that `write` codes for one picture, in order."""
         raise NotImplementedError
 
     def at(self, rate: int) -> Tensor:
         """Return one picture's rate as `forward` takes it: int64 [1], beside the weights."""
         return torch.tensor([rate], device=next(self.parameters()).device)
 
-    def steering(self) -> bytes:
-        """Return the tables that steer the coder, which both ends must have alike."""
-        return b""
+    def tables(self) -> dict[str, Tables]:
+        """Return the tables that steer the coder, by name, as weights have them; both ends must have the same."""
+        return {}
+
+    def keep(self, tables: Mapping[str, Tables]) -> None:
+        """Code with these, as long as the weights stay: logarithms may come out otherwise on another machine.
+
+        Raises:
+            KeyError: one of `tables()` is not among them.
+        """
 
     def fingerprint(self) -> int:
         """Return 32 bits that tell apart nets which cannot read one another's files: of the weights and the tables."""
-        check = zlib.crc32(self.steering())
+        check = 0
+        for tables in self.tables().values():
+            check = zlib.crc32(tables.tobytes(), check)
         for name, tensor in sorted(self.state_dict().items()):
             check = zlib.crc32(tensor.float().cpu().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), check))
         return check

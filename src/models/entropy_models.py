@@ -63,11 +63,18 @@ class FactorizedDensity(nn.Module):
 
     def tables(self, gain_RC: Tensor) -> Tables:
         """Return the coder's tables, row rate * C + channel; built anew where any value that they depend on changed."""
-        values = torch.cat([value.detach().float().flatten() for value in (*self.parameters(), gain_RC)])
-        key = values.cpu().numpy().tobytes()
+        key = self._key(gain_RC)
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._build(gain_RC.detach().double().cpu())
         return self._kept[1]
+
+    def keep(self, tables: Tables, gain_RC: Tensor) -> None:
+        """Let `tables` return these, which another machine may have built, as long as values stay as they are."""
+        self._kept = self._key(gain_RC), tables
+
+    def _key(self, gain_RC: Tensor) -> bytes:
+        values = torch.cat([value.detach().float().flatten() for value in (*self.parameters(), gain_RC)])
+        return values.cpu().numpy().tobytes()
 
     @staticmethod
     def rows(rate_B: np.ndarray, shape: Sequence[int]) -> np.ndarray:

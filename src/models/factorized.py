@@ -6,7 +6,7 @@ Rounding is seen as it is by the synthesis, with a gradient of 1, so that it lea
 uniform noise in its place, as a count of whole symbols has no slope (Minnen and Singh 2020, arXiv 2007.08739).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -65,38 +65,43 @@ class Factorized(Codec):
 
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
         """See `Codec`."""
-        symbol_BMhw, gain_BM11 = self._symbols(image_BCHW, rate_B)
+        symbol_BMhw = to_symbols(*self.analyse(image_BCHW, rate_B))
         symbols, rows = to_numpy(symbol_BMhw), self.density.rows(to_numpy(rate_B), symbol_BMhw.shape)
-        bits = self._tables().bits(symbols, rows).sum(axis=(1, 2, 3))
-        return Coded(self.synthesis(symbol_BMhw / gain_BM11), torch.from_numpy(bits).to(image_BCHW))
+        bits = self.tables()["latents"].bits(symbols, rows).sum(axis=(1, 2, 3))
+        return Coded(self.synthesise(symbol_BMhw, rate_B), torch.from_numpy(bits).to(image_BCHW))
 
-    @torch.no_grad()
-    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+    def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`."""
-        with full_precision(image_1CHW):
-            symbol_1Mhw, _ = self._symbols(image_1CHW.float(), self.at(rate))
+        return (self.analysis(image_BCHW) * self.gains(rate_B),)
+
+    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+        """See `Codec`."""
+        image_BCHW: Tensor = self.synthesis(latent_BMhw / self.gains(rate_B))
+        return image_BCHW
+
+    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
+        """See `Codec`."""
+        (symbols,) = self.rounded(analysed, rate)
         encoder = Encoder()
-        encoder.write(to_numpy(symbol_1Mhw), self.density.rows(np.array([rate]), symbol_1Mhw.shape), self._tables())
+        encoder.write(symbols, self.density.rows(np.array([rate]), symbols.shape), self.tables()["latents"])
         return encoder.data()
 
-    @torch.no_grad()
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+    def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
         """See `Codec`."""
-        gain_1M11 = self.gains(self.at(rate))
-        shape = (1, gain_1M11.shape[1], height // self.stride, width // self.stride)
+        shape = (1, self.gains.gain.shape[1], height // self.stride, width // self.stride)
         decoder = Decoder(data)
-        symbols = decoder.read(self.density.rows(np.array([rate]), shape), self._tables())
+        symbols = decoder.read(self.density.rows(np.array([rate]), shape), self.tables()["latents"])
         decoder.finish()
-        with full_precision(gain_1M11):
-            return self.synthesis(torch.from_numpy(symbols).to(gain_1M11) / gain_1M11)
+        return torch.from_numpy(symbols).float()
 
-    def steering(self) -> bytes:
+    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
         """See `Codec`."""
-        return self._tables().tobytes()
+        return (to_numpy(to_symbols(*analysed)),)
 
-    def _symbols(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, Tensor]:
-        gain_BM11 = self.gains(rate_B)
-        return to_symbols(self.analysis(image_BCHW) * gain_BM11), gain_BM11
+    def tables(self) -> dict[str, Tables]:
+        """See `Codec`."""
+        return {"latents": self.density.tables(self.gains.table())}
 
-    def _tables(self) -> Tables:
-        return self.density.tables(self.gains.table())
+    def keep(self, tables: Mapping[str, Tables]) -> None:
+        """See `Codec`."""
+        self.density.keep(tables["latents"], self.gains.table())

@@ -1,7 +1,7 @@
 """A learned codec with a mean and scale hyperprior: Minnen et al. 2018, arXiv 1809.02736, without its autoregression.
 
     image -> analysis -> latents -> hyper-analysis -> hyper-latents -> x gain, round -> range coder -> / gain
-             (latents - mean) x gain, round -> range coder -> / gain, + mean -> synthesis -> image
+             latents x gain, - mean x gain, round -> range coder -> + mean x gain, / gain -> synthesis -> image
     where hyper-synthesis makes each latent's mean and scale of the coded hyper-latents.
 
 Only scales steer the coder, as what it codes are distances from the mean; for coding, hyper-synthesis runs in exact
@@ -9,7 +9,7 @@ arithmetic and scales go to the nearest of a fixed table, so that a file decodes
 is as in `factorized`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class Hyperprior(Codec):
         self.hyper_density = entropy.FactorizedDensity(width)
         self.hyper_gains = Gains(width, self.lambdas)
         self.gains = Gains(latents, self.lambdas)
+        self._gaussians: Tables | None = None
         load_weights(self, weights)
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
@@ -88,62 +89,74 @@ class Hyperprior(Codec):
 
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
         """See `Codec`."""
-        streams, decoded_BMhw = self._quantize(image_BCHW, rate_B)
+        streams, latent_BMhw = self._quantize(self.analyse(image_BCHW, rate_B), rate_B)
         bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
-        return Coded(self.synthesis(decoded_BMhw), torch.as_tensor(bits).to(image_BCHW))
+        return Coded(self.synthesise(latent_BMhw.to(image_BCHW), rate_B), torch.as_tensor(bits).to(image_BCHW))
+
+    def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
+        """See `Codec`: latents and hyper-latents."""
+        latent_BMhw = self.analysis(image_BCHW)
+        return latent_BMhw * self.gains(rate_B), self.hyper_analysis(latent_BMhw) * self.hyper_gains(rate_B)
+
+    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+        """See `Codec`."""
+        image_BCHW: Tensor = self.synthesis(latent_BMhw / self.gains(rate_B))
+        return image_BCHW
 
     @torch.no_grad()
-    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
         """See `Codec`."""
-        with full_precision(image_1CHW):
-            streams, _ = self._quantize(image_1CHW.float(), self.at(rate))
         encoder = Encoder()
-        for symbols, rows, tables in streams:
+        for symbols, rows, tables in self._quantize(analysed, self.at(rate))[0]:
             encoder.write(symbols, rows, tables)
         return encoder.data()
 
     @torch.no_grad()
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+    def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
         """See `Codec`."""
-        rate_1 = self.at(rate)
         shape = (1, self.hyper_gains.gain.shape[1], height // self.stride, width // self.stride)
-        decoder = Decoder(data)
-        hyper = decoder.read(self.hyper_density.rows(np.array([rate]), shape), self._hyper_tables())
-        mean_1Mhw, rows = self._predict(hyper, rate_1)
-        symbols = decoder.read(rows, entropy.gaussian_tables())
+        decoder, tables = Decoder(data), self.tables()
+        hyper = decoder.read(self.hyper_density.rows(np.array([rate]), shape), tables["hyper_latents"])
+        mean_1Mhw, rows = self._predict(hyper, self.at(rate))
+        symbols = decoder.read(rows, tables["latents"])
         decoder.finish()
-        with full_precision(mean_1Mhw):
-            symbol_1Mhw = torch.from_numpy(symbols).to(mean_1Mhw)
-            return self.synthesis(symbol_1Mhw / self.gains(rate_1) + mean_1Mhw)
+        return torch.from_numpy(symbols).float() + mean_1Mhw
 
-    def steering(self) -> bytes:
+    @torch.no_grad()
+    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
         """See `Codec`."""
-        return self._hyper_tables().tobytes() + entropy.gaussian_tables().tobytes()
+        return tuple(symbols for symbols, _, _ in self._quantize(analysed, self.at(rate))[0])
+
+    def tables(self) -> dict[str, Tables]:
+        """See `Codec`."""
+        hyper = self.hyper_density.tables(self.hyper_gains.table())
+        return {"hyper_latents": hyper, "latents": self._gaussians or entropy.gaussian_tables()}
+
+    def keep(self, tables: Mapping[str, Tables]) -> None:
+        """See `Codec`."""
+        self._gaussians = tables["latents"]
+        self.hyper_density.keep(tables["hyper_latents"], self.hyper_gains.table())
 
     def _quantize(
-        self, image_BCHW: Tensor, rate_B: Tensor
+        self, analysed: Sequence[Tensor], rate_B: Tensor
     ) -> tuple[list[tuple[np.ndarray, np.ndarray, Tables]], Tensor]:
         """What is coded, in order: symbols, their rows and the tables; and the latents that a decoder has of it."""
-        latent_BMhw = self.analysis(image_BCHW)
-        hyper = entropy.to_numpy(entropy.to_symbols(self.hyper_analysis(latent_BMhw) * self.hyper_gains(rate_B)))
+        latent_BMhw, hyper_BNhw = (map_BKhw.cpu() for map_BKhw in analysed)
+        tables = self.tables()
+        hyper = entropy.to_numpy(entropy.to_symbols(hyper_BNhw))
         hyper_rows = self.hyper_density.rows(entropy.to_numpy(rate_B), hyper.shape)
         mean_BMhw, rows = self._predict(hyper, rate_B)
-        gain_BM11 = self.gains(rate_B)
-        symbol_BMhw = entropy.to_symbols((latent_BMhw - mean_BMhw) * gain_BM11)
-        first = (hyper, hyper_rows, self._hyper_tables())
-        second = (entropy.to_numpy(symbol_BMhw), rows, entropy.gaussian_tables())
-        return [first, second], symbol_BMhw / gain_BM11 + mean_BMhw
+        symbol_BMhw = entropy.to_symbols(latent_BMhw - mean_BMhw)
+        first = (hyper, hyper_rows, tables["hyper_latents"])
+        second = (entropy.to_numpy(symbol_BMhw), rows, tables["latents"])
+        return [first, second], symbol_BMhw + mean_BMhw
 
     def _predict(self, hyper: np.ndarray, rate_B: Tensor) -> tuple[Tensor, np.ndarray]:
-        """The latents' means, float32 beside the weights, and the rows of their Gaussians, the same on any machine."""
-        gain_BM11, hyper_gain_BN11 = self.gains(rate_B), self.hyper_gains(rate_B)
-        hyper_BNhw = torch.from_numpy(hyper).double() / hyper_gain_BN11.double().cpu()
+        """The latents' means in steps, float32 in memory, and the rows of their Gaussians, the same on any machine."""
+        gain_BM11, hyper_gain_BN11 = (gains(rate_B).double().cpu() for gains in (self.gains, self.hyper_gains))
+        hyper_BNhw = torch.from_numpy(hyper).double() / hyper_gain_BN11
         mean_BMhw, scale_BMhw = mean_and_scale(run_exactly(self.hyper_synthesis, hyper_BNhw))
-        rows = entropy.gaussian_rows((scale_BMhw * gain_BM11.double().cpu()).numpy())
-        return mean_BMhw.to(gain_BM11), rows
-
-    def _hyper_tables(self) -> Tables:
-        return self.hyper_density.tables(self.hyper_gains.table())
+        return (mean_BMhw * gain_BM11).float(), entropy.gaussian_rows((scale_BMhw * gain_BM11).numpy())
 
 
 def mean_and_scale(predicted_B2Mhw: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError, DataError
 from imagier.models.arguments import check_minimum
-from imagier.models.coded import Codec, Coded, full_precision
-from imagier.models.entropy_models import lower_bound, round_through
+from imagier.models.coded import Codec, Coded
+from imagier.models.entropy_models import lower_bound, round_through, to_numpy
 from imagier.models.weights import initialize, load_weights
 
 
@@ -71,17 +71,28 @@ class Pair(Codec):
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
         """See `Codec`."""
         level_BChw = self._levels(image_BCHW).round()
-        return Coded(self.decoder(level_BChw / 255), self._bits(level_BChw))
+        return Coded(self.synthesise(level_BChw, rate_B), self._bits(level_BChw))
 
-    @torch.no_grad()
-    def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
+    def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`."""
-        with full_precision(image_1CHW):
-            level_1Chw = self._levels(image_1CHW.float()).nan_to_num().round()
-        return level_1Chw.to(torch.uint8).cpu().numpy().tobytes()
+        return (self._levels(image_BCHW),)
 
-    @torch.no_grad()
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+        """See `Codec`."""
+        image_BCHW: Tensor = self.decoder(latent_BMhw / 255)
+        return image_BCHW
+
+    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
+        """See `Codec`."""
+        (levels,) = self.rounded(analysed, rate)
+        return levels.astype(np.uint8).tobytes()
+
+    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
+        """See `Codec`."""
+        (level_1Chw,) = analysed
+        return (to_numpy(level_1Chw.nan_to_num().round().clamp(0, 255)),)
+
+    def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
         """See `Codec`."""
         shape = (1, self.in_channels, height // 2, width // 2)
         levels = np.frombuffer(data, np.uint8)
@@ -90,9 +101,7 @@ class Pair(Codec):
                 f"The coded picture has {levels.size} bytes where a picture of {height} x {width} has "
                 f"{np.prod(shape)}: it is cut short or another net's. Compress the picture anew."
             )
-        level_1Chw = torch.from_numpy(levels.reshape(shape).astype(np.float32)).to(self.at(rate).device)
-        with full_precision(level_1Chw):
-            return self.decoder(level_1Chw / 255)
+        return torch.from_numpy(levels.reshape(shape).astype(np.float32))
 
     def _levels(self, image_BCHW: Tensor) -> Tensor:
         """The codes before rounding, float32, 0 to 255."""

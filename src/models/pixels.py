@@ -65,7 +65,7 @@ class FromPixels(nn.Module):
             Logits [B, K, H, W] or a picture [B, C, H, W] from a dense net, [B, K] from a classifier.
         """
         height, width = image_BCHW.shape[-2:]
-        output = self.net(self._normalized(image_BCHW), *given)
+        output = self.net(self.normalized(image_BCHW), *given)
         if self.stride is None:
             return output
         if isinstance(output, Coded):
@@ -81,7 +81,7 @@ class FromPixels(nn.Module):
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return what the frozen part of the net makes of the image, uint8: [B, F]."""
-        embedded: Tensor = cast(Any, self.net).embed(self._normalized(image_BCHW))
+        embedded: Tensor = cast(Any, self.net).embed(self.normalized(image_BCHW))
         return embedded
 
     def head(self, features_BF: Tensor) -> Tensor:
@@ -89,7 +89,8 @@ class FromPixels(nn.Module):
         logits: Tensor = cast(Any, self.net).head(features_BF.to(self.mean.dtype))
         return logits
 
-    def _normalized(self, image_BCHW: Tensor) -> Tensor:
+    def normalized(self, image_BCHW: Tensor) -> Tensor:
+        """Return what the net itself is given for images as `forward` takes them: extended, float."""
         if self.stride is not None:
             image_BCHW = extend(image_BCHW, self.stride)
         # The buffers follow the net's parameters through .to() and .half().

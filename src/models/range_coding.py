@@ -74,7 +74,11 @@ class Tables:
 
     def tobytes(self) -> bytes:
         """Return all that coding depends on."""
-        return b"".join(array.astype("<i8").tobytes() for array in (self.low, self.start, self.counts))
+        return b"".join(array.astype("<i8").tobytes() for _, array in self.arrays())
+
+    def arrays(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """Return the three arrays with their names."""
+        return ("low", self.low), ("start", self.start), ("counts", self.counts)
 
     @cached_property
     def _cost(self) -> np.ndarray:

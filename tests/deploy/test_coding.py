@@ -11,9 +11,8 @@ from conftest import REPOSITORY, imagier
 from made import pictures
 from PIL import Image
 
-from imagier import build
 from imagier.deploy.codec import PictureCodec
-from imagier.training.run_folder import find_checkpoint
+from imagier.opening import load
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +52,8 @@ def test_photographs_there_and_back(house: Path) -> None:
     for path, line in zip(files, said.splitlines(), strict=False):
         assert f"{path.name}: {path.stat().st_size} bytes" in line
     decompress("compressed", cwd=house)
-    task, _, _ = build.from_checkpoint(find_checkpoint(house / "runs" / "latest", prefer="best"))
-    codec = PictureCodec(build.net_of(task))
+    codec = load(house / "runs" / "latest")
+    assert isinstance(codec, PictureCodec)
     for path in files:
         original = pixels(house / "photos" / f"{path.stem}.png")
         read = pixels(house / "decompressed" / f"{path.stem}.png")
@@ -126,4 +125,21 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path, garments_root: 
     words = ["task=classify", "data=fashion_mnist", f"data.root={garments_root}", "debug=one_batch"]
     imagier(*words, cwd=tmp_path)
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    assert "CNN is no codec" in compress("a.png", cwd=tmp_path, code=2)
+    assert "is no codec: it was made for task=classify" in compress("a.png", cwd=tmp_path, code=2)
+
+
+def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
+    said = imagier("ckpt=runs/latest", "samples=2", cwd=house, script="scripts/export.py")
+    assert "onnx fp32 encoder: 2 held-out pictures" in said
+    assert "use it: imagier compress photo.jpg ckpt=" in said
+    ours, graphs = "ckpt=runs/latest/bundle", "runtime=onnx"
+    compress("photos", "output=by_run", cwd=house)
+    imagier(ours, "photos", "output=by_bundle", cwd=house, script="scripts/compress.py")
+    imagier(ours, "by_run", "output=read_by_graphs", graphs, cwd=house, script="scripts/decompress.py")
+    decompress("by_bundle", "output=read_by_run", cwd=house)
+    for path in (house / "by_run").iterdir():
+        assert (house / "by_bundle" / path.name).read_bytes() == path.read_bytes()
+        one, other = (pixels(house / f"read_by_{who}" / f"{path.stem}.png") for who in ("run", "graphs"))
+        assert np.abs(one.astype(int) - other).max() <= 1
+    said = imagier(ours, "source=photos", cwd=house, script="scripts/predict.py", code=2)
+    assert "is a codec: `imagier compress` writes its files" in said

@@ -48,6 +48,11 @@ def test_a_changed_byte_anywhere_is_noticed(net: FromPixels, data: bytes) -> Non
             decompress(net, bytes(changed))
 
 
+def test_a_number_that_is_written_another_way_is_noticed(net: FromPixels, data: bytes) -> None:
+    with pytest.raises(DataError, match="damaged"):
+        decompress(net, data[:4] + bytes([data[4] | 128, 0]) + data[5:])
+
+
 @pytest.mark.parametrize("foreign", [b"", b"\xff\xd8\xff\xe0 a JPEG", b"img"])
 def test_a_foreign_file_is_refused(net: FromPixels, foreign: bytes) -> None:
     with pytest.raises(DataError, match="begins otherwise"):

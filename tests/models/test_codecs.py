@@ -3,11 +3,12 @@
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, DataError
 from imagier.models.bitstream import compress, decompress
 from imagier.models.coded import Codec, Coded, to_pixels
 from imagier.models.exact import run_exactly
@@ -15,6 +16,7 @@ from imagier.models.factorized import Factorized
 from imagier.models.hyperprior import Hyperprior
 from imagier.models.pair import Pair
 from imagier.models.pixels import FromPixels
+from imagier.models.range_coding import Tables
 
 THREE = (0.0018, 0.0067, 0.025)
 NETS: dict[str, Callable[[int], Codec]] = {
@@ -101,6 +103,22 @@ def test_the_price_of_a_large_file_is_right_within_a_percent(name: str) -> None:
     bits = net(image, torch.tensor([0])).bits.item()
     assert bits > 30_000
     assert len(net.encode(image, 0)) * 8 == pytest.approx(bits, rel=0.005)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_net_codes_with_the_tables_of_another_machine(name: str) -> None:
+    net, image = make(name), scene(3, 80, 80)
+    there = {key: Tables(one.low, one.start, one.counts.copy()) for key, one in net.net.tables().items()}
+    for one in there.values():  # logarithms that come out a little otherwise
+        first = int(one.start[1]) - 2
+        one.counts[first : first + 2] += np.array([1, -1]) * (1 if one.counts[first + 1] > 1 else -1)
+    here = copy.deepcopy(net)
+    net.net.keep(there)
+    data = compress(net, image)
+    with pytest.raises(DataError, match="another net"):
+        decompress(here, data)
+    here.net.keep(there)
+    assert torch.equal(decompress(here, data), decompress(net, data))
 
 
 def test_a_pair_costs_a_byte_a_code() -> None:

@@ -56,7 +56,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     torch.manual_seed(0)
     codec = Factorized(3, width=8, latents=8, lambdas=(0.0018, 0.0067, 0.025))
     about = dataclasses.replace(nets[0][0], name="factorized-made", task="compress", classes=())
-    return [*nets, (about, PictureCodec(FromPixels(codec, about.mean, about.std).eval()))]
+    return [*nets, (about, PictureCodec(about, FromPixels(codec, about.mean, about.std).eval()))]
 
 
 @pytest.fixture(scope="module")

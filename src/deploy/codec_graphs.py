@@ -1,0 +1,200 @@
+"""A codec as two graphs: what comes before its entropy coder, and what comes after it.
+
+encoder: image, uint8 [B, C, H, W] of any size, rate, int64 [B] -> latents, float32 [B, M, h, w], in steps of
+         quantisation, and of a hyperprior hyper_latents, float32 [B, N, h / 4, w / 4]
+decoder: latents, float32 [B, M, h, w], as they come out of a file, rate, int64 [B] -> picture, float32 of about 0 to 1,
+         whose height and width are extended to multiples of the net's stride
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from imagier.deploy.agreement import SHOWN, Agreement, Sample
+from imagier.deploy.bundle import PARTS, Description, Graph
+from imagier.deploy.codec import Computing, GraphHalves
+from imagier.deploy.graph import INPUT, follow, save_onnx, save_openvino, save_pt2
+from imagier.deploy.runtime import OnnxRuntime, OpenVino
+from imagier.errors import ConfigError
+from imagier.metrics.quality import psnr
+from imagier.models.bitstream import compress, decompress
+from imagier.models.coded import Codec, to_pixels
+from imagier.models.pixels import FromPixels
+
+_RATE, _LATENTS, _HYPER, _PICTURE = "rate", "latents", "hyper_latents", "picture"
+
+
+def refuse_int8(precisions: Iterable[str]) -> None:
+    """Raise ConfigError where int8 is asked for."""
+    if "int8" in precisions:
+        raise ConfigError(
+            "precision=int8 is not for task=compress: a codec rounds its latents to steps that it was trained for, and "
+            "int8 would round once more, so that files grow and pictures get worse. Leave precision out."
+        )
+
+
+def compared(
+    folder: Path,
+    net: FromPixels,
+    description: Description,
+    formats: Sequence[str],
+    samples: Callable[[], Iterable[Sample]],
+) -> Iterator[tuple[Graph, Agreement]]:
+    """Write encoder and decoder in each format into `folder`, and yield how far each is from the net.
+
+    Raises:
+        BundleError: the net cannot be exported.
+    """
+    programs = _followed(net, description) if formats else {}
+    for form in formats:
+        opened = {part: _written(program, folder, part, form) for part, program in programs.items()}
+        encoder, decoder = (opened[part][1] for part in PARTS)
+        agreements = compare(net, encoder, decoder, samples())
+        for part, agreement in zip(PARTS, agreements, strict=True):
+            yield Graph(opened[part][0], form, "fp32", {}, part), agreement
+    if "openvino" in formats and "onnx" not in formats:
+        for part in PARTS:
+            _onnx(folder, part).unlink()
+
+
+class _Encoder(nn.Module):
+    def __init__(self, net: FromPixels) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor, rate: Tensor) -> tuple[Tensor, ...]:
+        codec: Any = self.net.net
+        return tuple(map_BKhw.float() for map_BKhw in codec.analyse(self.net.normalized(image), rate))
+
+
+class _Decoder(nn.Module):
+    def __init__(self, net: FromPixels) -> None:
+        super().__init__()
+        self.net = net.net
+
+    def forward(self, latents: Tensor, rate: Tensor) -> Tensor:
+        codec: Any = self.net
+        picture: Tensor = codec.synthesise(latents, rate).float()
+        return picture
+
+
+def _followed(net: FromPixels, description: Description) -> dict[str, ExportedProgram]:
+    image_BCHW = torch.zeros(2, description.channels, 96, 160, dtype=torch.uint8)
+    rate_B = torch.zeros(2, dtype=torch.int64)
+    batch, free = Dim("batch", min=1), {2: Dim("height", min=1), 3: Dim("width", min=1)}
+    encoder, decoder = _Encoder(net).eval(), _Decoder(net).eval()
+    with torch.no_grad():
+        latents_BMhw = encoder(image_BCHW, rate_B)[0]
+    shapes: dict[str, Any] = {INPUT: {0: batch} | free, _RATE: {0: batch}}
+    first = follow(encoder, (image_BCHW, rate_B), shapes, description.net)
+    shapes = {_LATENTS: {0: batch} | free, _RATE: {0: batch}}
+    return dict(zip(PARTS, (first, follow(decoder, (latents_BMhw, rate_B), shapes, description.net)), strict=True))
+
+
+def _written(program: ExportedProgram, folder: Path, part: str, form: str) -> tuple[str, Computing]:
+    """Write one graph; returns its name, and what computes it."""
+    if form == "pt2":
+        save_pt2(program, folder / f"{part}.pt2")
+        return f"{part}.pt2", _Followed(folder / f"{part}.pt2")
+    onnx = _onnx(folder, part)
+    if not onnx.exists():
+        outputs = len(program.graph_signature.user_outputs)
+        save_onnx(program, onnx, *((_LATENTS, _HYPER)[:outputs] if part == PARTS[0] else (_PICTURE,)))
+    if form == "onnx":
+        return onnx.name, OnnxRuntime(onnx)
+    save_openvino(onnx, onnx.with_suffix(".xml"))
+    return onnx.with_suffix(".xml").name, OpenVino(onnx.with_suffix(".xml"))
+
+
+def _onnx(folder: Path, part: str) -> Path:
+    return folder / f"{part}-fp32.onnx"
+
+
+class _Followed:
+    """A graph of torch's own."""
+
+    def __init__(self, path: Path) -> None:
+        self._module = torch.export.load(path).module()
+
+    @torch.no_grad()
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        answers = self._module(*(torch.from_numpy(np.ascontiguousarray(given)) for given in inputs))
+        return [answer.numpy() for answer in (answers if isinstance(answers, list | tuple) else [answers])]
+
+
+@dataclass
+class _Tally:
+    """What is counted of one graph."""
+
+    differences: dict[str, float] = field(default_factory=dict)
+    equal: int = 0
+    decisions: int = 0
+    reference: list[float] = field(default_factory=list)
+    graph: list[float] = field(default_factory=list)
+
+    def add(self, name: str, answers: Iterable[tuple[Tensor, Tensor]], decided: Iterable[tuple[Any, Any]]) -> None:
+        differences = [float((one - other).abs().max()) for one, other in answers]
+        self.differences[name] = max(self.differences.get(name, 0.0), *differences)
+        for one, other in decided:
+            self.equal += int((one == other).sum())
+            self.decisions += int(np.prod(one.shape))
+
+    def agreement(self, metric: str) -> Agreement:
+        worst = sorted(self.differences, key=lambda name: self.differences[name], reverse=True)[:SHOWN]
+        count = len(self.reference)
+        return Agreement(
+            samples=len(self.differences),
+            difference=max(self.differences.values()),
+            decisions=self.equal / self.decisions,
+            metric=metric,
+            reference=sum(self.reference) / count,
+            graph=sum(self.graph) / count,
+            worst=tuple(worst),
+        )
+
+
+@torch.inference_mode()
+def compare(
+    net: FromPixels, encoder: Computing, decoder: Computing, samples: Iterable[Sample]
+) -> tuple[Agreement, Agreement]:
+    """Let net and graphs code pictures at every rate.
+
+    Args:
+        net: that was trained.
+        encoder, decoder: what was made of it.
+        samples: name, picture uint8 [C, H, W], and whatever.
+
+    Returns:
+        Of the encoder: difference of the latents in steps, share of equal symbols, bits per pixel of whole files.
+        Of the decoder: difference of the pictures of the same latents, share of equal pixel values, PSNR of what the
+        net reads of its own files, and the graphs of theirs.
+    """
+    codec, halves = net.net, GraphHalves(encoder, decoder)
+    assert isinstance(codec, Codec)
+    before, after = _Tally(), _Tally()
+    for name, image_CHW, _ in samples:
+        image_1CHW = torch.from_numpy(image_CHW)[None]
+        for rate in range(len(codec.lambdas)):
+            normalized_1CHW = net.normalized(image_1CHW)
+            wanted = codec.analyse(normalized_1CHW, codec.at(rate))
+            found = halves.analyse(image_1CHW, rate)
+            symbols = [codec.rounded(analysed, rate) for analysed in (wanted, found)]
+            before.add(name, zip(wanted, found, strict=True), zip(*symbols, strict=True))
+            height, width = normalized_1CHW.shape[2:]
+            latent_1Mhw = codec.read(codec.write(wanted, rate), height, width, rate)
+            pictures = codec.synthesise(latent_1Mhw, codec.at(rate)), halves.synthesise(latent_1Mhw, rate)
+            after.add(name, [pictures], [(to_pixels(pictures[0]), to_pixels(pictures[1]))])
+            for given, bits, quality in (
+                (None, before.reference, after.reference),
+                (halves, before.graph, after.graph),
+            ):
+                data = compress(net, image_1CHW[0], rate, given)
+                bits.append(8 * len(data) / image_1CHW[0, 0].numel())
+                quality.append(float(psnr(decompress(net, data, given)[None], image_1CHW)))
+    return before.agreement("bpp"), after.agreement("psnr")

@@ -1,0 +1,92 @@
+"""`imagier.load`: a bundle, a run or a checkpoint, open for use.
+
+A bundle with an ONNX graph needs neither torch nor Lightning, and none is imported then; a codec's needs torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from imagier.deploy.bundle import is_bundle, read_bundle
+from imagier.deploy.predictor import Predictor
+from imagier.deploy.runtime import Runtime, open_runtime
+from imagier.deploy.variants import Variants
+from imagier.errors import ConfigError
+
+if TYPE_CHECKING:
+    from imagier.deploy.codec import PictureCodec
+
+
+def load(
+    path: str | Path,
+    *,
+    runtime: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    tile: int | Literal["auto"] | None = "auto",
+    batch_size: int = 8,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> "Predictor | PictureCodec":
+    """Open a bundle, a run folder or a checkpoint for use.
+
+    Args:
+        path: of any of them.
+        runtime: auto, torch, onnx or openvino; auto takes a bundle's graph where it has one, and torch for a codec.
+        precision: fp32 or int8, where a bundle has both; None takes the first.
+        threads: that compute one answer; None: as many as there are cores.
+        tile: length of the tiles' sides in which large pictures are looked at; "auto": 1024 for pictures of more than
+            4 million pixels; None: always the whole picture.
+        batch_size: pictures of equal size that a classifier looks at together.
+        flip: ask about the mirror image as well, and answer with the mean.
+        scales: ask at these scales, and answer with the mean.
+
+    Returns:
+        A `PictureCodec` of task=compress, for which precision, tile, flip and scales mean nothing and are refused; a
+        `Predictor` of every other. Called with a picture, either answers with a `Result`.
+
+    Raises:
+        ConfigError: there is nothing of the kind, or the runtime is unknown or not installed.
+        BundleError, TrainingError: it is damaged.
+    """
+    if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
+        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
+    place = Path(path).expanduser()
+    found: Runtime
+    meaningless = {"tile": tile != "auto", "flip": flip, "scales": list(scales) != [1.0]}
+    if is_bundle(place):
+        bundle = read_bundle(place)
+        if bundle.description.task == "compress":
+            _refuse(meaningless | {"precision": precision not in (None, "fp32")}, bundle.description.name)
+            from imagier.deploy.codec import open_codec  # torch takes seconds to import
+
+            return open_codec(bundle, runtime, threads)
+        description, found = bundle.description, open_runtime(bundle, runtime, precision, threads)
+    elif runtime not in ("auto", "torch") or precision not in (None, "fp32"):
+        raise ConfigError(
+            f"{path} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={path}` first."
+        )
+    else:
+        from imagier.deploy.network import TorchNet  # torch and Lightning take seconds to import
+        from imagier.trained import open_checkpoint
+
+        description, net = open_checkpoint(place)
+        if description.task == "compress":
+            _refuse(meaningless, description.name)
+            from imagier.deploy.codec import PictureCodec
+
+            return PictureCodec(description, net, threads)
+        found = TorchNet(net, threads)
+    if flip or list(scales) != [1.0]:
+        found = Variants(found, flip, scales)
+    return Predictor(description, found, tile=tile, batch_size=batch_size)
+
+
+def _refuse(given: Mapping[str, bool], name: str) -> None:
+    if words := [word for word, is_given in given.items() if is_given]:
+        raise ConfigError(
+            f"{name} is a codec, whose picture is what its file gives, looked at once and whole; leave "
+            f"{' and '.join(words)} out."
+        )
