@@ -36,8 +36,10 @@ def run(cfg: DictConfig) -> None:
         BundleError: when a graph cannot be made, or disagrees with the checkpoint.
     """
     formats, precisions = _chosen("formats", cfg.formats, FORMATS), _chosen("precision", cfg.precision, PRECISIONS)
-    if "int8" in precisions and "onnx" not in formats:
-        raise ConfigError(f"precision=int8 is for formats=onnx, and formats are {', '.join(formats)}; add onnx.")
+    if "int8" in precisions and not {"onnx", "openvino"} & set(formats):
+        raise ConfigError(
+            f"precision=int8 is for formats=onnx and openvino, and formats are {', '.join(formats)}; add either."
+        )
     with log_to(console()):
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)

@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import REPOSITORY
 
-NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling")
+NAMES = ("loader", "step", "startup", "inference", "serving", "time_to_accuracy", "scaling")
 FOLDER = REPOSITORY / "scripts" / "benchmarks"
 
 
@@ -48,6 +50,22 @@ def test_the_loader_is_compared_on_generated_files(tmp_path: Path) -> None:
 
 def test_confusion_matrices_are_compared_and_equal() -> None:
     assert import_module("step").confusion(Namespace(repeats=1)).ratio > 0
+
+
+def test_a_graph_is_compared_with_eager_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "tests"))
+    made, inference = import_module("made"), import_module("inference")
+    monkeypatch.setattr(inference, "SIDE", 64)
+    net, description = made.net_of("segment", "smp", ("model.encoder=resnet18",))
+    bundle = made.bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "openvino"])
+    unet = inference.CASES[0]
+    inference.write_graphs(bundle, tmp_path)
+    row = inference.graph_row(unet, bundle, "fp32", unet.target, tmp_path, 1)
+    assert row.ratio == max(found["ratio"] for found in row.details.values()) > 0
+    assert "6 held-out pictures" in row.note
+    wrong = replace(unet, eager=lambda given: torch.nn.Sequential(unet.eager(given), torch.nn.ReLU()))
+    with pytest.raises(RuntimeError, match="the answers of onnx are"):
+        inference.graph_row(wrong, bundle, "fp32", unet.target, tmp_path, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

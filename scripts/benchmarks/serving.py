@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from nets import densenet
+from inference import CASES, exported
 from PIL import Image
 from timing import COMPILED, ROOT, Row
 
@@ -24,7 +24,7 @@ from imagier.synthetic import leaves
 HERE = Path(__file__).parent
 CLIENTS, REQUESTS = 32, 512
 NOTE = (
-    "A photograph of 481x321 pixels as JPEG, brought to 128x128; {clients} clients over open connections, {requests} "
+    "A photograph of 481x321 pixels as JPEG, brought to 64x64; {clients} clients over open connections, {requests} "
     "requests a repeat, on the same machine. ours: p50 {ours[0]:.0f} ms, p99 {ours[1]:.0f} ms; rival: p50 "
     "{theirs[0]:.0f} ms, p99 {theirs[1]:.0f} ms. Rival: eager PyTorch in a view of Flask's own server, with threads."
 )
@@ -33,7 +33,7 @@ NOTE = (
 def compare(given: argparse.Namespace) -> Iterator[Row]:
     """One row a precision of the graph: seconds of all requests."""
     with TemporaryDirectory() as folder:
-        bundle, picture = densenet(Path(folder)), _picture(Path(folder))
+        bundle, picture = exported(CASES[1], Path(folder)).folder, _picture(Path(folder))
         for precision in ("fp32", "int8"):
             yield _row(bundle, picture, precision, given.repeats)
 

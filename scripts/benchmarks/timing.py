@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "onnxruntime", "openvino")
 # Programs start as they do every time but the first: from compiled files. An empty variable counts as none.
 COMPILED = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 
@@ -118,7 +119,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
-        "versions": {name: _version(name) for name in ("torch", "torchvision", "pytorch-lightning", "albumentations")},
+        "versions": {name: _version(name) for name in PACKAGES},
         "commit": subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip(),

@@ -1,6 +1,6 @@
 """Does a graph answer as the net does that was trained? Asked of held-out pictures before a graph is published."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,37 +57,57 @@ class Agreement:
 Sample = tuple[str, np.ndarray, Any]
 
 
-def compare(reference: Runtime, graph: Runtime, samples: Iterable[Sample], description: Description) -> Agreement:
-    """Let both answer and compare.
+def compare(
+    reference: Runtime, graphs: Sequence[Runtime], samples: Iterable[Sample], description: Description
+) -> list[Agreement]:
+    """Let all answer and compare; the reference is asked once about each sample, whatever the number of graphs.
 
     Args:
         reference: the trained net.
-        graph: what was made of it.
+        graphs: what was made of it.
         samples: name, picture uint8 [C, H, W] as the net takes it, and target: a class, a mask uint8 [H, W], or the
             clean picture uint8 [C, H, W].
         description: of the net.
+
+    Returns:
+        What was found of each graph, in their order.
     """
-    wanted, found = _score(description), _score(description)
-    differences: dict[str, float] = {}
-    equal = decisions = 0
+    comparisons = [_Comparison(description) for _ in graphs]
     for name, image_CHW, target in samples:
-        answers = [runtime(image_CHW[None])[0] for runtime in (reference, graph)]
-        first, second = (_decision(answer, description.task) for answer in answers)
-        wanted.add(first, target)
-        found.add(second, target)
-        differences[name] = float(np.abs(answers[0] - answers[1]).max())
-        equal += int((first == second).sum())
-        decisions += first.size
-    worst = sorted(differences, key=lambda name: differences[name], reverse=True)[:SHOWN]
-    return Agreement(
-        samples=len(differences),
-        difference=max(differences.values()),
-        decisions=equal / decisions,
-        metric=wanted.name,
-        reference=wanted.points(),
-        graph=found.points(),
-        worst=tuple(worst),
-    )
+        answer = reference(image_CHW[None])[0]
+        for graph, comparison in zip(graphs, comparisons, strict=True):
+            comparison.add(name, answer, graph(image_CHW[None])[0], target)
+    return [comparison.agreement() for comparison in comparisons]
+
+
+class _Comparison:
+    """Counts of one graph and its reference."""
+
+    def __init__(self, description: Description) -> None:
+        self.task = description.task
+        self.wanted, self.found = _score(description), _score(description)
+        self.differences: dict[str, float] = {}
+        self.equal = self.decisions = 0
+
+    def add(self, name: str, wanted: np.ndarray, found: np.ndarray, target: Any) -> None:
+        first, second = (_decision(answer, self.task) for answer in (wanted, found))
+        self.wanted.add(first, target)
+        self.found.add(second, target)
+        self.differences[name] = float(np.abs(wanted - found).max())
+        self.equal += int((first == second).sum())
+        self.decisions += first.size
+
+    def agreement(self) -> Agreement:
+        worst = sorted(self.differences, key=lambda name: self.differences[name], reverse=True)[:SHOWN]
+        return Agreement(
+            samples=len(self.differences),
+            difference=max(self.differences.values()),
+            decisions=self.equal / self.decisions,
+            metric=self.wanted.name,
+            reference=self.wanted.points(),
+            graph=self.found.points(),
+            worst=tuple(worst),
+        )
 
 
 def _decision(answer: np.ndarray, task: str) -> np.ndarray:

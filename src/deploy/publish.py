@@ -12,7 +12,7 @@ import torch
 
 from imagier.deploy import codec_graphs
 from imagier.deploy.agreement import Agreement, Sample, compare
-from imagier.deploy.bundle import ABOUT, README, WHOLE, Bundle, Description, Graph, digest, read_bundle
+from imagier.deploy.bundle import ABOUT, PRECISIONS, README, WHOLE, Bundle, Description, Graph, digest, read_bundle
 from imagier.deploy.graph import save_onnx, save_openvino, save_pt2, trace
 from imagier.deploy.network import TorchNet, save_network
 from imagier.deploy.readme import readme
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Plan:
     """What is to be exported.
 
-    formats, precisions: of the graphs; int8 is for onnx.
+    formats, precisions: of the graphs; int8 is for onnx and openvino.
     samples:     makes the held-out pictures on which graphs are compared with the net; see `agreement.compare`.
     calibration: makes pictures uint8 [C, H, W] of the training split, from which int8 takes its ranges.
     """
@@ -101,8 +101,10 @@ def _compared(folder: Path, net: FromPixels, description: Description, plan: Pla
     if description.task == "compress":
         yield from codec_graphs.compared(folder, net, description, plan.formats, plan.samples)
         return
-    for graph, runtime in _graphs(folder, net, description, plan):
-        yield graph, compare(TorchNet(net), runtime, plan.samples(), description)
+    made = list(_graphs(folder, net, description, plan))
+    if made:
+        graphs, runtimes = zip(*made, strict=True)
+        yield from zip(graphs, compare(TorchNet(net), runtimes, plan.samples(), description), strict=True)
 
 
 def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Runtime]]:
@@ -111,27 +113,30 @@ def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan)
         return
     answer = "picture" if description.task == "denoise" else "logits"
     program = trace(net, description)
-    onnx = folder / "model-fp32.onnx"
     if {"onnx", "openvino"} & set(plan.formats):
-        save_onnx(program, onnx, answer)
+        fp32, int8 = (folder / f"model-{precision}.onnx" for precision in PRECISIONS)
+        save_onnx(program, fp32, answer)
+        if "int8" in plan.precisions:
+            from imagier.deploy.quantize import quantize
+
+            quantize(fp32, int8, plan.calibration())
+        for precision, onnx in zip(PRECISIONS, (fp32, int8), strict=True):
+            yield from _opened(onnx, precision, plan.formats if precision in plan.precisions else ())
     if "pt2" in plan.formats:
         save_pt2(program, folder / "model.pt2")
         yield Graph("model.pt2", "pt2", "fp32", {}), TorchNet(torch.export.load(folder / "model.pt2").module())
-    if "openvino" in plan.formats:
-        save_openvino(onnx, folder / "model-fp32.xml")
-        yield Graph("model-fp32.xml", "openvino", "fp32", {}), OpenVino(folder / "model-fp32.xml")
-    if "onnx" not in plan.formats:
-        onnx.unlink(missing_ok=True)
-        return
-    if "fp32" in plan.precisions:
-        yield Graph(onnx.name, "onnx", "fp32", {}), OnnxRuntime(onnx)
-    if "int8" in plan.precisions:
-        from imagier.deploy.quantize import quantize
 
-        quantize(onnx, folder / "model-int8.onnx", plan.calibration())
-        yield Graph("model-int8.onnx", "onnx", "int8", {}), OnnxRuntime(folder / "model-int8.onnx")
-    if "fp32" not in plan.precisions:
-        onnx.unlink()
+
+def _opened(onnx: Path, precision: str, formats: Sequence[str]) -> Iterator[tuple[Graph, Runtime]]:
+    """The graph in `onnx` in each of the formats; the file itself stays where onnx is one of them."""
+    if "onnx" in formats:
+        yield Graph(onnx.name, "onnx", precision, {}), OnnxRuntime(onnx)
+    if "openvino" in formats:
+        path = onnx.with_suffix(".xml")
+        save_openvino(onnx, path)
+        yield Graph(path.name, "openvino", precision, {}), OpenVino(path)
+    if "onnx" not in formats:
+        onnx.unlink(missing_ok=True)
 
 
 def _told(agreement: Agreement) -> str:

@@ -61,6 +61,12 @@ class DenseNet121(nn.Module):
             self.features.pool0 = nn.Identity()
         elif in_channels != 3:
             self.features.conv0 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        for number in (1, 2, 3):
+            # Means of 2x2 and a 1x1 convolution commute; after the means, the convolution has a quarter of the work.
+            transition = getattr(self.features, f"transition{number}")
+            conv = transition.conv
+            del transition.conv
+            transition.conv = conv  # the last one now
         self.classifier = nn.Linear(self.features.norm5.num_features, num_classes)
         initialize(self)
         files = zoo.DenseNet121_Weights

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from made import bundle_of, net_of, pictures
@@ -13,7 +14,7 @@ from made import bundle_of, net_of, pictures
 import imagier
 from imagier.deploy import publish as publishing
 from imagier.deploy.bundle import read_bundle
-from imagier.deploy.network import load_network
+from imagier.deploy.network import TorchNet, load_network
 from imagier.deploy.runtime import OnnxRuntime, open_runtime
 from imagier.errors import BundleError, ConfigError
 
@@ -60,17 +61,55 @@ def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
     assert "imagier predict" in (tmp_path / "bundle" / "README.md").read_text()
 
 
-def test_int8_is_smaller_and_compared(tmp_path: Path) -> None:
-    net, description = net_of("classify", "cnn", size=(28, 28))
+def sure(net: torch.nn.Module) -> torch.nn.Module:
+    """The net with answers that are sure of themselves, as trained ones are."""
     with torch.no_grad():
-        last = [layer for layer in net.modules() if isinstance(layer, torch.nn.Linear)][-1]
-        last.weight.mul_(5)  # answers that are sure of themselves, as trained ones are
-    bundle = bundle_of(net, description, tmp_path / "bundle", precisions=["fp32", "int8"])
-    int8, fp32 = bundle.path(bundle.graph("onnx", "int8").file), bundle.path(bundle.graph("onnx", "fp32").file)
-    assert int8.stat().st_size < 0.4 * fp32.stat().st_size
-    agreement = bundle.graph("onnx", "int8").agreement
+        [layer for layer in net.modules() if isinstance(layer, torch.nn.Linear)][-1].weight.mul_(5)
+    return net
+
+
+@pytest.mark.parametrize(("form", "suffixes"), [("onnx", [".onnx"]), ("openvino", [".xml", ".bin"])])
+def test_int8_is_smaller_and_compared(tmp_path: Path, form: str, suffixes: list[str]) -> None:
+    net, description = net_of("classify", "cnn", size=(28, 28))
+    bundle = bundle_of(sure(net), description, tmp_path / "bundle", formats=[form], precisions=["fp32", "int8"])
+    sizes = {precision: sum(bundle.path(f"model-{precision}{end}").stat().st_size for end in suffixes)
+             for precision in ("fp32", "int8")}  # fmt: skip
+    assert sizes["int8"] < 0.4 * sizes["fp32"]
+    agreement = bundle.graph(form, "int8").agreement
     assert agreement["difference"] > 0
     assert abs(agreement["graph"] - agreement["reference"]) <= 0.5
+    image = pictures(2, (28, 28), seed=3)
+    exact, rounded = (open_runtime(bundle, form, precision)(image) for precision in ("fp32", "int8"))
+    assert 0 < np.abs(exact - rounded).max() < 0.1 * np.abs(exact).max()
+
+
+def test_int8_alone_leaves_no_other_graph_behind(tmp_path: Path) -> None:
+    net, description = net_of("classify", "cnn", size=(28, 28))
+    bundle = bundle_of(sure(net), description, tmp_path / "bundle", formats=["openvino"], precisions=["int8"])
+    assert [path for path in bundle.files if path.startswith("model")] == ["model-int8.bin", "model-int8.xml"]
+
+
+def test_a_normalisation_that_follows_no_convolution_is_in_int8_too(tmp_path: Path) -> None:
+    net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
+    bundle = bundle_of(sure(net), description, tmp_path / "bundle", precisions=["fp32", "int8"])
+    before, after = (onnx.load(bundle.path(f"model-{precision}.onnx")).graph.node for precision in ("fp32", "int8"))
+    assert "BatchNormalization" in {node.op_type for node in before}
+    assert "BatchNormalization" not in {node.op_type for node in after}
+
+
+def test_the_trained_net_is_asked_once_about_each_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, description = net_of("classify", "cnn", size=(28, 28))
+    asked = []
+
+    class Counting(TorchNet):
+        def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+            asked.append(image_BCHW)
+            return super().__call__(image_BCHW)
+
+    monkeypatch.setattr(publishing, "TorchNet", Counting)
+    bundle = bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "openvino"])
+    assert [graph.agreement["samples"] for graph in bundle.graphs] == [6, 6]
+    assert len(asked) == 6
 
 
 def test_a_graph_that_disagrees_is_not_published_and_the_old_bundle_stays(

@@ -188,6 +188,18 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
     assert not (tmp_path / "predictions").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["formats=tflite"], "formats=tflite is not known; choose of: onnx, pt2, openvino"),
+        (["precision=fp16"], "precision=fp16 is not known; choose of: fp32, int8"),
+        (["formats=pt2", "precision=int8"], "precision=int8 is for formats=onnx and openvino, and formats are pt2"),
+    ],
+)
+def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) -> None:
+    assert sentence in imagier("ckpt=runs/latest", *words, cwd=tmp_path, script="scripts/export.py", code=2)
+
+
 def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(
     tmp_path: Path, streets_root: Path
 ) -> None:

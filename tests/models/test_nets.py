@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import nn
+from torchvision.models import densenet121
 
 from imagier.errors import ConfigError
 from imagier.models.cnn import CNN
@@ -150,6 +151,14 @@ def test_resnet9_with_mirror_answers_an_image_and_its_mirror_image_alike() -> No
     with torch.no_grad():
         torch.testing.assert_close(mirror(image), (plain(image) + plain(image.flip(-1))) / 2)
         torch.testing.assert_close(mirror(image), mirror(image.flip(-1)))
+
+
+def test_the_densenet_answers_as_torchvisions_does() -> None:
+    ours, theirs = DenseNet121(3, 5).eval(), densenet121(num_classes=5).eval()
+    theirs.load_state_dict(ours.state_dict())
+    image = torch.randn(2, 3, 71, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs(image))
 
 
 def test_there_are_configs() -> None:
