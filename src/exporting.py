@@ -15,7 +15,7 @@ from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
 from imagier.deploy.agreement import Sample
 from imagier.deploy.bundle import FORMATS, PRECISIONS
-from imagier.deploy.codec_graphs import refuse_int8
+from imagier.deploy.codec_graphs import refuse_unfit
 from imagier.deploy.publish import Plan, publish
 from imagier.errors import ConfigError
 from imagier.tasks.base import Task
@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)
         if trained.task.name == "compress":
-            refuse_int8(precisions)  # before any data is read
+            refuse_unfit(formats, precisions)  # before any data is read
         data = data_for(cfg, trained)
         refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
         plan = Plan(

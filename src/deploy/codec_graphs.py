@@ -19,8 +19,8 @@ from torch.export import Dim, ExportedProgram
 from imagier.deploy.agreement import SHOWN, Agreement, Sample
 from imagier.deploy.bundle import PARTS, Description, Graph
 from imagier.deploy.codec import Computing, GraphHalves
-from imagier.deploy.graph import INPUT, follow, save_onnx, save_openvino, save_pt2
-from imagier.deploy.runtime import OnnxRuntime, OpenVino
+from imagier.deploy.graph import INPUT, follow, save_onnx, save_pt2
+from imagier.deploy.runtime import OnnxRuntime
 from imagier.errors import ConfigError
 from imagier.metrics.quality import psnr
 from imagier.models.bitstream import compress, decompress
@@ -30,8 +30,14 @@ from imagier.models.pixels import FromPixels
 _RATE, _LATENTS, _HYPER, _PICTURE = "rate", "latents", "hyper_latents", "picture"
 
 
-def refuse_int8(precisions: Iterable[str]) -> None:
-    """Raise ConfigError where int8 is asked for."""
+def refuse_unfit(formats: Iterable[str], precisions: Iterable[str]) -> None:
+    """Raise ConfigError where int8 or OpenVINO is asked for."""
+    if "openvino" in formats:
+        # Its answers agree, but a process that has asked both graphs ends in a segmentation fault when it starts another.
+        raise ConfigError(
+            "formats=openvino is not for task=compress: OpenVINO has been seen to crash after it had computed a codec's "
+            "graphs. Choose onnx or pt2."
+        )
     if "int8" in precisions:
         raise ConfigError(
             "precision=int8 is not for task=compress: a codec rounds its latents to steps that it was trained for, and "
@@ -58,9 +64,6 @@ def compared(
         agreements = compare(net, encoder, decoder, samples())
         for part, agreement in zip(PARTS, agreements, strict=True):
             yield Graph(opened[part][0], form, "fp32", {}, part), agreement
-    if "openvino" in formats and "onnx" not in formats:
-        for part in PARTS:
-            _onnx(folder, part).unlink()
 
 
 class _Encoder(nn.Module):
@@ -102,18 +105,9 @@ def _written(program: ExportedProgram, folder: Path, part: str, form: str) -> tu
     if form == "pt2":
         save_pt2(program, folder / f"{part}.pt2")
         return f"{part}.pt2", _Followed(folder / f"{part}.pt2")
-    onnx = _onnx(folder, part)
-    if not onnx.exists():
-        outputs = len(program.graph_signature.user_outputs)
-        save_onnx(program, onnx, *((_LATENTS, _HYPER)[:outputs] if part == PARTS[0] else (_PICTURE,)))
-    if form == "onnx":
-        return onnx.name, OnnxRuntime(onnx)
-    save_openvino(onnx, onnx.with_suffix(".xml"))
-    return onnx.with_suffix(".xml").name, OpenVino(onnx.with_suffix(".xml"))
-
-
-def _onnx(folder: Path, part: str) -> Path:
-    return folder / f"{part}-fp32.onnx"
+    onnx, outputs = folder / f"{part}-fp32.onnx", len(program.graph_signature.user_outputs)
+    save_onnx(program, onnx, *((_LATENTS, _HYPER)[:outputs] if part == PARTS[0] else (_PICTURE,)))
+    return onnx.name, OnnxRuntime(onnx)
 
 
 class _Followed:

@@ -42,12 +42,12 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     """Write the bundle, whole or not at all: what is at `folder` stays until the new one is known to be right.
 
     Raises:
-        ConfigError: `folder` holds something else than a bundle, or int8 is asked of a codec.
+        ConfigError: `folder` holds something else than a bundle, or int8 or OpenVINO is asked of a codec.
         BundleError: the net cannot be exported, or a graph disagrees with it.
     """
     _refuse_loss(folder)
     if description.task == "compress":
-        codec_graphs.refuse_int8(plan.precisions)
+        codec_graphs.refuse_unfit(plan.formats, plan.precisions)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:

@@ -46,7 +46,7 @@ def opened(folder: Path, **options: Any) -> PictureCodec:
 
 @pytest.fixture(scope="module")
 def hyperprior(tmp_path_factory: pytest.TempPathFactory) -> tuple[PictureCodec, Path]:
-    return made(tmp_path_factory.mktemp("hyperprior"), "hyperprior", formats=["onnx", "pt2", "openvino"])
+    return made(tmp_path_factory.mktemp("hyperprior"), "hyperprior", formats=["onnx", "pt2"])
 
 
 @pytest.fixture(scope="module", params=CODECS)
@@ -99,9 +99,6 @@ def test_every_runtime_reads_and_without_a_word_it_is_the_checkpoints_own(
     image = picture(70, 90)
     data = checkpoint.compress(image)
     assert np.array_equal(opened(folder).decompress(data), checkpoint.decompress(data))
-    openvino = opened(folder, runtime="openvino")
-    assert differ(openvino.decompress(data), checkpoint.decompress(data)) <= 1
-    assert differ(checkpoint.decompress(openvino.compress(image)), checkpoint.decompress(data)) <= 16
     followed = torch.export.load(folder / "decoder.pt2").module()
     latents, rate = torch.zeros(3, 6, 8, 12), torch.tensor([0, 1, 2])
     with torch.inference_mode():
@@ -109,7 +106,7 @@ def test_every_runtime_reads_and_without_a_word_it_is_the_checkpoints_own(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_a_file_gives_the_same_pixels_at_any_number_of_threads(
     hyperprior: tuple[PictureCodec, Path], runtime: str
 ) -> None:
@@ -156,7 +153,7 @@ def test_a_bundle_says_what_it_is_and_how_far_its_graphs_are(hyperprior: tuple[P
     about = json.loads((hyperprior[1] / "bundle.json").read_text())
     assert (about["task"], about["lambdas"]) == ("compress", [0.0018, 0.0067, 0.025])
     assert [(graph["format"], graph["part"]) for graph in about["graphs"]] == [
-        (form, part) for form in ("onnx", "pt2", "openvino") for part in ("encoder", "decoder")
+        (form, part) for form in ("onnx", "pt2") for part in ("encoder", "decoder")
     ]
     for graph in about["graphs"]:
         agreement = graph["agreement"]
@@ -192,7 +189,9 @@ def test_a_graph_that_disagrees_is_not_published_and_the_old_bundle_stays(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_int8_is_not_for_codecs(tmp_path: Path) -> None:
+def test_int8_and_openvino_are_not_for_codecs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="formats=openvino is not for task=compress"):
+        made(tmp_path, "pair", formats=["onnx", "openvino"])
     with pytest.raises(ConfigError, match="precision=int8 is not for task=compress"):
         made(tmp_path, "pair", precisions=["fp32", "int8"])
     assert list(tmp_path.iterdir()) == []

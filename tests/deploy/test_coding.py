@@ -61,13 +61,11 @@ def test_photographs_there_and_back(house: Path) -> None:
         assert np.array_equal(read, codec.decompress(path.read_bytes()))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_any_number_of_threads_writes_and_reads_the_same(house: Path, threads: int) -> None:
-    compress("photos", "output=there", "overwrite=true", cwd=house)
-    compress("photos", f"output=there{threads}", f"threads={threads}", cwd=house)
-    decompress("there", "output=back", "overwrite=true", cwd=house)
-    decompress("there", f"output=back{threads}", f"threads={threads}", cwd=house)
-    for one, other in ((f"there{threads}", "there"), (f"back{threads}", "back")):
+def test_any_number_of_threads_writes_and_reads_the_same(house: Path) -> None:
+    for threads in (1, 2):
+        compress("photos", f"output=there{threads}", f"threads={threads}", cwd=house)
+        decompress("there1", f"output=back{threads}", f"threads={threads}", cwd=house)
+    for one, other in (("there1", "there2"), ("back1", "back2")):
         found = {path.name: path.read_bytes() for path in (house / one).iterdir()}
         assert found == {path.name: path.read_bytes() for path in (house / other).iterdir()}
         assert len(found) == 4
