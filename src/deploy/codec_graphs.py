@@ -33,10 +33,10 @@ _RATE, _LATENTS, _HYPER, _PICTURE = "rate", "latents", "hyper_latents", "picture
 def refuse_unfit(formats: Iterable[str], precisions: Iterable[str]) -> None:
     """Raise ConfigError where int8 or OpenVINO is asked for."""
     if "openvino" in formats:
-        # Its answers agree, but a process that has asked both graphs ends in a segmentation fault when it starts another.
+        # Its answers agree, but a process that has asked both graphs ends in a segmentation fault when it forks.
         raise ConfigError(
-            "formats=openvino is not for task=compress: OpenVINO has been seen to crash after it had computed a codec's "
-            "graphs. Choose onnx or pt2."
+            "formats=openvino is not for task=compress: OpenVINO was seen to crash after it had computed the graphs of "
+            "a codec. Choose onnx or pt2."
         )
     if "int8" in precisions:
         raise ConfigError(
