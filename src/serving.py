@@ -60,6 +60,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # from here on, who asks waits for the server instead of being refused
     except OSError as error:
         raise ConfigError(
             f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any."

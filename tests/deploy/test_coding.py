@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY, imagier
-from made import pictures
+from made import bundle_of, net_of, pictures
 from PIL import Image
 
 from imagier.deploy.codec import PictureCodec
@@ -119,11 +119,11 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["grey.png"]
 
 
-def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path, garments_root: Path) -> None:
-    words = ["task=classify", "data=fashion_mnist", f"data.root={garments_root}", "debug=one_batch"]
-    imagier(*words, cwd=tmp_path)
+def test_a_net_of_another_task_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle").folder
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    assert "is no codec: it was made for task=classify" in compress("a.png", cwd=tmp_path, code=2)
+    said = imagier(f"ckpt={bundle}", "a.png", cwd=tmp_path, script="scripts/compress.py", code=2)
+    assert "is no codec: it was made for task=classify" in said
 
 
 def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:

@@ -47,10 +47,14 @@ def png(pixels: np.ndarray = PIXELS) -> bytes:
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """A net of each task, as `imagier serve` opens them."""
-    made = {"segment": ("unet", None), "classify": ("cnn", (28, 28)), "denoise": ("dncnn", None)}
+    made = {
+        "segment": ("unet", (), None),
+        "classify": ("cnn", (), (28, 28)),
+        "denoise": ("dncnn", ("model.depth=4",), None),
+    }
     nets: list[Any] = []
-    for task, (model, size) in made.items():
-        net, about = net_of(task, model, size=size)
+    for task, (model, words, size) in made.items():
+        net, about = net_of(task, model, words, size)
         predictor = imagier.load(bundle_of(net, about, tmp_path_factory.mktemp(task) / "bundle").folder)
         nets.append((about, predictor))
     torch.manual_seed(0)
