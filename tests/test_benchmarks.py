@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 
-NAMES = ("loader", "step", "startup", "inference", "serving", "time_to_accuracy", "scaling")
+NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling", "inference", "serving")
 FOLDER = REPOSITORY / "scripts" / "benchmarks"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from picture import draw
 from timing import HEADER, ROOT, Row, machine
 
-NAMES = ("loader", "step", "startup", "inference", "serving", "time_to_accuracy", "scaling")
+NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling", "inference", "serving")
 
 
 def main() -> None:
