@@ -155,6 +155,8 @@ def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None
         BundleError: the bundle has no such graphs, or it is damaged.
         ConfigError: the runtime is unknown or not installed, or the net is no codec.
     """
+    if runtime == "openvino":  # which no codec is exported for; see `codec_graphs.refuse_unfit`
+        raise ConfigError("runtime=openvino is not for task=compress; choose torch or onnx.")
     runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
     halves = None
     if runtime != "torch" and bundle.description.task == "compress":

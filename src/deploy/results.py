@@ -168,9 +168,14 @@ def as_pixels(picture: np.ndarray) -> np.ndarray:
     return pixels
 
 
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """uint8 [H, W], [H, W, 1] or [H, W, 3] as Pillow has it, grey or RGB."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
 def save_pixels(pixels: np.ndarray, path: Path) -> None:
     """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    image = to_image(pixels)
     form = Image.registered_extensions().get(path.suffix.lower(), "PNG")
     write_aside(path, lambda aside: image.save(aside, format=form))
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from fastapi import HTTPException, Response
 from fastapi.responses import JSONResponse
-from PIL import Image
 
-from imagier.deploy.results import Classes, Mask, Result
+from imagier.deploy.results import Classes, Mask, Result, to_image
 
 JSON, PNG, FILE = "application/json", "image/png", "application/octet-stream"
 FORMS = {"classify": (JSON,), "segment": (PNG, JSON), "denoise": (PNG,), "compress": (FILE, PNG)}  # the first by itself
@@ -30,17 +29,13 @@ def chosen(accept: str | None, forms: Sequence[str]) -> str:
 
 def _weight(form: str, accept: str) -> float:
     """What the most exact of the ranges that hold `form` gives it; 0 where none does."""
-    found = (-1, 0.0)
+    ranges = ["*/*", f"{form.partition('/')[0]}/*", form]  # the most exact one last
+    found = [(-1, 0.0)]
     for part in accept.lower().split(","):
         kind, *parameters = (word.strip() for word in part.split(";"))
-        exactness = [f"{form.partition('/')[0]}/*", form].index(kind) + 1 if kind != "*/*" and _holds(kind, form) else 0
-        if kind == "*/*" or exactness:
-            found = max(found, (exactness, _quality(parameters)))
-    return found[1]
-
-
-def _holds(kind: str, form: str) -> bool:
-    return kind in (form, f"{form.partition('/')[0]}/*")
+        if kind in ranges:
+            found.append((ranges.index(kind), _quality(parameters)))
+    return max(found)[1]
 
 
 def _quality(parameters: Sequence[str]) -> float:
@@ -66,8 +61,8 @@ def answer(result: Result, form: str, view: str = "labels", top: int = 5) -> Res
     if form == JSON:
         return JSONResponse(as_json(result, top))
     if isinstance(result, Mask):
-        pixels = {"labels": result.labels, "colors": result.colored(), "overlay": result.picture()}[view]
-        return picture(pixels)
+        views = {"labels": lambda: result.labels, "colors": result.colored, "overlay": result.picture}
+        return picture(views[view]())
     assert not isinstance(result, Classes)
     return picture(result.pixels)
 
@@ -111,6 +106,5 @@ def run_lengths(labels: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]
 def picture(pixels: np.ndarray) -> Response:
     """Pixels, uint8 [H, W], [H, W, 1] or [H, W, 3], as PNG."""
     file = io.BytesIO()
-    grey = pixels.ndim == 3 and pixels.shape[2] == 1
-    Image.fromarray(pixels[:, :, 0] if grey else pixels).save(file, "PNG", compress_level=1)  # others cost time
+    to_image(pixels).save(file, "PNG", compress_level=1)  # others cost time
     return Response(file.getvalue(), media_type=PNG)

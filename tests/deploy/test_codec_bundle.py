@@ -99,6 +99,8 @@ def test_every_runtime_reads_and_without_a_word_it_is_the_checkpoints_own(
     image = picture(70, 90)
     data = checkpoint.compress(image)
     assert np.array_equal(opened(folder).decompress(data), checkpoint.decompress(data))
+    with pytest.raises(ConfigError, match="runtime=openvino is not for task=compress"):
+        opened(folder, runtime="openvino")
     followed = torch.export.load(folder / "decoder.pt2").module()
     latents, rate = torch.zeros(3, 6, 8, 12), torch.tensor([0, 1, 2])
     with torch.inference_mode():
