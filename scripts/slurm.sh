@@ -22,13 +22,12 @@ earlier=$runs/slurm-$SLURM_JOB_ID
 [[ -e $earlier/checkpoints/last.ckpt ]] && set -- "resume=$earlier"
 
 limit=
-trap 'limit=near; kill -TERM "$step"' USR1
+trap 'limit=near; kill -TERM "$!"' USR1 # $! is there as soon as the step is, a variable a moment later
 srun python train.py "$@" &
-step=$!
-wait "$step"
+wait "$!"
 code=$?
 if [[ $limit ]]; then
-  wait "$step" # the signal has ended the first wait; the run is still saving
+  wait "$!" # the signal has ended the first wait; the run is still saving
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
