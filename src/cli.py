@@ -26,7 +26,7 @@ PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
     *("ckpt", "resume", "output", "runs", "source"),
 )
-LISTS = {"export": "formats|precision", "predict": "scales", "cache": "clear"}
+LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
 EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 # verb -> (function, what it does)
@@ -38,6 +38,7 @@ VERBS = {
     "serve": ("imagier.serving:run", "answer about pictures over HTTP"),
     "compress": ("imagier.coding:compress", "write photographs as a net's own small files"),
     "decompress": ("imagier.coding:decompress", "read such files"),
+    "transfer-report": ("imagier.transfer:run", "send photographs as such files and in other formats, and compare"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
     "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
     "cache": ("imagier.cache:run", "list what is kept on disk to save time, and clear it"),
@@ -75,7 +76,7 @@ def _say_and_exit(error: ImagierError) -> NoReturn:
 
 
 def _usage() -> str:
-    verbs = "\n".join(f"  {name:<11} {what}" for name, (_, what) in VERBS.items())
+    verbs = "\n".join(f"  {name:<15} {what}" for name, (_, what) in VERBS.items())
     return (
         f"imagier {__version__}: from a folder of images to a trained, measured and reported model.\n\n"
         f"usage: imagier VERB key=value ...\n\n{verbs}\n\n"
@@ -166,7 +167,7 @@ def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _completed(verb: str, words: Sequence[str]) -> list[str]:
     """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
     words = [_quoted(word) for word in words]
-    if verb in ("compress", "decompress"):
+    if verb in ("compress", "decompress", "transfer-report"):
         words = _with_sources(words)
     if verb == "train":
         words = _words_of_a_sweep(words)

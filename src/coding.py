@@ -5,16 +5,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from imagier.datamodules.image_file import SUFFIXES
-from imagier.deploy.codec import PictureCodec
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.results import SUFFIX, save_pixels
 from imagier.deploy.sources import Item, find, stems
 from imagier.errors import ConfigError, DataError
 from imagier.files import write_aside
-from imagier.opening import load
+from imagier.opening import load_codec
 
 
 def compress(cfg: DictConfig) -> None:
@@ -24,7 +23,8 @@ def compress(cfg: DictConfig) -> None:
         ConfigError: `cfg.ckpt` is no codec, or has no such quality.
         DataError: there are no pictures, or some cannot be read; all others are done first.
     """
-    codec, items = _codec(cfg), _items(cfg, SUFFIXES)
+    codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
+    items = find(cfg.source, SUFFIXES)
     codec.rate(cfg.quality)  # a quality that there is not is said before anything is written
 
     def write(item: Item, target: Path) -> str:
@@ -44,7 +44,8 @@ def decompress(cfg: DictConfig) -> None:
         ConfigError: `cfg.ckpt` is no codec.
         DataError: there are no files, or some cannot be read; all others are done first.
     """
-    codec, items = _codec(cfg), _items(cfg, (SUFFIX,))
+    codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
+    items = find(cfg.source, frozenset({SUFFIX}))
 
     def write(item: Item, target: Path) -> str:
         image_HWC = codec.decompress(item.read())
@@ -52,21 +53,6 @@ def decompress(cfg: DictConfig) -> None:
         return f"{image_HWC.shape[0]} x {image_HWC.shape[1]} pixels"
 
     _each(items, cfg, ".png", write)
-
-
-def _codec(cfg: DictConfig) -> PictureCodec:
-    codec = load(cfg.ckpt, runtime=cfg.runtime, threads=cfg.threads)
-    if not isinstance(codec, PictureCodec):
-        raise ConfigError(
-            f"ckpt={cfg.ckpt} is no codec: it was made for task={codec.description.task}, and compress and decompress "
-            "need one of task=compress."
-        )
-    return codec
-
-
-def _items(cfg: DictConfig, suffixes: Sequence[str] | frozenset[str]) -> list[Item]:
-    sources = list(cfg.source) if isinstance(cfg.source, ListConfig) else [str(cfg.source)]
-    return find(sources, frozenset(suffixes))
 
 
 def _each(items: Sequence[Item], cfg: DictConfig, suffix: str, write: Callable[[Item, Path], str]) -> None:

@@ -112,7 +112,7 @@ KNOWN = (
     "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
     "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
     "calibration", "quality", "overwrite", "host", "port", "token", "queue", "batch_size", "max_megabytes",
-    "max_megapixels", "timeout",
+    "max_megapixels", "timeout", "page", "device", "pictures", "rates",
     "sweep",
 )  # fmt: skip
 
@@ -137,6 +137,10 @@ RULES: dict[str, Rule] = {
     "max_megabytes": Number(above=0),
     "max_megapixels": Number(above=0),
     "timeout": Number(above=0),
+    "page": SWITCH,
+    "device": OneOf(("auto", "cpu", "cuda")),
+    "pictures": COUNT_OR_NULL,
+    "rates": Several(Number(low=0.001, high=10_000)),  # megabits a second
     "data.root": PATH,
     "data.cache": PATH,
     "paths.runs": PATH,

@@ -19,7 +19,7 @@ from imagier.deploy.codec_graphs import refuse_unfit
 from imagier.deploy.publish import Plan, publish
 from imagier.errors import ConfigError
 from imagier.tasks.base import Task
-from imagier.trained import describe
+from imagier.trained import describe, training_pictures
 from imagier.training.evaluation import data_for, refuse_other_meaning
 from imagier.training.loggers import console, log_to
 from imagier.training.run_folder import find_checkpoint
@@ -52,6 +52,7 @@ def run(cfg: DictConfig) -> None:
             precisions,
             samples=lambda: islice(_samples(task, data, cfg.split), cfg.samples),
             calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), cfg.calibration),
+            training=training_pictures(path),
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
         folder = Path(cfg.output).expanduser() if cfg.output else path.parent.parent / "bundle"

@@ -24,6 +24,7 @@ def load(
     precision: str | None = None,
     threads: int | None = None,
     tile: int | Literal["auto"] | None = "auto",
+    device: str = "auto",
     batch_size: int = 8,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
@@ -37,6 +38,7 @@ def load(
         threads: that compute one answer; None: as many as there are cores.
         tile: length of the tiles' sides in which large pictures are looked at; "auto": 1024 for pictures of more than
             4 million pixels; None: always the whole picture.
+        device: cpu, cuda, or auto: with runtime=torch a GPU where there is one. Graphs and codecs take the CPU.
         batch_size: pictures of equal size that a classifier looks at together.
         flip: ask about the mirror image as well, and answer with the mean.
         scales: ask at these scales, and answer with the mean.
@@ -55,7 +57,7 @@ def load(
         raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
     place = Path(path).expanduser()
     found: Runtime
-    meaningless = {"tile": tile != "auto", "flip": flip, "scales": list(scales) != [1.0]}
+    meaningless = {"device": device == "cuda", "tile": tile != "auto", "flip": flip, "scales": list(scales) != [1.0]}
     if is_bundle(place):
         bundle = read_bundle(place)
         if bundle.description.task == "compress":
@@ -63,7 +65,7 @@ def load(
             from imagier.deploy.codec import open_codec  # torch takes seconds to import
 
             return open_codec(bundle, runtime, threads)
-        description, found = bundle.description, open_runtime(bundle, runtime, precision, threads)
+        description, found = bundle.description, open_runtime(bundle, runtime, precision, threads, device)
     elif runtime not in ("auto", "torch") or precision not in (None, "fp32"):
         raise ConfigError(
             f"{path} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={path}` first."
@@ -78,10 +80,23 @@ def load(
             from imagier.deploy.codec import PictureCodec
 
             return PictureCodec(description, net, threads)
-        found = TorchNet(net, threads)
+        found = TorchNet(net, threads, device)
     if flip or list(scales) != [1.0]:
         found = Variants(found, flip, scales)
     return Predictor(description, found, tile=tile, batch_size=batch_size)
+
+
+def load_codec(path: str | Path, runtime: str = "auto", threads: int | None = None) -> "PictureCodec":
+    """Open a codec; see `load`. Raises ConfigError where `path` is another task's."""
+    from imagier.deploy.codec import PictureCodec
+
+    codec = load(path, runtime=runtime, threads=threads)
+    if not isinstance(codec, PictureCodec):
+        raise ConfigError(
+            f"ckpt={path} is no codec: it was made for task={codec.description.task}, and compress, decompress and "
+            "transfer-report need one of task=compress."
+        )
+    return codec
 
 
 def _refuse(given: Mapping[str, bool], name: str) -> None:

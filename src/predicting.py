@@ -29,10 +29,10 @@ def run(cfg: "DictConfig") -> None:
         DataError: there are no pictures, or some could not be read; all others are done first.
     """
     began = time.perf_counter()
-    items = find([cfg.source], SUFFIXES)
+    items = find(cfg.source, SUFFIXES)
     options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip", "scales")}
     options["scales"] = list(cfg.scales)
-    predictor = load(cfg.ckpt, threads=cfg.threads, **options)
+    predictor = load(cfg.ckpt, threads=cfg.threads, device=cfg.device, **options)
     if not isinstance(predictor, Predictor):
         raise ConfigError(
             f"ckpt={cfg.ckpt} is a codec: `imagier compress` writes its files, and `imagier decompress` the pictures "

@@ -2,9 +2,10 @@
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagier.deploy.bundle import Description
+from imagier.deploy.bundle import Description, is_bundle, read_bundle
 from imagier.errors import ConfigError
 from imagier.opening import load
 
@@ -13,14 +14,14 @@ try:
 
     from imagier.server.app import make_app
     from imagier.server.limits import Limits
-    from imagier.server.nets import Codec
+    from imagier.server.nets import Opened
 except ImportError as error:
     raise ConfigError(f"{error.name} is not installed; pip install 'imagier[serve]' brings it.") from error
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from omegaconf import DictConfig
 
-    from imagier.deploy.predictor import Predictor
     from imagier.server.dataset import Pictures
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -36,22 +37,42 @@ def run(cfg: "DictConfig") -> None:
     token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
     opened = [_opened(place, cfg) for place in cfg.ckpt.split(",")]
-    pictures = _pictures(cfg, opened[0][0]) if cfg.get("data") else None
+    pictures = _pictures(cfg, opened[0].description) if cfg.get("data") else None
     app = make_app(opened, limits, cfg.batch_size, pictures)
+    paged = cfg.page and _with_page(app, limits)
     listening = _listening(cfg.host, cfg.port)
     host, port = listening.getsockname()[:2]
     for net in app.state.nets.values():
         print(f"{net.name}: {net.description.task}")
-    print(f"http://{host}:{port} (the interface: http://{host}:{port}/docs)", flush=True)
+    page = f"the page: http://{host}:{port}/page; " if paged else ""
+    print(f"http://{host}:{port} ({page}the interface: http://{host}:{port}/docs)", flush=True)
     if cfg.host not in _LOCAL and token is None:
         print("everybody who reaches this machine may ask; IMAGIER_TOKEN=... in the environment asks for a token")
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30, server_header=False)
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _opened(place: str, cfg: "DictConfig") -> "tuple[Description, Predictor | Codec]":
-    net = load(place, runtime=cfg.runtime, precision=cfg.precision, threads=cfg.threads, tile=cfg.tile)
-    return net.description, net
+def _opened(place: str, cfg: "DictConfig") -> Opened:
+    options = {key: cfg[key] for key in ("runtime", "precision", "device", "threads", "tile")}
+    net = load(place, **options)
+    folder = Path(place).expanduser()
+    if is_bundle(folder):
+        return Opened(net.description, net, read_bundle(folder).training())
+    from imagier.trained import training_pictures  # torch and Lightning take seconds to import
+    from imagier.training.run_folder import find_checkpoint
+
+    return Opened(net.description, net, training_pictures(find_checkpoint(place, prefer="best")))
+
+
+def _with_page(app: "FastAPI", limits: Limits) -> bool:
+    """Whether the page could be put into the application; what it is made with is an extra of its own."""
+    try:
+        from imagier.server.page import mount_page
+    except ImportError as error:
+        print(f"there is no page: {error.name} is not installed; pip install 'imagier[page]' brings it")
+        return False
+    mount_page(app, limits)
+    return True
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -92,4 +113,5 @@ def _pictures(cfg: "DictConfig", about: Description) -> "Pictures":
         target = batch["target"][0].numpy()
         return image_HWC, target.transpose(1, 2, 0) if target.ndim == 3 else target
 
-    return Pictures(data.facts, cfg.split, list(data.sources[cfg.split].ids), read)
+    counts = data.findings.class_counts(cfg.split, data.facts.num_classes)
+    return Pictures(data.facts, cfg.split, list(data.sources[cfg.split].ids), counts, read)

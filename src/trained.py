@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from imagier import build
 from imagier.batch import Facts
-from imagier.deploy.bundle import Description, frozen
+from imagier.deploy.bundle import TRAINING, Description, frozen
 from imagier.models.pixels import FromPixels
 from imagier.training.run_folder import find_checkpoint
 
@@ -70,3 +70,11 @@ def describe(
             **(made_with or {}),
         },
     )
+
+
+def training_pictures(checkpoint: Path) -> dict[str, Path]:
+    """The pictures that a run has drawn of its training, by names of TRAINING; of the checkpoint that it kept alone."""
+    folder = checkpoint.parent.parent / "pictures"
+    if checkpoint.name != "best.ckpt":
+        return {}
+    return {name: path for name in TRAINING if (path := folder / f"{name}.png").is_file()}

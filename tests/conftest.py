@@ -8,9 +8,12 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import io
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -76,3 +79,17 @@ def imagier(*words: str, cwd: Path, script: str = "train.py", code: int = 0) -> 
     )
     assert ended.returncode == code, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
+
+
+def spoken(verb: str, *words: str, cwd: Path, code: int = 0) -> str:
+    """Run a sentence in this process, which has imported everything already, and return what it printed."""
+    from imagier import cli
+
+    said, ended = io.StringIO(), 0
+    with chdir(cwd), redirect_stdout(said), redirect_stderr(said), patch.object(sys, "argv", [verb, *words]):
+        try:
+            cli.main(verb)
+        except SystemExit as end:
+            ended = int(end.code or 0)
+    assert ended == code, said.getvalue()
+    return said.getvalue()

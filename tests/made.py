@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from imagier import build
 from imagier.batch import Facts
@@ -29,6 +30,25 @@ def net_of(
     task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None, channels: int = 3
 ) -> Any:
     """A net, and its description."""
+    made, cfg, said = _task_of(task, model, words, size, channels)
+    net = build.net_of(made)
+    return net, describe(net, cfg, said)
+
+
+def run_of(
+    folder: Path, task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None
+) -> tuple[FromPixels, Description]:
+    """The same net, and `folder` as a run leaves it: with its checkpoint."""
+    made, cfg, said = _task_of(task, model, words, size)
+    (folder / "checkpoints").mkdir(parents=True)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    about = {"imagier": said | {"config": config}, "epoch": said["epoch"], "global_step": said["step"]}
+    torch.save(about | {"state_dict": made.state_dict()}, folder / "checkpoints" / "best.ckpt")
+    net = build.net_of(made)
+    return net, describe(net, cfg, said)
+
+
+def _task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None, channels: int = 3) -> Any:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"task={task}", f"model={model}", *SMALL.get(model, []), *words])
     labelled = task in ("segment", "classify")
@@ -43,7 +63,8 @@ def net_of(
         ignore_index=255 if task == "segment" else None,
     )
     torch.manual_seed(0)
-    net = build.net(cfg, facts)
+    made = build.task(cfg, facts)
+    net = build.net_of(made)
     with torch.no_grad():
         if hasattr(net.net, "synthesis"):  # latents that span many symbols, as a trained codec's do
             net.net.analysis[-1].weight *= 20
@@ -51,7 +72,7 @@ def net_of(
         for seed in range(3 if task != "compress" else 0):  # batch statistics as after some training
             net.train()(torch.from_numpy(pictures(4, size or (96, 128), seed)))
     said = {"facts": facts.to_dict(), "version": "0", "data_fingerprint": "0" * 16, "epoch": 1, "step": 2}
-    return net.eval(), describe(net, cfg, said)
+    return made.eval(), cfg, said
 
 
 def pictures(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -5,6 +5,7 @@ NAME/weights.safetensors  its weights, by the names of the net's tensors
 NAME/model-*.onnx, ...    the net as graphs, which take uint8 pixels
 NAME/encoder-*, decoder-* a codec's two graphs; between them its numbers are coded by `imagier.models`, exactly
 NAME/tables.safetensors   and by these probabilities, in whole numbers
+NAME/curves.png, ...      pictures of its training, where the run has drawn them
 NAME/README.md            the commands to use it
 
 Opening one executes nothing of what it holds, and imports neither torch nor Lightning.
@@ -25,6 +26,7 @@ FORMAT = 1  # to be raised whenever the meaning of what is written changes
 FORMATS = ("onnx", "pt2", "openvino")
 TASKS = ("segment", "classify", "denoise", "compress")
 PRECISIONS = ("fp32", "int8")
+TRAINING = ("curves", "confusion", "levels", "rate_distortion")  # pictures, NAME.png
 WHOLE, PARTS = "net", ("encoder", "decoder")
 
 
@@ -120,6 +122,10 @@ class Bundle:
         if found != self.files[name]:
             raise BundleError(f"{path} is not the file that was exported: its checksum does not fit. {_CURE}")
         return path
+
+    def training(self) -> dict[str, Path]:
+        """Where the pictures of its training are, by their names; see `path`."""
+        return {name: self.path(f"{name}.png") for name in TRAINING if f"{name}.png" in self.files}
 
     def to_json(self) -> str:
         """The text of bundle.json."""

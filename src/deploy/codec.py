@@ -13,7 +13,7 @@ from imagier.deploy.pictures import Given, to_pixels
 from imagier.deploy.results import Compressed
 from imagier.deploy.runtime import chosen, open_graph
 from imagier.errors import ConfigError
-from imagier.models.bitstream import Halves, compress, decompress
+from imagier.models.bitstream import Analysis, compress, decompress
 from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
 
@@ -25,20 +25,20 @@ class PictureCodec:
         description: of the net.
         net: of task `compress`, in evaluation.
         threads: that compute, of the whole process; None leaves them as they are.
-        halves: computes the net's convolutions in its place; None: the net does. Each can read the other's files.
+        analyse: the net's analysis by other means, such as a graph; None: the net's own. Each reads the other's files.
 
     Raises:
         ConfigError: the net is no codec.
     """
 
     def __init__(
-        self, description: Description, net: FromPixels, threads: int | None = None, halves: Halves | None = None
+        self, description: Description, net: FromPixels, threads: int | None = None, analyse: Analysis | None = None
     ) -> None:
         if not isinstance(net.net, Codec):
             raise ConfigError(
                 f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
             )
-        self.description, self.net, self.halves = description, net, halves or TorchHalves(net, net.net)
+        self.description, self.net, self._analyse = description, net, analyse
         self.channels, self.qualities = len(net.mean), len(net.net.lambdas)
         if threads:
             torch.set_num_threads(threads)
@@ -57,7 +57,7 @@ class PictureCodec:
         """
         image_HWC = to_pixels(given, self.channels)
         image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
-        return compress(self.net, image_CHW, self.rate(quality), self.halves)
+        return compress(self.net, image_CHW, self.rate(quality), self._analyse)
 
     def rate(self, quality: int | None) -> int:
         """The index of the net's rate that a quality means. Raises ConfigError where there is none."""
@@ -71,13 +71,12 @@ class PictureCodec:
     def decompress(self, data: bytes) -> np.ndarray:
         """Return the pixels, uint8 [H, W, C], of a file that `compress` wrote with this net.
 
-        A machine always gives the same. On another one, or by another runtime, about one value in 100,000 may be a
-        grey level higher or lower, for the reason that `imagier.models.bitstream.decompress` gives.
+        They are the same on every machine, at any number of threads and whatever the runtime.
 
         Raises:
             DataError: it is of another kind, damaged, or written with another net.
         """
-        image_CHW = decompress(self.net, data, self.halves)
+        image_CHW = decompress(self.net, data)
         return np.ascontiguousarray(image_CHW.numpy().transpose(1, 2, 0))
 
     @overload
@@ -100,26 +99,6 @@ class PictureCodec:
             yield Compressed(image_HWC, self.decompress(data), data)
 
 
-class TorchHalves:
-    """A codec's own nets; see `Halves`. Pictures are made by one thread, as several add up in another order."""
-
-    def __init__(self, net: FromPixels, codec: Codec) -> None:
-        self._net, self._codec = net, codec
-
-    def analyse(self, image_1CHW: Tensor, rate: int) -> tuple[Tensor, ...]:
-        """See `Halves`."""
-        return self._codec.analyse(self._net.normalized(image_1CHW), self._codec.at(rate))
-
-    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
-        """See `Halves`."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return self._codec.synthesise(latent_1Mhw, self._codec.at(rate))
-        finally:
-            torch.set_num_threads(threads)
-
-
 class Computing(Protocol):
     """A graph of several inputs and outputs."""
 
@@ -127,29 +106,23 @@ class Computing(Protocol):
         """Return all outputs of the graph for all inputs, in their order."""
 
 
-class GraphHalves:
-    """The two graphs of a codec in the place of its nets; see `Halves`."""
+def analysis_by(graph: Computing) -> Analysis:
+    """Return what a codec's encoder graph does for one picture, in the place of `Codec.analyse`."""
 
-    def __init__(self, encoder: Computing, decoder: Computing) -> None:
-        self._encoder, self._decoder = encoder, decoder
+    def analyse(image_1CHW: Tensor, rate: int) -> list[Tensor]:
+        return [torch.from_numpy(map_1Khw) for map_1Khw in graph.run(image_1CHW.numpy(), np.array([rate]))]
 
-    def analyse(self, image_1CHW: Tensor, rate: int) -> list[Tensor]:
-        """See `Halves`."""
-        return [torch.from_numpy(map_1Khw) for map_1Khw in self._encoder.run(image_1CHW.numpy(), np.array([rate]))]
-
-    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
-        """See `Halves`."""
-        return torch.from_numpy(self._decoder.run(latent_1Mhw.numpy(), np.array([rate]))[0])
+    return analyse
 
 
 def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None) -> PictureCodec:
-    """Open the codec of a bundle. The entropy coder is this house's and needs torch, whatever the runtime.
+    """Open the codec of a bundle. The entropy coder and all that reads a file are this house's and need torch.
 
     Args:
         bundle: as read.
-        runtime: that computes the net's convolutions, one of `imagier.deploy.runtime.RUNTIMES`; auto takes torch, which
-            is there anyway, is as fast, and gives the checkpoint's own pixels to the last bit.
-        threads: that compute, pictures excepted; None: as many as there are cores.
+        runtime: that analyses pictures for their files, one of `imagier.deploy.runtime.RUNTIMES`; auto takes torch,
+            which is there anyway, is as fast, and writes the checkpoint's own files. Any reads them to the same pixels.
+        threads: that compute; None: as many as there are cores.
 
     Raises:
         BundleError: the bundle has no such graphs, or it is damaged.
@@ -158,8 +131,7 @@ def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None
     if runtime == "openvino":  # which no codec is exported for; see `codec_graphs.refuse_unfit`
         raise ConfigError("runtime=openvino is not for task=compress; choose torch or onnx.")
     runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
-    halves = None
+    analyse = None
     if runtime != "torch" and bundle.description.task == "compress":
-        counts = dict(zip(PARTS, (threads, 1), strict=True))  # one thread makes pictures, as in `TorchHalves`
-        halves = GraphHalves(*(open_graph(bundle, runtime, threads=counts[part], part=part) for part in PARTS))
-    return PictureCodec(bundle.description, load_network(bundle), threads, halves)
+        analyse = analysis_by(open_graph(bundle, runtime, threads=threads, part=PARTS[0]))
+    return PictureCodec(bundle.description, load_network(bundle), threads, analyse)

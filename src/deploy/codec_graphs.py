@@ -4,6 +4,9 @@ encoder: image, uint8 [B, C, H, W] of any size, rate, int64 [B] -> latents, floa
          quantisation, and of a hyperprior hyper_latents, float32 [B, N, h / 4, w / 4]
 decoder: latents, float32 [B, M, h, w], as they come out of a file, rate, int64 [B] -> picture, float32 of about 0 to 1,
          whose height and width are extended to multiples of the net's stride
+
+This house's programs use the encoder alone, as pictures are made exactly, which no graph can promise; see
+`imagier.models.exact`. The decoder is for other programs: it gives those pictures to a grey level.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,14 +21,14 @@ from torch.export import Dim, ExportedProgram
 
 from imagier.deploy.agreement import SHOWN, Agreement, Sample
 from imagier.deploy.bundle import PARTS, Description, Graph
-from imagier.deploy.codec import Computing, GraphHalves
+from imagier.deploy.codec import Computing, analysis_by
 from imagier.deploy.graph import INPUT, follow, save_onnx, save_pt2
 from imagier.deploy.runtime import OnnxRuntime
 from imagier.errors import ConfigError
 from imagier.metrics.quality import psnr
-from imagier.models.bitstream import compress, decompress
+from imagier.models.bitstream import compress
 from imagier.models.coded import Codec, to_pixels
-from imagier.models.pixels import FromPixels
+from imagier.models.pixels import FromPixels, crop
 
 _RATE, _LATENTS, _HYPER, _PICTURE = "rate", "latents", "hyper_latents", "picture"
 
@@ -83,7 +86,8 @@ class _Decoder(nn.Module):
 
     def forward(self, latents: Tensor, rate: Tensor) -> Tensor:
         codec: Any = self.net
-        picture: Tensor = codec.synthesise(latents, rate).float()
+        layers, gain = codec.synthesis_at(rate)
+        picture: Tensor = layers(latents / gain).float()
         return picture
 
 
@@ -166,10 +170,9 @@ def compare(
 
     Returns:
         Of the encoder: difference of the latents in steps, share of equal symbols, bits per pixel of whole files.
-        Of the decoder: difference of the pictures of the same latents, share of equal pixel values, PSNR of what the
-        net reads of its own files, and the graphs of theirs.
+        Of the decoder, for the same latents: difference of the pictures, share of equal pixel values, PSNR.
     """
-    codec, halves = net.net, GraphHalves(encoder, decoder)
+    codec, analyse = net.net, analysis_by(encoder)
     assert isinstance(codec, Codec)
     before, after = _Tally(), _Tally()
     for name, image_CHW, _ in samples:
@@ -177,18 +180,19 @@ def compare(
         for rate in range(len(codec.lambdas)):
             normalized_1CHW = net.normalized(image_1CHW)
             wanted = codec.analyse(normalized_1CHW, codec.at(rate))
-            found = halves.analyse(image_1CHW, rate)
+            found = analyse(image_1CHW, rate)
             symbols = [codec.rounded(analysed, rate) for analysed in (wanted, found)]
             before.add(name, zip(wanted, found, strict=True), zip(*symbols, strict=True))
             height, width = normalized_1CHW.shape[2:]
             latent_1Mhw = codec.read(codec.write(wanted, rate), height, width, rate)
-            pictures = codec.synthesise(latent_1Mhw, codec.at(rate)), halves.synthesise(latent_1Mhw, rate)
-            after.add(name, [pictures], [(to_pixels(pictures[0]), to_pixels(pictures[1]))])
-            for given, bits, quality in (
-                (None, before.reference, after.reference),
-                (halves, before.graph, after.graph),
+            by_graph = decoder.run(latent_1Mhw.numpy(), np.array([rate]))[0]
+            pictures = codec.synthesise(latent_1Mhw, codec.at(rate)), torch.from_numpy(by_graph)
+            pixels = [to_pixels(picture_1CHW) for picture_1CHW in pictures]
+            after.add(name, [pictures], [(pixels[0], pixels[1])])
+            for analysis, pixels_1CHW, bits, quality in (
+                (None, pixels[0], before.reference, after.reference),
+                (analyse, pixels[1], before.graph, after.graph),
             ):
-                data = compress(net, image_1CHW[0], rate, given)
-                bits.append(8 * len(data) / image_1CHW[0, 0].numel())
-                quality.append(float(psnr(decompress(net, data, given)[None], image_1CHW)))
+                bits.append(8 * len(compress(net, image_1CHW[0], rate, analysis)) / image_1CHW[0, 0].numel())
+                quality.append(float(psnr(crop(pixels_1CHW, *image_1CHW.shape[2:]), image_1CHW)))
     return before.agreement("bpp"), after.agreement("psnr")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from imagier.deploy.bundle import TABLES, WEIGHTS, Bundle, Description
-from imagier.errors import BundleError, ImagierError
+from imagier.deploy.runtime import DEVICES
+from imagier.errors import BundleError, ConfigError, ImagierError
 from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
 from imagier.models.range_coding import Tables
@@ -82,15 +83,29 @@ class TorchNet:
     Args:
         net: which takes uint8 pixels, in evaluation.
         threads: that compute one answer, of the whole process; None leaves them as they are.
+        device: cpu, cuda, or auto: a GPU where torch sees one.
+
+    Raises:
+        ConfigError: there is no such device.
     """
 
-    def __init__(self, net: nn.Module, threads: int | None = None) -> None:
-        self.net = net
+    def __init__(self, net: nn.Module, threads: int | None = None, device: str = "cpu") -> None:
+        self.device = _device(device)
+        self.net = net.to(self.device)
         if threads:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        answer: np.ndarray = self.net(torch.from_numpy(np.ascontiguousarray(image_BCHW))).float().numpy()
+        asked_BCHW = torch.from_numpy(np.ascontiguousarray(image_BCHW)).to(self.device)
+        answer: np.ndarray = self.net(asked_BCHW).float().cpu().numpy()
         return answer
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise ConfigError(f"device={name} is not known; it is one of: {', '.join(DEVICES)}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: torch sees no GPU here. Leave device out, or look at `nvidia-smi`.")
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))

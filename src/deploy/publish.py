@@ -3,8 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,14 @@ class Plan:
     formats, precisions: of the graphs; int8 is for onnx and openvino.
     samples:     makes the held-out pictures on which graphs are compared with the net; see `agreement.compare`.
     calibration: makes pictures uint8 [C, H, W] of the training split, from which int8 takes its ranges.
+    training:    files of pictures of its training, by names of `imagier.deploy.bundle.TRAINING`.
     """
 
     formats: Sequence[str]
     precisions: Sequence[str]
     samples: Callable[[], Iterable[Sample]]
     calibration: Callable[[], Iterable[np.ndarray]]
+    training: Mapping[str, Path] = field(default_factory=dict)
 
 
 def publish(net: FromPixels, description: Description, plan: Plan, folder: Path) -> Bundle:
@@ -80,6 +82,8 @@ def _refuse_loss(folder: Path) -> None:
 
 def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Bundle:
     save_network(net, folder)
+    for name, path in plan.training.items():
+        shutil.copyfile(path, folder / f"{name}.png")
     graphs, complaints = [], []
     for graph, agreement in _compared(folder, net, description, plan):
         said = " ".join([graph.format, graph.precision, *([graph.part] if graph.part != WHOLE else [])])

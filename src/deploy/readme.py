@@ -30,8 +30,8 @@ answer.save("photo.imgr")  # or photo.png: the pixels that the file gives back
 pixels = codec.decompress(answer.data)
 ```
 
-Files are read by this bundle and by the checkpoint that it was made of, on any machine, and by no other net. Pixels
-are the same at any `threads=`; another machine or runtime may give one in some 100,000 a grey level more or less."""
+Files are read by this bundle and by the checkpoint that it was made of, and by no other net: to the same pixels on any
+machine, at any `threads=` and by any runtime."""
 
 
 def readme(bundle: Bundle, folder: Path) -> str:

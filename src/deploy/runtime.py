@@ -9,6 +9,7 @@ from imagier.deploy.bundle import PRECISIONS, WHOLE, Bundle
 from imagier.errors import BundleError, ConfigError
 
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
+DEVICES = ("auto", "cpu", "cuda")  # of torch; graphs run on the CPU
 
 
 class Runtime(Protocol):
@@ -76,7 +77,11 @@ class OpenVino:
 
 
 def open_runtime(
-    bundle: Bundle, runtime: str = "auto", precision: str | None = None, threads: int | None = None
+    bundle: Bundle,
+    runtime: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    device: str = "auto",
 ) -> Runtime:
     """Open what computes the answers of `bundle`.
 
@@ -85,12 +90,15 @@ def open_runtime(
         runtime: one of RUNTIMES; auto takes an onnx graph where there is one, and torch otherwise.
         precision: fp32 or int8, where the bundle has several graphs; None takes the first.
         threads: that compute one answer; None: as many as there are cores.
+        device: one of DEVICES.
 
     Raises:
         BundleError: the bundle has no such graph, or it is damaged.
-        ConfigError: the runtime is unknown or not installed.
+        ConfigError: the runtime is unknown or not installed, or has no such device.
     """
     runtime = chosen(bundle, runtime)
+    if device == "cuda" and runtime != "torch":
+        raise ConfigError(f"device=cuda is for runtime=torch, and here a graph computes: runtime={runtime}. Add it.")
     if precision not in (None, *PRECISIONS):
         raise ConfigError(f"precision={precision} is not known; it is one of: {', '.join(PRECISIONS)}.")
     if runtime != "torch":
@@ -99,7 +107,7 @@ def open_runtime(
 
     if precision not in (None, "fp32"):
         raise ConfigError(f"precision={precision} needs a graph: choose runtime=onnx or openvino.")
-    return TorchNet(load_network(bundle), threads)
+    return TorchNet(load_network(bundle), threads, device)
 
 
 def chosen(bundle: Bundle, runtime: str) -> str:

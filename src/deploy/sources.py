@@ -42,17 +42,18 @@ class Item:
             raise DataError(f"{self.given} cannot be read: {error.strerror}.") from error
 
 
-def find(sources: Sequence[str], suffixes: frozenset[str]) -> list[Item]:
+def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
     """The files that `sources` mean: a file, all below a folder, those a pattern matches, or - for standard input.
 
     Args:
-        sources: one or several of these.
+        sources: one of these, or several.
         suffixes: in lower case, of the files that count in a folder.
 
     Raises:
         DataError: one of them means no file.
     """
-    items = list({item.given: item for source in sources for item in _find(source, suffixes)}.values())
+    several = [sources] if isinstance(sources, str) else sources
+    items = list({item.given: item for source in several for item in _find(str(source), suffixes)}.values())
     if len({item.name for item in items}) == len(items):
         return items
     # Of equal names from several sources, the folders tell them apart.

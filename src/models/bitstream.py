@@ -9,9 +9,8 @@ checksum covers everything but itself.
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
@@ -20,8 +19,9 @@ from imagier.models.coded import Codec, to_pixels
 from imagier.models.pixels import FromPixels, crop
 
 MAGIC = b"imgr"
-VERSION = 1
+VERSION = 2  # 1 had hyper-synthesis on another grid
 _MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a file of twenty bytes must not be able to claim all memory
+Analysis = Callable[[Tensor, int], Sequence[Tensor]]  # of a picture, uint8 [1, C, H, W] of any size, and a rate
 _ANEW = "Compress the picture anew, or take an intact copy of the file."
 
 
@@ -41,20 +41,11 @@ class Header:
         return MAGIC + b"".join(map(_varint, numbers)) + struct.pack("<I", self.fingerprint)
 
 
-class Halves(Protocol):
-    """A codec's two nets, computed by something else than the codec itself, such as graphs."""
-
-    def analyse(self, image_1CHW: Tensor, rate: int) -> Sequence[Tensor]:
-        """Do what `Codec.analyse` does, for one picture, uint8 of any size."""
-
-    def synthesise(self, latent_1Mhw: Tensor, rate: int) -> Tensor:
-        """Do what `Codec.synthesise` does, for one picture."""
-
-
-def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, halves: Halves | None = None) -> bytes:
+def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, analyse: Analysis | None = None) -> bytes:
     """Return the file of one picture, uint8 [C, H, W], at the net's trade-off `net.net.lambdas[rate]`.
 
-    What is computed by `halves`, which may round otherwise, can be read with the net as well, and the other way round.
+    `analyse` may do what `Codec.analyse` does, by a graph for example. It may round otherwise: the file then differs a
+    little, and is read like any other.
 
     Raises:
         ConfigError: the net has no such rate.
@@ -67,18 +58,17 @@ def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, halves: Halves |
     _check_channels(net, channels)
     _check_size(height, width)
     header = Header(channels, rate, height, width, codec.fingerprint()).to_bytes()
-    if halves is None:
+    if analyse is None:
         payload = codec.encode(net.normalized(image_CHW[None].to(net.mean.device)), rate)
     else:
-        payload = codec.write(halves.analyse(image_CHW[None], rate), rate)
+        payload = codec.write(analyse(image_CHW[None], rate), rate)
     return header + struct.pack("<I", zlib.crc32(payload, zlib.crc32(header))) + payload
 
 
-def decompress(net: FromPixels, data: bytes, halves: Halves | None = None) -> Tensor:
+def decompress(net: FromPixels, data: bytes) -> Tensor:
     """Return the picture, uint8 [C, H, W], of a file that `compress` wrote with this net, on this or another machine.
 
-    Its latents are the same everywhere. Pixels are those of the synthesis, whose float32 sums differ by some 1e-6 from
-    machine to machine and between the net and `halves`: a pixel that lies between two values may get the other one.
+    It is the same picture everywhere, at any number of threads: see `imagier.models.exact`.
 
     Raises:
         DataError: the file is of another kind, damaged, or written with another net.
@@ -96,10 +86,7 @@ def decompress(net: FromPixels, data: bytes, halves: Halves | None = None) -> Te
             "read it. Name the checkpoint or bundle that it was compressed with."
         )
     height, width = _padded(header.height, codec.stride), _padded(header.width, codec.stride)
-    if halves is None:
-        image_1CHW = codec.decode(payload, height, width, header.rate)
-    else:
-        image_1CHW = halves.synthesise(codec.read(payload, height, width, header.rate), header.rate)
+    image_1CHW = codec.decode(payload, height, width, header.rate)
     return to_pixels(crop(image_1CHW, header.height, header.width))[0]
 
 
@@ -111,7 +98,10 @@ def read(data: bytes) -> tuple[Header, bytes]:
     try:
         version = _number(stream)
         if version != VERSION:
-            raise DataError(f"The file is of version {version}, and this program reads version {VERSION}. Update it.")
+            raise DataError(
+                f"The file is of version {version}, and this program reads version {VERSION}. Update the program, or "
+                "read an older file with the one that wrote it and compress the picture anew."
+            )
         channels, rate, height, width = (_number(stream) for _ in range(4))
         fingerprint = struct.unpack("<I", stream.read(4))[0]
         said = data[: len(MAGIC) + stream.tell()]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
+from imagier.models.exact import run_exactly
 from imagier.models.range_coding import Tables
 
 
@@ -27,12 +28,13 @@ class Coded:
 class Codec(nn.Module):
     """The base of the nets of task `compress`.
 
-    A file is made by `analyse`, then `write`, and its picture by `read`, then `synthesise`. The outer two are nets, for
-    which a graph may stand in: they may compute a little otherwise on another machine. The inner two are exact.
+    A file is made by `analyse`, then `write`, and its picture by `read`, then `synthesise`. The first is a net, for
+    which a graph may stand in: it may compute a little otherwise on another machine, and so make another file. The
+    others are exact: a file's picture is the same on every machine, bit for bit.
 
     In training `forward` is a differentiable stand-in for coding. In evaluation it gives what the file gives: the
-    picture is bit for bit that of `decode(encode(image))` on the same machine, and the price is counted with the
-    coder's own whole-numbered tables. Coding never runs under autocast: its numbers have to come out again.
+    picture is bit for bit that of `decode(encode(image))`, and the price is counted with the coder's own whole-numbered
+    tables. Coding never runs under autocast: its numbers have to come out again.
 
     Args:
         lambdas: the trade-offs served, ascending and positive: what a squared error on the scale 0 to 255 costs, in
@@ -72,21 +74,32 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
-        """Return the picture, float [1, C, height, width], of bytes that `encode` wrote at this size and rate.
+        """Return the picture, as `synthesise` does, of bytes that `encode` wrote at this size and rate.
 
         Raises:
             DataError: where they cannot be such bytes.
         """
-        latent_1Mhw = self.read(data, height, width, rate).to(next(self.parameters()).device)
-        with full_precision(latent_1Mhw):
-            return self.synthesise(latent_1Mhw, self.at(rate))
+        return self.synthesise(self.read(data, height, width, rate), self.at(rate))
 
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """Return the latents, float [B, M, h, w], and whatever else is coded, all in steps of quantisation."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
-        """Return the pictures, float [B, C, H, W] of about 0 to 1, of latents as `read` returns them."""
+        """Return the pictures of latents as `read` returns them, the same on every machine, at any number of threads.
+
+        Returns:
+            float32 [B, C, H, W] of about 0 to 1, in memory, wherever the weights are.
+        """
+        layers, gain = self.synthesis_at(rate_B)
+        return run_exactly(layers, latent_BMhw.double().cpu() / gain.double().cpu()).float()
+
+    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
+        """Return the layers that make pictures, and what latents are divided by before, float32 [B or 1, M or 1, 1, 1].
+
+        A graph computes them in floats, `layers(latent_BMhw / gain)`, and comes near what `synthesise` gives.
+        """
         raise NotImplementedError
 
     def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:

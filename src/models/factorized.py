@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imagier.models.arguments import check_minimum
 from imagier.models.coded import Codec, Coded, full_precision
@@ -68,16 +68,15 @@ class Factorized(Codec):
         symbol_BMhw = to_symbols(*self.analyse(image_BCHW, rate_B))
         symbols, rows = to_numpy(symbol_BMhw), self.density.rows(to_numpy(rate_B), symbol_BMhw.shape)
         bits = self.tables()["latents"].bits(symbols, rows).sum(axis=(1, 2, 3))
-        return Coded(self.synthesise(symbol_BMhw, rate_B), torch.from_numpy(bits).to(image_BCHW))
+        return Coded(self.synthesise(symbol_BMhw, rate_B).to(image_BCHW), torch.from_numpy(bits).to(image_BCHW))
 
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`."""
         return (self.analysis(image_BCHW) * self.gains(rate_B),)
 
-    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
         """See `Codec`."""
-        image_BCHW: Tensor = self.synthesis(latent_BMhw / self.gains(rate_B))
-        return image_BCHW
+        return self.synthesis, self.gains(rate_B)
 
     def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
         """See `Codec`."""

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imagier.models.coded import full_precision
 from imagier.models.entropy_models import lower_bound
 
 _PEDESTAL = 2.0**-36  # keeps the square root's slope finite at zero
@@ -36,12 +35,17 @@ class GDN(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return float32 of the same shape."""
-        with full_precision(x_BCHW):
+        with torch.autocast(x_BCHW.device.type, enabled=False):
             x_BCHW = x_BCHW.float()
-            beta = lower_bound(self.beta, (1e-6 + _PEDESTAL) ** 0.5).square() - _PEDESTAL
-            gamma = lower_bound(self.gamma, _PEDESTAL**0.5).square() - _PEDESTAL
-            power_BCHW = F.conv2d(x_BCHW.square(), gamma[:, :, None, None], beta)
+            beta_C, gamma_CC = self.coefficients()
+            power_BCHW = F.conv2d(x_BCHW.square(), gamma_CC[:, :, None, None], beta_C)
             return x_BCHW * (power_BCHW.sqrt() if self.inverse else power_BCHW.rsqrt())
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """Return beta, [C] of at least 1e-6, and gamma, [C, C] of at least 0."""
+        beta_C = lower_bound(self.beta, (1e-6 + _PEDESTAL) ** 0.5).square() - _PEDESTAL
+        gamma_CC = lower_bound(self.gamma, _PEDESTAL**0.5).square() - _PEDESTAL
+        return beta_C, gamma_CC
 
 
 def analysis(in_channels: int, width: int, latents: int) -> nn.Sequential:

@@ -91,17 +91,16 @@ class Hyperprior(Codec):
         """See `Codec`."""
         streams, latent_BMhw = self._quantize(self.analyse(image_BCHW, rate_B), rate_B)
         bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
-        return Coded(self.synthesise(latent_BMhw.to(image_BCHW), rate_B), torch.as_tensor(bits).to(image_BCHW))
+        return Coded(self.synthesise(latent_BMhw, rate_B).to(image_BCHW), torch.as_tensor(bits).to(image_BCHW))
 
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`: latents and hyper-latents."""
         latent_BMhw = self.analysis(image_BCHW)
         return latent_BMhw * self.gains(rate_B), self.hyper_analysis(latent_BMhw) * self.hyper_gains(rate_B)
 
-    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
         """See `Codec`."""
-        image_BCHW: Tensor = self.synthesis(latent_BMhw / self.gains(rate_B))
-        return image_BCHW
+        return self.synthesis, self.gains(rate_B)
 
     @torch.no_grad()
     def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:

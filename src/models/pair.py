@@ -71,16 +71,15 @@ class Pair(Codec):
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
         """See `Codec`."""
         level_BChw = self._levels(image_BCHW).round()
-        return Coded(self.synthesise(level_BChw, rate_B), self._bits(level_BChw))
+        return Coded(self.synthesise(level_BChw, rate_B).to(image_BCHW), self._bits(level_BChw))
 
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`."""
         return (self._levels(image_BCHW),)
 
-    def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
+    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
         """See `Codec`."""
-        image_BCHW: Tensor = self.decoder(latent_BMhw / 255)
-        return image_BCHW
+        return self.decoder, torch.full((1, 1, 1, 1), 255.0, device=rate_B.device)
 
     def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
         """See `Codec`."""

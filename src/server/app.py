@@ -12,20 +12,18 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from imagier.deploy.bundle import Description
-from imagier.deploy.predictor import Predictor
 from imagier.errors import DataError
 from imagier.server import asking
 from imagier.server.limits import Door, Limits, door_of, refuse_strangers
 from imagier.server.monitoring import Monitor, Watched
-from imagier.server.nets import Codec, Net, to_serve
+from imagier.server.nets import Net, Opened, to_serve
 from imagier.version import __version__
 
 log = logging.getLogger(__name__)
 
 
 def make_app(
-    opened: Sequence[tuple[Description, Predictor | Codec]],
+    opened: Sequence[Opened],
     limits: Limits,
     batch_size: int = 8,
     pictures: Any = None,
@@ -33,7 +31,7 @@ def make_app(
     """Make the application.
 
     Args:
-        opened: the nets: what each is, and what answers.
+        opened: the nets.
         limits: what is admitted.
         batch_size: pictures of equal size that a net answers together.
         pictures: `imagier.server.dataset.Pictures` that can be asked about by their ids, or None.
@@ -43,6 +41,7 @@ def make_app(
     # Without the CDN that FastAPI's own page loads its script from.
     app = FastAPIOffline(title="imagier", version=__version__, redoc_url=None, description=_told(nets))
     app.state.nets, app.state.door, app.state.monitor, app.state.pictures = nets, door, monitor, pictures
+    app.state.page = False  # `imagier.server.page` puts one there
     app.add_middleware(Watched, monitor=monitor)
     guard = [Depends(refuse_strangers)] if limits.token else []  # a schema must not ask for what nobody wants
     app.include_router(state)
@@ -66,9 +65,9 @@ state, about = APIRouter(tags=["state"]), APIRouter(tags=["state"])
 
 
 @state.get("/", include_in_schema=False)
-async def start() -> Response:
-    """What a browser sees first."""
-    return RedirectResponse("docs")
+async def start(request: Request) -> Response:
+    """What a browser sees first: the page, where it is mounted, or else the interface."""
+    return RedirectResponse("page/" if request.app.state.page else "docs")
 
 
 @state.get("/health")

@@ -25,22 +25,30 @@ Model = Annotated[str | None, Query(description="which net; may be left out wher
 class Pictures:
     """One split of a data set.
 
-    facts: of the set.
-    split: its name.
-    ids:   names of the pictures.
-    read:  returns the picture at a place of `ids`, uint8 [H, W, C], and its target: a mask uint8 [H, W], a class, or
-           the picture itself.
+    facts:  of the set.
+    split:  its name.
+    ids:    names of the pictures.
+    counts: pixels (masks) or pictures of each class, int64 [K].
+    read:   returns the picture at a place of `ids`, uint8 [H, W, C], and its target: a mask uint8 [H, W], a class, or
+            the picture itself.
     """
 
     facts: Facts
     split: str
     ids: Sequence[str]
+    counts: np.ndarray
     read: Callable[[int], tuple[np.ndarray, np.ndarray]]
 
     @functools.cached_property
     def places(self) -> dict[str, int]:
         """Where in `ids` each name is."""
         return {name: place for place, name in enumerate(self.ids)}
+
+    def sample(self, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
+        """The picture of this id, and its target. Raises status 404 where there is none."""
+        if id not in self.places:  # ids are looked up and never become paths
+            raise HTTPException(404, f"there is no picture {id[:100]!r} in {self}; GET /data/images lists them.")
+        return self.read(self.places[id])
 
     def __str__(self) -> str:
         return f"the {self.split} split of {self.facts.name}"
@@ -56,11 +64,8 @@ def pictures_of(request: Request) -> Pictures:
 
 
 def sample_of(request: Request, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
-    """The picture of this id, and its target. Raises status 404 where there is none."""
-    pictures = pictures_of(request)
-    if id not in pictures.places:  # ids are looked up and never become paths
-        raise HTTPException(404, f"there is no picture {id[:100]!r} in {pictures}; GET /data/images lists them.")
-    return pictures.read(pictures.places[id])
+    """See `Pictures.sample`."""
+    return pictures_of(request).sample(id)
 
 
 Shown = Annotated[Pictures, Depends(pictures_of)]
@@ -85,7 +90,7 @@ def ids(
 @router.get("/images/{id:path}/truth", responses=answered("application/json", "image/png"), response_class=Response)
 def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "labels") -> Response:
     """The true mask (PNG, or JSON with run lengths), or the true class (JSON)."""
-    true = _as_result(*sample, pictures.facts)
+    true = as_result(*sample, pictures.facts)
     task = {Classes: "classify", Mask: "segment", Picture: "denoise"}[type(true)]
     return answer(true, chosen(accept, FORMS[task]), view, top=1)
 
@@ -141,7 +146,7 @@ def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
     return net.predictor(image_HWC)
 
 
-def _as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Result:
+def as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Result:
     """The truth in a result's words; ignored pixels of a mask are of a class called unlabelled, black."""
     if not facts.classes:
         return Picture(image_HWC, target)
@@ -156,21 +161,31 @@ def _as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Resul
 def _compared(net: Net, image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> dict[str, Any]:
     if net.description.classes != facts.classes or not facts.classes:
         raise HTTPException(404, f"{net.name} and the data set {facts.name} have no classes in common to compare.")
-    predicted, true = _predicted(net, image_HWC), _as_result(image_HWC, target, facts)
+    predicted, true = _predicted(net, image_HWC), as_result(image_HWC, target, facts)
     if isinstance(predicted, Classes) and isinstance(true, Classes):
         return {"truth": true.label, "prediction": predicted.to_dict(), "right": true.label == predicted.label}
     if not isinstance(predicted, Mask) or not isinstance(true, Mask):
         raise HTTPException(404, f"{net.name} and the data set {facts.name} are for different tasks.")
-    counts = ConfusionMatrix(len(facts.classes), facts.ignore_index)
-    counts.update(torch.from_numpy(predicted.labels), torch.from_numpy(target))
-    per_class = intersection_over_union(counts.counts).tolist()
+    counts = _counted(predicted, target, facts)
     return {
-        "iou": _number(mean_iou(counts.counts).item()),
-        "accuracy": _number(accuracy(counts.counts).item()),
-        "iou_per_class": dict(zip(facts.classes, map(_number, per_class), strict=True)),
+        "iou": _number(mean_iou(counts).item()),
+        "accuracy": _number(accuracy(counts).item()),
+        "iou_per_class": iou_per_class(predicted, target, facts),
         "prediction": as_json(predicted),
         "truth": true.to_dict() | {"masks": run_lengths(target, true.names)},
     }
+
+
+def iou_per_class(predicted: Mask, target: np.ndarray, facts: Facts) -> dict[str, float | None]:
+    """IoU of a mask with the true one, uint8 [H, W], class by class; None where a class is in neither."""
+    values = intersection_over_union(_counted(predicted, target, facts)).tolist()
+    return dict(zip(facts.classes, map(_number, values), strict=True))
+
+
+def _counted(predicted: Mask, target: np.ndarray, facts: Facts) -> torch.Tensor:
+    counts = ConfusionMatrix(len(facts.classes), facts.ignore_index)
+    counts.update(torch.from_numpy(predicted.labels), torch.from_numpy(target))
+    return counts.counts
 
 
 def _number(value: float) -> float | None:

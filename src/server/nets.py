@@ -4,7 +4,8 @@ import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,17 +34,28 @@ class Net:
     description: of the net.
     predictor:   answers about pictures; None: it is a codec.
     codec:       compresses pictures; None: it is none.
+    training:    pictures of its training, by their names.
     """
 
     name: str
     description: Description
     predictor: Predictor | None = None
     codec: Codec | None = None
+    training: Mapping[str, Path] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: all that its users must know."""
         qualities = {"qualities": self.codec.qualities} if self.codec else {}
         return dataclasses.asdict(self.description) | {"name": self.name} | qualities
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A net as it was opened: what it is, what answers, and pictures of its training by their names."""
+
+    description: Description
+    answers: Predictor | Codec
+    training: Mapping[str, Path] = field(default_factory=dict)
 
 
 class OneAtATime:
@@ -64,25 +76,25 @@ class OneAtATime:
             return self._codec.decompress(data)
 
 
-def to_serve(
-    opened: Sequence[tuple[Description, Predictor | Codec]], batch_size: int, monitor: Monitor
-) -> Mapping[str, Net]:
+def to_serve(opened: Sequence[Opened], batch_size: int, monitor: Monitor) -> Mapping[str, Net]:
     """Make nets ready for many threads; equal names get a number.
 
     Args:
-        opened: what each net is, and what answers.
+        opened: the nets.
         batch_size: pictures of equal size that a net answers together.
         monitor: is told of every batch.
     """
     nets: dict[str, Net] = {}
     met: Counter[str] = Counter()
-    for description, answers in opened:
+    for one in opened:
+        description, answers = one.description, one.answers
         met[description.name] += 1
         number = met[description.name]
         name = description.name if number == 1 else f"{description.name}-{number}"
         if isinstance(answers, Predictor):
             runtime = Batched(answers.runtime, batch_size, monitor.batches(name))
-            nets[name] = Net(name, description, predictor=Predictor(description, runtime, tile=answers.tile))
+            predictor = Predictor(description, runtime, tile=answers.tile)
+            nets[name] = Net(name, description, predictor=predictor, training=one.training)
         else:
-            nets[name] = Net(name, description, codec=OneAtATime(answers))
+            nets[name] = Net(name, description, codec=OneAtATime(answers), training=one.training)
     return nets

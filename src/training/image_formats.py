@@ -16,17 +16,20 @@ class ImageFormat:
     name:      Pillow's.
     qualities: at which its curve is drawn, ascending: from a tenth of a bit to two bits per pixel.
     options:   others of Pillow's for writing.
+    best:      the greatest of its qualities that loses something.
     """
 
     name: str
     qualities: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    best: int = 95
 
-    def encode(self, image_HWC: np.ndarray, quality: int) -> bytes:
-        """Return the file of a picture, uint8 [H, W, 1 or 3]."""
+    def encode(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
+        """Return the file of a picture, uint8 [H, W, 1 or 3]; a format without loss has no quality."""
         picture = image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC
+        options = self.options if quality is None else {"quality": quality, **self.options}
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, self.name, quality=quality, **self.options)
+        Image.fromarray(picture).save(buffer, self.name, **options)
         return buffer.getvalue()
 
 
@@ -42,18 +45,18 @@ JPEG = ImageFormat(
 )  # tables made for the picture: the fairest rival
 RIVALS: dict[str, ImageFormat] = {
     "JPEG": JPEG,
-    "WebP": ImageFormat("WEBP", (1, 12, 30, 55, 75, 88)),
-    "AVIF": ImageFormat("AVIF", (10, 22, 35, 48, 62, 76)),
+    "WebP": ImageFormat("WEBP", (1, 12, 30, 55, 75, 88), best=100),
+    "AVIF": ImageFormat("AVIF", (10, 22, 35, 48, 62, 76), best=100),
 }
 
 
-def jpeg_within(image_HWC: np.ndarray, size: int) -> tuple[bytes, int]:
-    """Return the best JPEG of at most `size` bytes and its quality; the smallest of all where none is so small."""
-    low, high = 1, 95  # Pillow's range
-    best = JPEG.encode(image_HWC, low)
+def best_within(form: ImageFormat, image_HWC: np.ndarray, size: int) -> tuple[bytes, int]:
+    """Return the best file of at most `size` bytes and its quality; the smallest of all where none is so small."""
+    low, high = 1, form.best
+    best = form.encode(image_HWC, low)
     while low < high:  # `best` has the quality `low`
         middle = (low + high + 1) // 2
-        data = JPEG.encode(image_HWC, middle)
+        data = form.encode(image_HWC, middle)
         if len(data) <= size:
             low, best = middle, data
         else:

@@ -15,37 +15,10 @@ import imagier
 from imagier.deploy import publish as publishing
 from imagier.deploy.bundle import read_bundle
 from imagier.deploy.network import TorchNet, load_network
+from imagier.deploy.predictor import Predictor
+from imagier.deploy.quantize import quantize
 from imagier.deploy.runtime import OnnxRuntime, open_runtime
 from imagier.errors import BundleError, ConfigError
-
-NETS = [
-    ("segment", "unet", (), None), ("segment", "pspnet", (), None), ("segment", "fcn8", (), None),
-    ("segment", "smp", ("model.encoder=resnet18",), None),
-    ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
-    ("classify", "densenet", ("model.stem=small",), (32, 32)), ("classify", "timm", (), (64, 64)),
-    ("denoise", "drunet", ("model.widths=[8,8,16]",), None), ("denoise", "dncnn", ("model.depth=4",), None),
-    ("denoise", "autoencoder", ("model.width=8",), None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("task", "model", "words", "size"), NETS, ids=[model for _, model, _, _ in NETS])
-def test_every_net_answers_alike_from_everywhere(
-    tmp_path: Path, task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None
-) -> None:
-    net, description = net_of(task, model, words, size)
-    bundle = bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2", "openvino"])
-    again = read_bundle(tmp_path / "bundle")
-    assert again == bundle
-    onnx, restored, openvino = (open_runtime(again, runtime) for runtime in ("onnx", "torch", "openvino"))
-    followed = torch.export.load(again.path("model.pt2")).module()
-    for count, height, width in [(1, 96, 128), (3, 50, 71), (2, 33, 200)]:
-        image = pictures(count, size or (height, width), seed=count)
-        with torch.inference_mode():
-            truth = net(torch.from_numpy(image)).numpy()
-        np.testing.assert_array_equal(restored(image), truth)
-        np.testing.assert_allclose(followed(torch.from_numpy(image)).detach().numpy(), truth, atol=1e-4)
-        np.testing.assert_allclose(onnx(image), truth, atol=1e-3)
-        np.testing.assert_allclose(openvino(image), truth, atol=1e-3)
 
 
 def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
@@ -95,6 +68,35 @@ def test_a_normalisation_that_follows_no_convolution_is_in_int8_too(tmp_path: Pa
     before, after = (onnx.load(bundle.path(f"model-{precision}.onnx")).graph.node for precision in ("fp32", "int8"))
     assert "BatchNormalization" in {node.op_type for node in before}
     assert "BatchNormalization" not in {node.op_type for node in after}
+
+
+def test_logits_are_not_rounded_and_nothing_lies_unused_in_a_graph(tmp_path: Path) -> None:
+    net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
+    bundle = bundle_of(sure(net), description, tmp_path / "bundle", precisions=["fp32", "int8"])
+    for precision in ("fp32", "int8"):
+        graph = onnx.load(bundle.path(f"model-{precision}.onnx")).graph
+        assert next(node.op_type for node in graph.node if graph.output[0].name in node.output) == "Gemm"
+        read = {name for node in graph.node for name in node.input}
+        assert [constant.name for constant in graph.initializer if constant.name not in read] == []
+
+
+def test_sums_of_kernels_stay_when_weights_are_rounded(tmp_path: Path) -> None:
+    kernels = np.random.default_rng(0).standard_normal((16, 3, 7, 7)).astype(np.float32)
+    kernels[3] = 0
+    nodes = [onnx.helper.make_node("Cast", ["image"], ["pixels"], to=onnx.TensorProto.FLOAT),
+             onnx.helper.make_node("Conv", ["pixels", "kernels"], ["logits"])]  # fmt: skip
+    given = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, 3, 32, 32])
+    answer = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 16, 26, 26])
+    made = onnx.helper.make_graph(nodes, "made", [given], [answer], [onnx.numpy_helper.from_array(kernels, "kernels")])
+    model = onnx.helper.make_model(made, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    onnx.save(model, tmp_path / "fp32.onnx")
+    quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", pictures(2, (32, 32)))
+    constants = {constant.name: onnx.numpy_helper.to_array(constant)
+                 for constant in onnx.load(tmp_path / "int8.onnx").graph.initializer}  # fmt: skip
+    whole, step = constants["kernels_quantized"], constants["kernels_scale"][:, None, None]
+    lost = whole.sum((2, 3), dtype=np.int64)[..., None] * step - kernels.sum((2, 3))[..., None]
+    assert np.abs(lost / step).max() < 0.51  # by itself each weight may be half a step away, of 49
+    assert np.abs(whole * step[..., None] - kernels).max() < 1.01 * step.max()
 
 
 def test_the_trained_net_is_asked_once_about_each_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +169,33 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, name: str, damage: Any, sen
     path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     with pytest.raises(BundleError, match=sentence):
         load_network(read_bundle(tmp_path / "bundle"))
+
+
+def test_the_pictures_of_its_training_travel_along(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    (tmp_path / "curves.png").write_bytes(b"a picture")
+    bundle_of(net, description, tmp_path / "bundle", training={"curves": tmp_path / "curves.png"})
+    found = read_bundle(tmp_path / "bundle").training()
+    assert {name: path.read_bytes() for name, path in found.items()} == {"curves": b"a picture"}
+    (tmp_path / "bundle" / "curves.png").write_bytes(b"another")
+    with pytest.raises(BundleError, match="checksum"):
+        read_bundle(tmp_path / "bundle").training()
+
+
+def test_a_device_is_torchs_and_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    folder = bundle_of(net, description, tmp_path / "bundle").folder
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for words, sentence in (
+        ({"device": "cuda"}, "device=cuda is for runtime=torch"),
+        ({"device": "cuda", "runtime": "torch"}, "torch sees no GPU here"),
+        ({"device": "tpu", "runtime": "torch"}, "it is one of: auto, cpu, cuda"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            imagier.load(folder, **words)
+    predictor = imagier.load(folder, runtime="torch", device="auto")
+    assert isinstance(predictor, Predictor)
+    assert predictor.runtime.device == torch.device("cpu")
 
 
 def test_a_graph_that_is_not_there(tmp_path: Path) -> None:

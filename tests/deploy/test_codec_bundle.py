@@ -61,12 +61,6 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def differ(one: np.ndarray, other: np.ndarray) -> int:
-    """The greatest difference, in grey levels."""
-    assert one.shape == other.shape
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
-
-
 def test_checkpoint_bundle_and_graphs_read_one_anothers_files(colour: tuple[PictureCodec, Path]) -> None:
     read_one_anothers_files(*colour, channels=3)
 
@@ -88,17 +82,16 @@ def read_one_anothers_files(checkpoint: PictureCodec, folder: Path, channels: in
             pixels = checkpoint.decompress(data)
             assert pixels.shape == image.shape
             assert np.array_equal(weights.decompress(data), pixels)
-            assert differ(graphs.decompress(data), pixels) <= 1
-            assert differ(checkpoint.decompress(by_graph), graphs.decompress(by_graph)) <= 1
+            assert np.array_equal(graphs.decompress(data), pixels)
+            assert np.array_equal(checkpoint.decompress(by_graph), graphs.decompress(by_graph))
 
 
-def test_every_runtime_reads_and_without_a_word_it_is_the_checkpoints_own(
+def test_without_a_word_the_runtime_is_the_checkpoints_own_and_the_decoders_graph_comes_near(
     hyperprior: tuple[PictureCodec, Path],
 ) -> None:
     checkpoint, folder = hyperprior
     image = picture(70, 90)
-    data = checkpoint.compress(image)
-    assert np.array_equal(opened(folder).decompress(data), checkpoint.decompress(data))
+    assert opened(folder).compress(image) == checkpoint.compress(image)
     with pytest.raises(ConfigError, match="runtime=openvino is not for task=compress"):
         opened(folder, runtime="openvino")
     followed = torch.export.load(folder / "decoder.pt2").module()
@@ -133,7 +126,7 @@ print(sorted({"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "al
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
-def test_a_machine_with_another_processor_reads_the_same_latents_without_lightning(
+def test_a_machine_with_another_processor_reads_the_same_pixels_without_lightning(
     hyperprior: tuple[PictureCodec, Path], runtime: str, tmp_path: Path
 ) -> None:
     checkpoint, folder = hyperprior
@@ -145,7 +138,7 @@ def test_a_machine_with_another_processor_reads_the_same_latents_without_lightni
     environment = os.environ | older | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "[]\n"
-    assert differ(np.load(tmp_path / "pixels.npy"), checkpoint.decompress(data)) <= 1
+    assert np.array_equal(np.load(tmp_path / "pixels.npy"), checkpoint.decompress(data))
     payload = imagier.models.bitstream.read(data)[1]
     latents = checkpoint.net.net.read(payload, 128, 128, 2).detach().numpy()
     assert np.array_equal(np.load(tmp_path / "latents.npy"), latents)

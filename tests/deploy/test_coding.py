@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, imagier
+from conftest import REPOSITORY, imagier, spoken
 from made import bundle_of, net_of, pictures
 from PIL import Image
 
@@ -31,11 +31,11 @@ def house(tmp_path_factory: pytest.TempPathFactory, leaves_root: Path) -> Path:
 
 
 def compress(*words: str, cwd: Path, code: int = 0) -> str:
-    return imagier("ckpt=runs/latest", *words, cwd=cwd, script="scripts/compress.py", code=code)
+    return spoken("compress", "ckpt=runs/latest", *words, cwd=cwd, code=code)
 
 
 def decompress(*words: str, cwd: Path, code: int = 0) -> str:
-    return imagier("ckpt=runs/latest", *words, cwd=cwd, script="scripts/decompress.py", code=code)
+    return spoken("decompress", "ckpt=runs/latest", *words, cwd=cwd, code=code)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -122,22 +122,22 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
 def test_a_net_of_another_task_is_refused(tmp_path: Path) -> None:
     bundle = bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle").folder
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    said = imagier(f"ckpt={bundle}", "a.png", cwd=tmp_path, script="scripts/compress.py", code=2)
+    said = spoken("compress", f"ckpt={bundle}", "a.png", cwd=tmp_path, code=2)
     assert "is no codec: it was made for task=classify" in said
 
 
 def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
-    said = imagier("ckpt=runs/latest", "samples=2", cwd=house, script="scripts/export.py")
+    said = spoken("export", "ckpt=runs/latest", "samples=2", cwd=house)
     assert "onnx fp32 encoder: 2 held-out pictures" in said
     assert "use it: imagier compress photo.jpg ckpt=" in said
     ours, graphs = "ckpt=runs/latest/bundle", "runtime=onnx"
     compress("photos", "output=by_run", cwd=house)
-    imagier(ours, "photos", "output=by_bundle", cwd=house, script="scripts/compress.py")
-    imagier(ours, "by_run", "output=read_by_graphs", graphs, cwd=house, script="scripts/decompress.py")
+    spoken("compress", ours, "photos", "output=by_bundle", cwd=house)
+    spoken("decompress", ours, "by_run", "output=read_by_graphs", graphs, cwd=house)
     decompress("by_bundle", "output=read_by_run", cwd=house)
     for path in (house / "by_run").iterdir():
         assert (house / "by_bundle" / path.name).read_bytes() == path.read_bytes()
         one, other = (pixels(house / f"read_by_{who}" / f"{path.stem}.png") for who in ("run", "graphs"))
-        assert np.abs(one.astype(int) - other).max() <= 1
-    said = imagier(ours, "source=photos", cwd=house, script="scripts/predict.py", code=2)
+        assert np.array_equal(one, other)
+    said = spoken("predict", ours, "source=photos", cwd=house, code=2)
     assert "is a codec: `imagier compress` writes its files" in said

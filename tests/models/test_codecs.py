@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from imagier.errors import ConfigError, DataError
 from imagier.models.bitstream import compress, decompress
 from imagier.models.coded import Codec, Coded, to_pixels
-from imagier.models.exact import run_exactly
 from imagier.models.factorized import Factorized
 from imagier.models.hyperprior import Hyperprior
 from imagier.models.pair import Pair
@@ -191,19 +190,23 @@ def test_autocast_changes_neither_the_file_nor_the_picture(name: str) -> None:
     assert all(value.grad.isfinite().all() for value in net.parameters() if value.grad is not None)
 
 
-def test_exact_convolutions_do_not_depend_on_the_order_of_a_sum() -> None:
-    torch.manual_seed(0)
-    layers = Hyperprior(3, width=16, latents=24).hyper_synthesis
-    x = torch.randn(2, 16, 5, 7) * 9
-    answered = run_exactly(layers, x)
-    torch.testing.assert_close(answered, layers(x).double(), rtol=1e-2, atol=2e-2)
-    order = torch.randperm(24)
-    with torch.no_grad():  # the same sums, with their terms in another order
-        layers[0].weight.copy_(layers[0].weight[:, order])
-        layers[0].bias.copy_(layers[0].bias[order])
-        layers[2].weight.copy_(layers[2].weight[order])
-    assert torch.equal(run_exactly(layers, x), answered)
-    assert not torch.equal(layers(x).double(), answered)
+@pytest.mark.parametrize("name", NETS)
+def test_pictures_of_a_batch_are_what_each_would_be_alone(name: str) -> None:
+    net = make(name).net
+    image, rate = torch.stack([torch.rand(3, 64, 128), torch.rand(3, 64, 128) / 50]), torch.zeros(2, dtype=torch.int64)
+    coded = net(image, rate)
+    for number in range(2):
+        assert torch.equal(net.decode(net.encode(image[number, None], 0), 64, 128, 0), coded.image[number, None])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_exact_synthesis_is_that_of_training_to_a_thousandth_of_a_grey_level(name: str) -> None:
+    net, rate = make(name).net, torch.tensor([0])
+    latent = net.read(net.encode(torch.rand(1, 3, 128, 192), 0), 128, 192, 0)
+    layers, gain = net.synthesis_at(rate)
+    with torch.no_grad():
+        expected = layers(latent / gain)
+    assert 255 * (net.synthesise(latent, rate) - expected).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])

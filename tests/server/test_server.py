@@ -34,6 +34,7 @@ from imagier.server.app import make_app
 from imagier.server.batching import Batched
 from imagier.server.dataset import Pictures
 from imagier.server.limits import Limits
+from imagier.server.nets import Opened
 
 PIXELS = pictures(1, (40, 52))[0].transpose(1, 2, 0)
 
@@ -52,15 +53,15 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
         "classify": ("cnn", (), (28, 28)),
         "denoise": ("dncnn", ("model.depth=4",), None),
     }
-    nets: list[Any] = []
+    nets: list[Opened] = []
     for task, (model, words, size) in made.items():
         net, about = net_of(task, model, words, size)
         predictor = imagier.load(bundle_of(net, about, tmp_path_factory.mktemp(task) / "bundle").folder)
-        nets.append((about, predictor))
+        nets.append(Opened(about, predictor))
     torch.manual_seed(0)
     codec = Factorized(3, width=8, latents=8, lambdas=(0.0018, 0.0067, 0.025))
-    about = dataclasses.replace(nets[0][0], name="factorized-made", task="compress", classes=())
-    return [*nets, (about, PictureCodec(about, FromPixels(codec, about.mean, about.std).eval()))]
+    about = dataclasses.replace(nets[0].description, name="factorized-made", task="compress", classes=())
+    return [*nets, Opened(about, PictureCodec(about, FromPixels(codec, about.mean, about.std).eval()))]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def shown() -> Pictures:
     masks = np.random.default_rng(0).integers(0, 3, (2, 32, 48), np.uint8)
     masks[:, :4] = 255
     facts = Facts("made", 3, (32, 48), (0.5,) * 3, (0.2,) * 3, CLASSES, ((1, 2, 3), (4, 5, 6), (7, 8, 9)), 255)
-    return Pictures(facts, "test", ["one", "in/two"], lambda place: (images[place], masks[place]))
+    return Pictures(
+        facts, "test", ["one", "in/two"], np.bincount(masks.ravel())[:3], lambda place: (images[place], masks[place])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +89,12 @@ def decoded(answer: Any) -> np.ndarray:
 
 
 def name_of(opened: list[Any], task: str) -> str:
-    return next(str(about.name) for about, _ in opened if about.task == task)
+    return next(str(one.description.name) for one in opened if one.description.task == task)
 
 
 def test_answers_are_those_of_the_python_call(client: TestClient, opened: list[Any]) -> None:
-    for about, predictor in opened[:3]:
+    for one in opened[:3]:
+        about, predictor = one.description, one.answers
         url, expected = f"/models/{about.name}/predict", predictor(PIXELS)
         sent = [{"content": png()}, {"files": {"image": ("a.png", png())}}]
         for answer in (client.post(url, **way) for way in sent):
@@ -103,7 +107,7 @@ def test_answers_are_those_of_the_python_call(client: TestClient, opened: list[A
 
 
 def test_a_mask_in_every_form(client: TestClient, opened: list[Any]) -> None:
-    about, predictor = opened[0]
+    about, predictor = opened[0].description, opened[0].answers
     url, expected = f"/models/{about.name}/predict", predictor(PIXELS)
     for view, pixels in (("colors", expected.colored()), ("overlay", expected.picture())):
         assert np.array_equal(decoded(client.post(url, content=png(), params={"view": view})), pixels)
@@ -120,7 +124,7 @@ def test_a_mask_in_every_form(client: TestClient, opened: list[Any]) -> None:
 
 
 def test_a_codec_writes_and_reads_files(client: TestClient, opened: list[Any]) -> None:
-    name, codec = name_of(opened, "compress"), opened[3][1]
+    name, codec = name_of(opened, "compress"), opened[3].answers
     answer = client.post(f"/models/{name}/compress", content=png(), params={"quality": 1})
     assert answer.content == codec.compress(PIXELS, 1)
     assert float(answer.headers["x-bits-per-pixel"]) == pytest.approx(8 * len(answer.content) / (40 * 52), abs=1e-4)
@@ -141,7 +145,7 @@ def test_pictures_of_a_data_set_by_their_ids(client: TestClient, opened: list[An
     assert np.array_equal(decoded(client.get("/data/images/in/two")), image)
     assert np.array_equal(decoded(client.get("/data/images/in%2Ftwo/truth")), mask)
     predicted = decoded(client.get("/data/images/in/two/prediction", params={"model": name}))
-    assert np.array_equal(predicted, opened[0][1](image).labels)
+    assert np.array_equal(predicted, opened[0].answers(image).labels)
     said = client.get("/data/images/in/two/comparison", params={"model": name}).json()
     counts = ConfusionMatrix(3, 255)
     counts.update(torch.from_numpy(predicted), torch.from_numpy(mask))
@@ -215,7 +219,7 @@ def test_a_token(opened: list[Any], shown: Pictures) -> None:
             assert client.get(url).status_code == 401
             assert client.get(url, headers={"authorization": "Bearer s3cre"}).status_code == 401
             assert client.get(url, headers=right).status_code == 200
-        url = f"/models/{opened[0][0].name}/predict"
+        url = f"/models/{opened[0].description.name}/predict"
         assert client.post(url, content=png()).status_code == 401
         assert client.post(url, content=png(), headers=right).status_code == 200
         assert client.get("/health").status_code == 200
@@ -246,8 +250,8 @@ def really_served(app: FastAPI) -> Iterator[str]:
 
 
 def test_a_full_queue_says_come_again_and_the_rest_is_answered(opened: list[Any]) -> None:
-    about, slow = opened[1][0], Slow()
-    app = make_app([(about, Predictor(about, slow))], Limits(queue=3), batch_size=2)
+    about, slow = opened[1].description, Slow()
+    app = make_app([Opened(about, Predictor(about, slow))], Limits(queue=3), batch_size=2)
     with really_served(app) as base, httpx2.Client(base_url=base) as client:
         url, answers = f"/models/{about.name}/predict", list[Any]()
         threads = [
@@ -311,7 +315,7 @@ def test_the_interactive_page_needs_no_network(client: TestClient) -> None:
 
 def test_models_tell_what_they_are(client: TestClient, opened: list[Any]) -> None:
     said = client.get("/models").json()["models"]
-    assert [one["name"] for one in said] == [about.name for about, _ in opened]
+    assert [one["name"] for one in said] == [one.description.name for one in opened]
     assert json.dumps(client.get(f"/models/{said[0]['name']}").json()) == json.dumps(said[0])
 
 
@@ -327,7 +331,7 @@ def test_a_picture_that_was_saved_by_another(client: TestClient, opened: list[An
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(turned, exif=exif)
-    about, predictor = opened[0]
+    about, predictor = opened[0].description, opened[0].answers
     for path in (grey, turned):
         answer = client.post(f"/models/{about.name}/predict", content=path.read_bytes())
         assert np.array_equal(decoded(answer), predictor(path).labels)

@@ -16,7 +16,7 @@ from imagier.synthetic.leaves import picture
 from imagier.tasks.classify import Classify
 from imagier.tasks.compress import Compress
 from imagier.training import rivals
-from imagier.training.image_formats import JPEG, RIVALS, decode, jpeg_within
+from imagier.training.image_formats import JPEG, RIVALS, best_within, decode
 from imagier.training.rivals import compare
 
 FACTS = Facts("leaves", 3, None, (0.5,) * 3, (0.2,) * 3, ("a", "b"))
@@ -99,7 +99,7 @@ def test_formats_take_grey_and_colour(name: str, channels: int) -> None:
 def test_the_jpeg_beside_a_file_is_the_best_that_is_no_larger() -> None:
     image = leaves(3, 96, 96)
     for size in (1000, 2000, 3500):
-        data, quality = jpeg_within(image, size)
+        data, quality = best_within(JPEG, image, size)
         assert len(data) <= size < len(JPEG.encode(image, quality + 1))
-    smallest, quality = jpeg_within(image, 10)
+    smallest, quality = best_within(JPEG, image, 10)
     assert (len(smallest) > 10, quality) == (True, 1)

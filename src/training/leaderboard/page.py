@@ -1,10 +1,8 @@
 """The boards on one page, with their pictures beside it."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
-from imagier.files import write_text
 from imagier.training.leaderboard.pictures import MOST, draw_parallel_curves, draw_parts, draw_scores
 from imagier.training.leaderboard.runs import Unfinished
 from imagier.training.leaderboard.settings import Board
@@ -21,7 +19,7 @@ from imagier.training.leaderboard.tables import (
     written,
 )
 from imagier.training.pictures import wording
-from imagier.training.report import Section, template, write_png
+from imagier.training.report import Section, write_chapters
 
 
 def write_page(
@@ -37,20 +35,10 @@ def write_page(
     chapters = [_chapter(board) for board in boards]
     if unfinished:
         chapters.append([Section("unfinished", "Unfinished runs", table=unfinished_table(unfinished))])
-    for section in (section for chapter in chapters for section in chapter):
-        if section.picture is not None:
-            write_png(folder / f"{section.name}.png", section.picture)
     runs = sum(len(board.runs) for board in boards)
-    page = template("leaderboard.html.j2", Path(__file__).parent).render(
-        title="Leaderboard",
-        subtitle=f"{runs} runs of {sum(len(board.settings) for board in boards)} settings",
-        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
-        cards=[_card(board) for board in boards],
-        problems=problems,
-        chapters=chapters,
-    )
-    write_text(folder / "leaderboard.html", page)
-    return folder / "leaderboard.html"
+    subtitle = f"{runs} runs of {sum(len(board.settings) for board in boards)} settings"
+    path = folder / "leaderboard.html"
+    return write_chapters(path, ("Leaderboard", subtitle), [_card(board) for board in boards], problems, chapters)
 
 
 def _card(board: Board) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import ACCENT, draw
 
-_RIVAL_COLORS = ("#64748b", "#0d9488", "#d97706", "#9333ea")
+RIVAL_COLORS = ("#64748b", "#0d9488", "#d97706", "#9333ea")
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
@@ -62,7 +62,7 @@ def in_decibels(ms_ssim: np.ndarray) -> np.ndarray:
 def _paint_panel(axis: Axes, curves: Sequence[Curve], name: str) -> None:
     for number, curve in enumerate(curves):
         values = in_decibels(curve.quality[name]) if name == "ms_ssim" else curve.quality[name]
-        color = _RIVAL_COLORS[(number - 1) % len(_RIVAL_COLORS)] if number else ACCENT
+        color = RIVAL_COLORS[(number - 1) % len(RIVAL_COLORS)] if number else ACCENT
         axis.plot(
             curve.bpp, values, "o-", color=color, label=curve.name, linewidth=1.3 if number else 2.2,
             markersize=3 if number else 6, zorder=3 if number else 4,

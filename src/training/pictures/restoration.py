@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagier.training.image_formats import decode, jpeg_within
+from imagier.training.image_formats import JPEG, best_within, decode
 from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic, to_rgb
 from imagier.training.pictures.sample import Sample
 
@@ -46,7 +46,7 @@ def _denoised_row(sample: Sample) -> Row:
 
 def _coded_row(sample: Sample, factor: int) -> Row:
     original, decoded, size = np.asarray(sample.target), np.asarray(sample.prediction), int(sample.figures["bytes"])
-    data, quality = jpeg_within(original, size)
+    data, quality = best_within(JPEG, original, size)
     jpeg = decode(data, original.shape[2])
     window = _telling_window(original)
     difference = np.clip(128 + factor * (decoded.astype(np.int32) - original), 0, 255).astype(np.uint8)

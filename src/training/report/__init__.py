@@ -1,6 +1,17 @@
 """The report of a run: one page that explains what was trained, how well it does and what to type next."""
 
-from imagier.training.report.page import template, write_png, write_report
+from imagier.training.report.compression import difference_table
+from imagier.training.report.page import write_chapters, write_report
 from imagier.training.report.summary import Section, Summary, Table
+from imagier.training.report.text import print_table, terminal
 
-__all__ = ["Section", "Summary", "Table", "template", "write_png", "write_report"]
+__all__ = [
+    "Section",
+    "Summary",
+    "Table",
+    "difference_table",
+    "print_table",
+    "terminal",
+    "write_chapters",
+    "write_report",
+]

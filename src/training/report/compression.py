@@ -1,5 +1,7 @@
 """The sections of task `compress`: pictures beside what is read from their files, and other codecs' files."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from imagier.metrics.bd_rate import bd_rate
@@ -29,11 +31,6 @@ def _comparison(comparison: Comparison | None) -> list[Section]:
     if comparison is None:
         return []
     net, *rivals = comparison.curves
-    pairs = [(net, rival) for rival in rivals] + [(rival, rivals[0]) for rival in rivals[1:]]
-    table = Table(
-        ["bits at equal quality", "by PSNR", "by MS-SSIM"],
-        [[f"{one.name} against {other.name}", *_differences(one, other)] for one, other in pairs],
-    )
     one = "picture" if comparison.pictures == 1 else f"{comparison.pictures} pictures"
     return [
         Section(
@@ -45,10 +42,20 @@ def _comparison(comparison: Comparison | None) -> list[Section]:
             "quality: less than zero is smaller. A dash: there is no such quality.",
             rate_chart(comparison.curves),
             f"Curves of PSNR and MS-SSIM over bits per pixel for {', '.join(one.name for one in comparison.curves)}",
-            table=table,
+            table=difference_table(comparison.curves),
             verdicts=_verdicts(net, rivals[0]),
         )
     ]
+
+
+def difference_table(curves: Sequence[Curve]) -> Table:
+    """The BD-rates of the first curve against every other, and of these against the first of them."""
+    net, *rivals = curves
+    pairs = [(net, rival) for rival in rivals] + [(rival, rivals[0]) for rival in rivals[1:]]
+    return Table(
+        ["bits at equal quality", "by PSNR", "by MS-SSIM"],
+        [[f"{one.name} against {other.name}", *_differences(one, other)] for one, other in pairs],
+    )
 
 
 def _verdicts(net: Curve, rival: Curve) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,15 +45,49 @@ def write_report(run_dir: Path, summary: Summary) -> Path:
     return run_dir / "report.html"
 
 
+def write_chapters(
+    path: Path,
+    titles: tuple[str, str],
+    cards: Sequence[tuple[str, str]],
+    problems: Sequence[str],
+    chapters: Sequence[Sequence[Section]],
+) -> Path:
+    """Write a page that is no run's, and its pictures, NAME.png, beside it; see `write_report`.
+
+    Args:
+        path: of the page.
+        titles: its title, and a line below it.
+        cards: (label, value) pairs at its head.
+        problems: sentences that a reader must know.
+        chapters: sections, of which the first gives each chapter its name.
+
+    Returns:
+        The path of the page.
+    """
+    for section in (section for chapter in chapters for section in chapter):
+        if section.picture is not None:
+            write_png(path.parent / f"{section.name}.png", section.picture)
+    page = template("chapters.html.j2").render(
+        title=titles[0],
+        subtitle=titles[1],
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
+        cards=cards,
+        problems=problems,
+        chapters=chapters,
+    )
+    write_text(path, page)
+    return path
+
+
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a picture, uint8 [H, W, 3], whole or not at all."""
     write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG", optimize=True))
 
 
-def template(name: str, *folders: Path) -> jinja2.Template:
-    """Return a page's template from `folders` or from beside this file, where the parts are that all pages share."""
+def template(name: str) -> jinja2.Template:
+    """Return a page's template, from beside this file."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,6 @@
+"""python scripts/transfer-report.py key=value ...: the same as `imagier transfer-report`."""
+
+from imagier.cli import main
+
+if __name__ == "__main__":
+    main("transfer-report")

@@ -1,0 +1,65 @@
+"""A page in the browser, in the same server: every net and the data set, to try and to look at."""
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nobody asked for calls home
+
+import gradio as gr
+from fastapi import FastAPI
+
+from imagier.server.limits import Limits
+from imagier.server.nets import Net
+from imagier.server.page.classify import classify_tab
+from imagier.server.page.compress import compress_tab
+from imagier.server.page.data import data_tab
+from imagier.server.page.denoise import denoise_tab
+from imagier.server.page.desk import Desk
+from imagier.server.page.segment import segment_tab
+from imagier.server.page.training import training_tab
+
+_TABS: dict[str, Callable[[Desk, Net], None]] = {
+    "classify": classify_tab,
+    "segment": segment_tab,
+    "denoise": denoise_tab,
+    "compress": compress_tab,
+}
+_KEPT = 3600  # seconds for which pictures of the page stay on disk
+_FONTS: Any = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the browser itself
+
+
+def mount_page(app: FastAPI, limits: Limits) -> None:
+    """Put the page at /page of an application of `imagier.server.app`."""
+    desk = Desk(app)
+    with gr.Blocks(title="imagier", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as page:
+        gr.Markdown("# imagier\nSend a picture, get a net's answer. Nothing leaves this server. [Interface](../docs)")
+        for net in desk.nets.values():
+            with gr.Tab(f"{net.description.task.capitalize()} · {net.name}"):
+                _TABS[net.description.task](desk, net)
+        if desk.pictures is not None:
+            with gr.Tab("Data"):
+                data_tab(desk)
+        with gr.Tab("Training runs"):
+            training_tab(desk.nets)
+    page.queue(max_size=limits.queue, default_concurrency_limit=None)
+    app.state.page = True
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/page",
+        theme=gr.themes.Default(primary_hue="blue", **_FONTS),
+        auth=_keeper(limits.token) if limits.token else None,
+        auth_message="Any name; the password is the server's token.",
+        max_file_size=int(limits.megabytes * 1e6),
+        show_error=True,
+        footer_links=[],
+    )
+
+
+def _keeper(token: str) -> Callable[[str, str], bool]:
+    def knows(_name: str, password: str) -> bool:
+        return secrets.compare_digest(password.encode(), token.encode())
+
+    return knows

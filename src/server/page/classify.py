@@ -1,0 +1,55 @@
+"""The tab of a classifier: a picture that is sent, or drawn, and its most probable classes as bars."""
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from imagier.deploy.predictor import Predictor
+from imagier.deploy.results import Classes
+from imagier.server.nets import Net
+from imagier.server.page.desk import Desk, photo, sentence
+
+_SIDE = 280  # of the canvas
+_TOP = 5
+
+
+def classify_tab(desk: Desk, net: Net) -> None:
+    """Lay the tab out."""
+    predictor = net.predictor
+    assert predictor is not None
+
+    def of_file(path: str | None) -> dict[str, float]:
+        return _bars(predictor, desk.read(path, net.description.channels))
+
+    def of_drawing(drawn: dict[str, Any] | None) -> dict[str, float]:
+        if drawn is None or drawn["composite"] is None:
+            raise sentence("There is no drawing yet: draw into the black field.")
+        return _bars(predictor, np.ascontiguousarray(drawn["composite"][..., :3]))
+
+    with gr.Row():
+        with gr.Column():
+            with gr.Tab("Upload"):
+                given = photo()
+                ask = gr.Button("Classify", variant="primary")
+            with gr.Tab("Draw"):
+                canvas = gr.ImageEditor(
+                    _blank(), type="numpy", label="Bright on black", sources=(), transforms=(), layers=False,
+                    brush=gr.Brush(18, ["#ffffff", "#b0b0b0", "#606060"], color_mode="fixed"),
+                    canvas_size=(_SIDE, _SIDE), fixed_canvas=True, height=_SIDE + 120,
+                )  # fmt: skip
+                ask_drawn = gr.Button("Classify the drawing", variant="primary")
+        answer = gr.Label(num_top_classes=_TOP, label="Most probable classes")
+    ask.click(desk.held(of_file), given, answer, api_visibility="private")
+    ask_drawn.click(desk.held(of_drawing), canvas, answer, api_visibility="private")
+
+
+def _blank() -> Any:
+    black = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+    return {"background": black, "layers": [], "composite": black}
+
+
+def _bars(predictor: Predictor, image_HWC: np.ndarray) -> dict[str, float]:
+    answer = predictor(image_HWC)
+    assert isinstance(answer, Classes)
+    return dict(answer.top(len(answer.names)))

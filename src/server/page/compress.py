@@ -1,0 +1,59 @@
+"""The tab of a codec: a small file, what it gives back, and JPEG and WebP of the same size beside it."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gradio as gr
+import numpy as np
+from gradio.processing_utils import save_bytes_to_cache
+
+from imagier.deploy.results import SUFFIX, colored
+from imagier.server.nets import Net
+from imagier.server.page.desk import Desk, photo
+from imagier.training.image_formats import RIVALS, best_within, decode
+
+_HEADERS = ["file", "bytes", "bits per pixel", "PSNR"]
+
+
+def compress_tab(desk: Desk, net: Net) -> None:
+    """Lay the tab out."""
+    codec = net.codec
+    assert codec is not None
+
+    def compress(path: str | None, quality: int) -> tuple[Any, ...]:
+        image_HWC = desk.read(path, codec.channels)
+        data = codec.compress(image_HWC, quality)
+        read_HWC = codec.decompress(data)
+        rows, pictures = [_row(net.name, data, read_HWC, image_HWC)], []
+        for name in ("JPEG", "WebP"):
+            written, chosen = best_within(RIVALS[name], image_HWC, len(data))
+            rival_HWC = decode(written, codec.channels)
+            rows.append(_row(f"{name}, quality {chosen}", written, rival_HWC, image_HWC))
+            pictures.append((colored(rival_HWC), f"{name}, {len(written):,} bytes"))
+        pictures.insert(0, (colored(read_HWC), f"{net.name}, {len(data):,} bytes"))
+        # Among gradio's own files, which it removes after a while.
+        kept = save_bytes_to_cache(data, f"{Path(path or 'picture').stem}{SUFFIX}", file.GRADIO_CACHE)
+        shown = colored(image_HWC), colored(read_HWC)
+        return shown, rows, pictures, gr.update(value=kept, interactive=True)
+
+    with gr.Row():
+        with gr.Column(scale=1):
+            given = photo()
+            middle = codec.qualities // 2 + 1
+            label = "Quality: 1 makes the smallest files"
+            quality = gr.Slider(1, max(codec.qualities, 2), middle, step=1, label=label, visible=codec.qualities > 1)
+            ask = gr.Button("Compress", variant="primary")
+            file = gr.DownloadButton("Download the file", interactive=False)
+        with gr.Column(scale=2):
+            answer = gr.ImageSlider(label="Before, and what the file gives back", format="png", height=480)
+            table = gr.Dataframe(
+                headers=_HEADERS, label="JPEG and WebP: the best that takes no more bytes", interactive=False
+            )
+            rivals = gr.Gallery(label="What each file gives back", columns=3, format="png", object_fit="contain")
+    ask.click(desk.held(compress), [given, quality], [answer, table, rivals, file], api_visibility="private")
+
+
+def _row(name: str, data: bytes, read_HWC: np.ndarray, image_HWC: np.ndarray) -> list[str]:
+    pixels = image_HWC.shape[0] * image_HWC.shape[1]
+    return [name, f"{len(data):,}", f"{8 * len(data) / pixels:.3f}", f"{cv2.PSNR(read_HWC, image_HWC):.2f} dB"]

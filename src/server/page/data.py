@@ -1,0 +1,49 @@
+"""The tab of the data set: what it is, how its classes are distributed, and a labelled gallery."""
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from imagier.deploy.results import Classes, colored
+from imagier.server.page.desk import Desk
+
+_PAGE = 24  # pictures of the gallery
+
+
+def data_tab(desk: Desk) -> None:
+    """Lay the tab out."""
+    from imagier.server.dataset import as_result
+
+    pictures = desk.pictures
+    pages = -(-len(pictures.ids) // _PAGE)
+
+    def gallery(page: int) -> list[tuple[Any, str]]:
+        shown = []
+        for place in range((page - 1) * _PAGE, min(page * _PAGE, len(pictures.ids))):
+            image_HWC, target = pictures.read(place)
+            truth = as_result(image_HWC, target, pictures.facts)
+            if isinstance(truth, Classes):
+                shown.append((colored(truth.image), truth.label))
+            else:
+                shown.append((truth.picture(), pictures.ids[place]))
+        return shown
+
+    gr.Markdown(_facts(pictures))
+    if pictures.facts.classes:
+        counted = "pixels" if pictures.facts.ignore_index is not None else "pictures"
+        frame = pd.DataFrame({"class": pictures.facts.classes, counted: pictures.counts})
+        gr.BarPlot(frame, x="class", y=counted, title="Classes", sort="-y", height=280)
+    page = gr.Slider(1, max(pages, 2), 1, step=1, label="Page", visible=pages > 1)
+    shown = gr.Gallery(
+        gallery(1), label="Pictures with their truth", columns=8, format="png", object_fit="contain", height="auto"
+    )
+    page.release(desk.held(gallery), page, shown, api_visibility="private")
+
+
+def _facts(pictures: Any) -> str:
+    facts = pictures.facts
+    size = f"{facts.size[0]} x {facts.size[1]}" if facts.size else "of several sizes"
+    kind = "grey" if facts.channels == 1 else "RGB"
+    classes = f", {facts.num_classes} classes" if facts.classes else ""
+    return f"**{facts.name}**, {pictures.split} split: {len(pictures.ids):,} pictures, {kind}, {size}{classes}."

@@ -1,0 +1,45 @@
+"""The tab of a denoiser: noise of any strength is added, and taken away again."""
+
+from typing import Any
+
+import cv2
+import gradio as gr
+import numpy as np
+
+from imagier.deploy.results import Picture, colored
+from imagier.server.nets import Net
+from imagier.server.page.desk import Desk, photo
+
+
+def denoise_tab(desk: Desk, net: Net) -> None:
+    """Lay the tab out."""
+    predictor = net.predictor
+    assert predictor is not None
+
+    def clean(path: str | None, sigma: float) -> tuple[Any, ...]:
+        image_HWC = desk.read(path, net.description.channels)
+        noisy_HWC = with_noise(image_HWC, sigma)
+        answer = predictor(noisy_HWC)
+        assert isinstance(answer, Picture)
+        said = "Without noise of known strength there is nothing to measure."
+        if sigma:
+            before, after = (cv2.PSNR(picture, image_HWC) for picture in (noisy_HWC, answer.pixels))
+            said = f"PSNR against the picture that was sent: noisy **{before:.2f} dB**, denoised **{after:.2f} dB**."
+        return (colored(noisy_HWC), colored(answer.pixels)), said
+
+    with gr.Row():
+        with gr.Column(scale=1):
+            given = photo()
+            sigma = gr.Slider(0, 100, 25, step=1, label="Noise that is added: standard deviation, of 0 to 255")
+            ask = gr.Button("Denoise", variant="primary")
+        with gr.Column(scale=2):
+            answer = gr.ImageSlider(label="Before and after", format="png", height=480)
+            said = gr.Markdown()
+    ask.click(desk.held(clean), [given, sigma], [answer, said], api_visibility="private")
+
+
+def with_noise(image_HWC: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture with white Gaussian noise, always the same field, as a camera would save it: uint8."""
+    field_HWC = np.random.default_rng(0).standard_normal(image_HWC.shape, np.float32)
+    noisy_HWC: np.ndarray = (image_HWC + sigma * field_HWC).round().clip(0, 255).astype(np.uint8)
+    return noisy_HWC

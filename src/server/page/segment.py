@@ -1,0 +1,72 @@
+"""The tab of a segmenter: a mask over the picture with a legend, the truth beside it, and how near they are."""
+
+from statistics import fmean
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from imagier.deploy.results import Mask, colored
+from imagier.server.nets import Net
+from imagier.server.page.desk import Desk, photo
+
+_HEADERS = ["class", "share of the picture", "IoU"]
+_HEIGHT = 380  # of a mask, in pixels of the browser
+Shown = tuple[np.ndarray, list[tuple[np.ndarray, str]]]  # a picture, and a mask with a name for each class
+
+
+def segment_tab(desk: Desk, net: Net) -> None:
+    """Lay the tab out."""
+    predictor, about = net.predictor, net.description
+    assert predictor is not None
+    written = ("#{:02x}{:02x}{:02x}".format(*color) for color in about.colors)
+    colors = dict(zip(about.classes, written, strict=True)) | {"unlabelled": "#000000"}
+
+    def of_file(path: str | None) -> tuple[Any, ...]:
+        answer = predictor(desk.read(path, about.channels))
+        assert isinstance(answer, Mask)
+        return _shown(answer), gr.update(visible=False, value=None), _rows(answer, {})
+
+    def of_set(name: str | None) -> tuple[Any, ...]:
+        from imagier.server.dataset import as_result, iou_per_class  # which needs torch, as a data set does
+
+        image_HWC, target = desk.pictures.sample(name or "")
+        answer, true = predictor(image_HWC), as_result(image_HWC, target, desk.pictures.facts)
+        assert isinstance(answer, Mask)
+        assert isinstance(true, Mask)
+        iou = iou_per_class(answer, target, desk.pictures.facts)
+        return _shown(answer), gr.update(visible=True, value=_shown(true)), _rows(answer, iou)
+
+    with gr.Row():
+        with gr.Column(scale=1):
+            with gr.Tab("Upload"):
+                given = photo(240)
+                ask = gr.Button("Segment", variant="primary")
+            if desk.fits(net):
+                with gr.Tab("By id"):
+                    ids = gr.Dropdown(
+                        desk.pictures.ids, label=f"Pictures of {desk.pictures}", value=None, filterable=True
+                    )
+        with gr.Column(scale=2):
+            with gr.Row():
+                answer = gr.AnnotatedImage(label="Prediction", color_map=colors, height=_HEIGHT)
+                truth = gr.AnnotatedImage(label="Truth", color_map=colors, height=_HEIGHT, visible=False)
+            table = gr.Dataframe(headers=_HEADERS, label="Classes", interactive=False)
+    outputs = [answer, truth, table]
+    ask.click(desk.held(of_file), given, outputs, api_visibility="private")
+    if desk.fits(net):
+        ids.change(desk.held(of_set), ids, outputs, api_visibility="private")
+
+
+def _shown(mask: Mask) -> Shown:
+    parts = [(mask.labels == mask.names.index(name), name) for name in mask.shares()]
+    return colored(mask.image), [(part.astype(np.float32), name) for part, name in parts]
+
+
+def _rows(mask: Mask, iou: dict[str, float | None]) -> list[list[str]]:
+    """The classes of the picture, the largest first, and those of the truth that were missed; then the mean IoU."""
+    shares = mask.shares()
+    known = {name: value for name, value in iou.items() if value is not None}
+    names = sorted({*shares, *known}, key=lambda name: -shares.get(name, 0))
+    rows = [[name, f"{shares.get(name, 0):.1%}", f"{known[name]:.1%}" if name in known else ""] for name in names]
+    return [*rows, ["mean", "", f"{fmean(known.values()):.1%}"]] if known else rows

@@ -1,0 +1,38 @@
+"""The tab about training: where each net comes from, what it was measured at, and pictures of how it was trained."""
+
+from collections.abc import Mapping
+
+import gradio as gr
+
+from imagier.server.nets import Net
+
+_TITLES = {
+    "curves": "Curves",
+    "confusion": "Confusion matrix",
+    "levels": "Quality over noise",
+    "rate_distortion": "Rate and distortion",
+}
+_ORIGIN = ("data", "epoch", "commit", "imagier")
+
+
+def training_tab(nets: Mapping[str, Net]) -> None:
+    """What each net was trained on, what it was measured at, and the pictures of its training."""
+    for net in nets.values():
+        with gr.Accordion(net.name, open=len(nets) == 1):
+            gr.Markdown(_facts(net))
+            for name, path in net.training.items():
+                gr.Image(str(path), label=_TITLES[name], interactive=False, buttons=["download", "fullscreen"])
+            if not net.training:
+                gr.Markdown("Its training has left no pictures here.")
+
+
+def _facts(net: Net) -> str:
+    about = net.description
+    size = f"{about.resize[0]} x {about.resize[1]}" if about.resize else "any size"
+    kind = "RGB" if about.channels == 3 else "grey"
+    origin = [(key, str(value)) for key in _ORIGIN if (value := about.provenance.get(key))]
+    rows = [("task", about.task), ("net", about.net), ("takes", f"{kind}, {size}"), *origin]
+    for name, value in about.metrics.get("scores", {}).items():
+        if "/" not in name:
+            rows.append((f"{name}, {about.metrics['split']} split of {about.metrics['data']}", f"{value:.4g}"))
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)

@@ -1,0 +1,57 @@
+"""`imagier transfer-report`: photographs sent as PNG, JPEG, WebP, AVIF and as a net's own files, and what it takes."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+
+from imagier.datamodules.image_file import SUFFIXES
+from imagier.deploy.pictures import to_pixels
+from imagier.deploy.sources import Item, find
+from imagier.opening import load_codec
+from imagier.training.report import print_table, terminal
+from imagier.transfer.forms import forms_for
+from imagier.transfer.link import Link
+from imagier.transfer.page import grouped, size_table, time_table, verdicts, write_csv, write_page
+from imagier.transfer.trial import Passage, passages
+
+
+def run(cfg: DictConfig) -> None:
+    """Send the pictures of `cfg.source` in every form over every link, and write what it took below `cfg.output`.
+
+    Writes transfer.csv, a row a picture, form and quality; transfer.html and its pictures.
+
+    Raises:
+        ConfigError: `cfg.ckpt` is no codec.
+        DataError: there are no pictures, or one cannot be read.
+    """
+    codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
+    items = _spread(find(cfg.source, SUFFIXES), cfg.pictures)
+    pictures = [(item.name, to_pixels(item.given, codec.channels)) for item in items]
+    forms, links = forms_for(codec), [Link(rate) for rate in (None, *cfg.rates)]
+    found = list(_shown(passages(pictures, forms, links), len(pictures) * len(forms)))
+    output = Path(cfg.output).expanduser()
+    write_csv(output / "transfer.csv", found)
+    page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
+    groups = grouped(found)
+    for table in (size_table(groups), time_table(groups)):
+        print_table(terminal(), table)
+    for label, value in verdicts(groups):
+        print(f"{label}: {value}")
+    print(f"page: {page}")
+
+
+def _spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """At most so many of them, at equal distances."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[place * len(items) // most] for place in range(most)]
+
+
+def _shown(found: Iterator[Passage], total: int) -> Iterable[Passage]:
+    """With a bar, where somebody looks."""
+    console = Console(file=sys.stderr)
+    return track(found, "sending", total, console=console) if console.is_terminal else found

@@ -1,0 +1,193 @@
+"""What was measured on the way: tables, pictures, a page."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from imagier.files import write_text
+from imagier.training.pictures import Curve, rate_chart, wording
+from imagier.training.pictures.canvas import ACCENT, MUTED, draw
+from imagier.training.pictures.rates import RIVAL_COLORS
+from imagier.training.report import Section, Table, difference_table, write_chapters
+from imagier.transfer.forms import PNG
+from imagier.transfer.trial import Passage
+
+Group = list[Passage]  # all pictures in one form at one quality
+
+
+def grouped(passages: Sequence[Passage]) -> list[Group]:
+    """Put together what belongs to one form and quality, in the order in which they come."""
+    groups: dict[tuple[str, int | None], Group] = {}
+    for passage in passages:
+        groups.setdefault((passage.form, passage.quality), []).append(passage)
+    return list(groups.values())
+
+
+def write_csv(path: Path, passages: Sequence[Passage]) -> None:
+    """Write a row a picture, form and quality."""
+    rows = [passage.to_dict() for passage in passages]
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
+    """Write the page and its pictures beside it, and return its path."""
+    groups = grouped(passages)
+    pictures = f"{len(groups[0])} picture{'s' if len(groups[0]) > 1 else ''}"
+    curves = _curves(groups)
+    chapters = [
+        [
+            Section(
+                "rate-distortion",
+                "Size and quality",
+                f"Means over {pictures}, by the bytes of whole files and what is decoded from them; other formats as "
+                "Pillow writes them. The table gives the BD-rate, the mean difference in bits where two curves reach "
+                "the same quality: less than zero is smaller. A dash: there is no such quality.",
+                rate_chart(curves),
+                f"Quality over bits per pixel for {', '.join(curve.name for curve in curves)}",
+                table=difference_table(curves),
+            ),
+            Section("sizes", "Every form", "Means over the pictures.", table=size_table(groups)),
+        ],
+        [
+            Section(
+                "time",
+                "Time until the picture is there",
+                "Encoding, transfer and decoding, one after another; medians over the pictures, on this machine. "
+                "Transfer is a GET over HTTP from a server on this machine, from the request to the last byte, by "
+                "links that carry so many megabits of the file a second and add no delay.",
+                _time_chart(groups),
+                "PSNR over the seconds until a picture is there, for every link",
+            ),
+            Section("seconds", "Every step", "Milliseconds, medians over the pictures.", table=time_table(groups)),
+        ],
+    ]
+    return write_chapters(path, (title, f"{pictures} · {len(groups)} forms"), verdicts(groups), [], chapters)
+
+
+def size_table(groups: Sequence[Group]) -> Table:
+    """A row a form and quality: what it costs and how good it is."""
+    scores = ("bpp", "psnr", "ssim", "ms_ssim")
+    rows = [
+        [
+            _name(group),
+            f"{fmean(one.bytes for one in group):,.0f}",
+            *(wording.value(score, _mean([getattr(one, score) for one in group])) for score in scores),
+        ]
+        for group in groups
+    ]
+    return Table(["form", "bytes", *map(wording.title, scores)], rows)
+
+
+def time_table(groups: Sequence[Group]) -> Table:
+    """A row a form and quality: how long each step takes, and all together over each link."""
+    links = list(groups[0][0].links)
+    headers = [
+        "form",
+        "encode",
+        "decode",
+        *(f"{link}: transfer" for link in links),
+        *(f"{link}: all" for link in links),
+    ]
+    rows = [
+        [
+            _name(group),
+            *(
+                f"{1000 * seconds:,.1f}"
+                for seconds in (
+                    median(one.encode for one in group),
+                    median(one.decode for one in group),
+                    *(median(one.links[link] for one in group) for link in links),
+                    *(_seconds(group, link) for link in links),
+                )
+            ),
+        ]
+        for group in groups
+    ]
+    return Table(headers, rows)
+
+
+def verdicts(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """For each link, what brings a picture of the net's middle quality, or a better one, first: (link, form)."""
+    own = [group for group in groups if group[0].form == groups[0][0].form]
+    least = _mean([one.psnr for one in own[len(own) // 2]])
+    good = [group for group in groups if _mean([one.psnr for one in group]) >= least]
+    said = []
+    for link in groups[0][0].links:
+        first = min(good, key=lambda group: _seconds(group, link))
+        said.append((f"{least:.1f} dB soonest, {link}", f"{_name(first)}: {1000 * _seconds(first, link):,.0f} ms"))
+    return said
+
+
+def _seconds(group: Group, link: str) -> float:
+    return median(one.seconds(link) for one in group)
+
+
+def _name(group: Group) -> str:
+    form, quality = group[0].form, group[0].quality
+    return form if quality is None else f"{form} {quality}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]  # a picture too small for a score has none
+    return fmean(known) if known else float("nan")
+
+
+def _forms(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """The groups of each form that has qualities, the net's first."""
+    forms: dict[str, list[Group]] = {}
+    for group in groups:
+        if group[0].form != PNG.name:
+            forms.setdefault(group[0].form, []).append(group)
+    return forms
+
+
+def _curves(groups: Sequence[Group]) -> list[Curve]:
+    curves = []
+    for name, own in _forms(groups).items():
+        bpp, *scores = (
+            np.array([_mean([getattr(one, key) for one in group]) for group in own])
+            for key in ("bpp", "psnr", "ms_ssim")
+        )
+        curves.append(Curve(name, bpp, dict(zip(("psnr", "ms_ssim"), scores, strict=True))))
+    return curves
+
+
+def _time_chart(groups: Sequence[Group]) -> np.ndarray:
+    """PSNR over seconds, a panel a link; PNG, which loses nothing, as an upright line. uint8 [H, W, 3]."""
+    links = list(groups[0][0].links)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots(1, len(links), sharey=True, squeeze=False)[0]
+        for axis, link in zip(axes, links, strict=True):
+            _paint_link(axis, groups, link)
+        axes[0].set_ylabel("PSNR (dB)")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8.5)
+
+    return draw(2.9 * len(links) + 0.4, 3.6, paint)
+
+
+def _paint_link(axis: Axes, groups: Sequence[Group], link: str) -> None:
+    for number, (name, own) in enumerate(_forms(groups).items()):
+        milliseconds = [1000 * _seconds(group, link) for group in own]
+        decibels = [_mean([one.psnr for one in group]) for group in own]
+        color = RIVAL_COLORS[(number - 1) % len(RIVAL_COLORS)] if number else ACCENT
+        axis.plot(milliseconds, decibels, "o-", color=color, label=name, markersize=3, linewidth=1.3 if number else 2.2)
+    for group in groups:
+        if group[0].form == PNG.name:
+            axis.axvline(1000 * _seconds(group, link), color=MUTED, linestyle="--", label="PNG, without loss")
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    axis.set_title(link)
+    axis.set_xlabel("milliseconds")
+    axis.grid(axis="both")

@@ -1,0 +1,101 @@
+"""Pictures encoded, sent and decoded, with a clock and a ruler."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagier.metrics.quality import ms_ssim, psnr, ssim
+from imagier.transfer.forms import Form
+from imagier.transfer.link import Link
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One picture in one form, there and back.
+
+    picture: its name.
+    form:    of the file, and `quality` on the form's scale.
+    pixels:  height times width.
+    bytes:   of the whole file.
+    encode:  seconds; decode: likewise.
+    links:   seconds from the request to the last byte, by the link's name.
+    psnr:    in dB, of what was decoded; ssim and ms_ssim: 1 where equal; NaN for pictures too small to have it.
+    """
+
+    picture: str
+    form: str
+    quality: int | None
+    pixels: int
+    bytes: int
+    encode: float
+    decode: float
+    links: dict[str, float]
+    psnr: float
+    ssim: float
+    ms_ssim: float
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel."""
+        return 8 * self.bytes / self.pixels
+
+    def seconds(self, link: str) -> float:
+        """From the picture here to the picture there."""
+        return self.encode + self.links[link] + self.decode
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a row of a table has it."""
+        row = asdict(self)
+        links = row.pop("links")
+        return row | {"bpp": self.bpp} | {f"transfer {name}": seconds for name, seconds in links.items()}
+
+
+def passages(
+    pictures: Sequence[tuple[str, np.ndarray]], forms: Sequence[Form], links: Sequence[Link]
+) -> Iterator[Passage]:
+    """Send every picture in every form over every link.
+
+    Args:
+        pictures: names, and uint8 [H, W, C].
+        forms: each is tried once before anything is timed, as a first call pays for what all others use.
+        links: not entered yet.
+
+    Raises:
+        DataError: a link has delivered something else than was sent.
+    """
+    for form in forms:
+        form.decode(form.encode(pictures[0][1]))
+    with ExitStack() as stack:
+        for link in links:
+            stack.enter_context(link)
+        for name, image_HWC in pictures:
+            for form in forms:
+                yield _passage(name, image_HWC, form, links)
+
+
+def _passage(name: str, image_HWC: np.ndarray, form: Form, links: Sequence[Link]) -> Passage:
+    data, encode = _timed(lambda: form.encode(image_HWC))
+    on_the_way = {link.name: link.fetch(data) for link in links}
+    read_HWC, decode = _timed(lambda: form.decode(data))
+    one_1CHW, other_1CHW = _batch(read_HWC), _batch(image_HWC)
+    scores = (float(score(one_1CHW, other_1CHW)) for score in (psnr, ssim, ms_ssim))
+    pixels = image_HWC.shape[0] * image_HWC.shape[1]
+    return Passage(name, form.name, form.quality, pixels, len(data), encode, decode, on_the_way, *scores)
+
+
+def _timed(make: Callable[[], Made]) -> tuple[Made, float]:
+    began = time.perf_counter()
+    made = make()
+    return made, time.perf_counter() - began
+
+
+def _batch(image_HWC: np.ndarray) -> Tensor:
+    return torch.tensor(image_HWC).permute(2, 0, 1)[None]

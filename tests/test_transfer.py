@@ -1,0 +1,97 @@
+"""`imagier transfer-report`, and the link that it sends over."""
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import spoken
+from made import bundle_of, net_of
+from PIL import Image
+
+from imagier.synthetic.leaves import picture
+from imagier.transfer.forms import Form
+from imagier.transfer.link import Link, send_paced
+from imagier.transfer.page import grouped, verdicts
+from imagier.transfer.trial import Passage, passages
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a codec's bundle and photographs."""
+    folder = tmp_path_factory.mktemp("house")
+    net, about = net_of("compress", "hyperprior", ("model.lambdas=[0.001,0.01]",))
+    bundle_of(net, about, folder / "bundle", formats=[])
+    (folder / "photos").mkdir()
+    for number, size in enumerate([(64, 80), (61, 83), (40, 40)]):
+        leaves = picture(np.random.default_rng(number), size)
+        Image.fromarray(leaves).save(folder / "photos" / f"{number}.png")
+    return folder
+
+
+def report(*words: str, cwd: Path, code: int = 0) -> str:
+    return spoken("transfer-report", "ckpt=bundle", "photos", *words, cwd=cwd, code=code)
+
+
+def test_every_form_goes_over_every_link(house: Path) -> None:
+    said = report("rates=[50,2]", "pictures=2", "output=sent", cwd=house)
+    with (house / "sent" / "transfer.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["picture"] for row in rows} == {"0.png", "1.png"}  # of three
+    assert {row["form"] for row in rows} == {"hyperprior-leaves", "PNG", "JPEG", "WebP", "AVIF"}
+    assert len(rows) == 2 * (2 + 1 + 6 + 6 + 6)
+    for row in rows:
+        assert float(row["bpp"]) == pytest.approx(8 * int(row["bytes"]) / int(row["pixels"]))
+        assert float(row["transfer 2 Mbit/s"]) >= 8 * int(row["bytes"]) / 2e6  # no link is faster than it says
+        assert (float(row["psnr"]) == 100) == (row["form"] == "PNG")
+    assert (house / "sent" / "time.png").is_file()
+    assert (house / "sent" / "rate-distortion.png").is_file()
+    page = (house / "sent" / "transfer.html").read_text()
+    assert "JPEG 45" in page
+    assert "http://" not in page
+    assert "soonest, 2 Mbit/s" in said
+
+
+def test_words_without_sense_are_refused_before_anything_is_sent(house: Path) -> None:
+    assert "rates" in report("rates=[10,0]", "output=never", cwd=house, code=2)
+    assert not (house / "never").exists()
+
+
+def test_a_link_is_as_fast_as_it_says() -> None:
+    data = np.random.default_rng(0).bytes(50_000)
+    with Link(8) as link:  # a megabyte a second
+        seconds = link.fetch(data)
+    assert 0.05 <= seconds < 0.5
+
+
+def test_bytes_are_paced_to_the_last() -> None:
+    sent = []
+    began = time.perf_counter()
+    send_paced(sent.append, b"x" * 4000, 40_000)
+    assert time.perf_counter() - began >= 0.1
+    assert [len(part) for part in sent] == [1460, 1460, 1080]
+
+
+def test_times_are_of_what_was_done() -> None:
+    def slow(image_HWC: np.ndarray) -> bytes:
+        time.sleep(0.02)
+        return image_HWC.tobytes()
+
+    def slower(data: bytes) -> np.ndarray:
+        time.sleep(0.04)
+        return np.frombuffer(data, np.uint8).reshape(8, 8, 3)
+
+    image_HWC = picture(np.random.default_rng(0), (8, 8))
+    found = next(passages([("a", image_HWC)], [Form("raw", None, slow, slower)], [Link(None)]))
+    assert 0.02 <= found.encode < 0.04 <= found.decode
+    assert (found.bytes, found.bpp, found.psnr) == (192, 24, 100)
+    assert found.seconds("loopback") == found.encode + found.links["loopback"] + found.decode
+
+
+def test_the_verdict_is_the_soonest_of_those_that_are_good_enough() -> None:
+    def passed(form: str, psnr: float, slow: float) -> Passage:
+        return Passage("a", form, 1, 100, 100, 0.1, 0.1, {"loopback": 0.0, "1 Mbit/s": slow}, psnr, 1, 1)
+
+    groups = grouped([passed("net", 30, 0.2), passed("JPEG", 31, 0.1), passed("WebP", 29, 0.01)])
+    assert verdicts(groups)[1] == ("30.0 dB soonest, 1 Mbit/s", "JPEG 1: 300 ms")
