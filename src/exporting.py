@@ -26,6 +26,11 @@ from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
+# Held-out pictures, and training pictures for int8. A class is one decision, and small pictures show few values: more
+# are taken, so that half a point of accuracy is more than one or two decisions. A mask has many of both.
+SAMPLES, CALIBRATION = {"classify": 1000}, {"classify": 300}
+USUAL_SAMPLES, USUAL_CALIBRATION = 200, 100
+
 
 def run(cfg: DictConfig) -> None:
     """Export `cfg.ckpt` to `cfg.output`.
@@ -47,11 +52,13 @@ def run(cfg: DictConfig) -> None:
             refuse_unfit(formats, precisions)  # before any data is read
         data = data_for(cfg, trained)
         refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
+        samples = cfg.samples or SAMPLES.get(trained.task.name, USUAL_SAMPLES)
+        calibration = cfg.calibration or CALIBRATION.get(trained.task.name, USUAL_CALIBRATION)
         plan = Plan(
             formats,
             precisions,
-            samples=lambda: islice(_samples(task, data, cfg.split), cfg.samples),
-            calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), cfg.calibration),
+            samples=lambda: islice(_samples(task, data, cfg.split), samples),
+            calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), calibration),
             training=training_pictures(path),
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))

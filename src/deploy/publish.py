@@ -94,7 +94,8 @@ def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan)
     if complaints:
         raise BundleError(
             f"not exported, because a graph answers otherwise than the trained net: {'; '.join(complaints)}. What was "
-            "there before stays. Leave that format or precision out, or calibrate on more pictures."
+            "there before stays. Leave that format or precision out, calibrate on more pictures (calibration), or "
+            "compare on more where a few decide (samples, split)."
         )
     files = {path.name: digest(path) for path in sorted(folder.iterdir())}
     return Bundle(folder, description, tuple(graphs), files)

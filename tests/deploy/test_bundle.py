@@ -80,6 +80,29 @@ def test_logits_are_not_rounded_and_nothing_lies_unused_in_a_graph(tmp_path: Pat
         assert [constant.name for constant in graph.initializer if constant.name not in read] == []
 
 
+def test_what_a_concatenation_joins_has_one_range(tmp_path: Path) -> None:
+    net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
+    with torch.no_grad():  # channels of very different scale, as training may leave them
+        net.net.features.denseblock1.denselayer1.conv2.weight.mul_(torch.logspace(-1, 1, 32).view(-1, 1, 1, 1))
+        for seed in range(8):
+            net.train()(torch.from_numpy(pictures(8, (32, 32), seed)))
+    bundle = bundle_of(sure(net.eval()), description, tmp_path / "bundle", precisions=["fp32", "int8"])
+    graph = onnx.load(bundle.path("model-int8.onnx")).graph
+    steps = {constant.name: float(onnx.numpy_helper.to_array(constant).max()) for constant in graph.initializer}
+    whole = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    back = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    joints = [node for node in graph.node if node.op_type == "Concat"]
+    assert len(joints) == 58
+    apart = 0
+    for node in joints:
+        found = [steps[whole[name].input[1]] for name in node.input]
+        apart += sum(step != steps[back[node.output[0]].input[1]] for step in found)
+    assert apart == 6  # the six of the first block that begin with the stem's, which a ReLU has cut
+    image = pictures(4, (32, 32), seed=3)
+    exact, near = (open_runtime(bundle, "onnx", precision)(image) for precision in ("fp32", "int8"))
+    assert 0 < np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
+
+
 def test_sums_of_kernels_stay_when_weights_are_rounded(tmp_path: Path) -> None:
     kernels = np.random.default_rng(0).standard_normal((16, 3, 7, 7)).astype(np.float32)
     kernels[3] = 0
@@ -93,7 +116,7 @@ def test_sums_of_kernels_stay_when_weights_are_rounded(tmp_path: Path) -> None:
     quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", pictures(2, (32, 32)))
     constants = {constant.name: onnx.numpy_helper.to_array(constant)
                  for constant in onnx.load(tmp_path / "int8.onnx").graph.initializer}  # fmt: skip
-    whole, step = constants["kernels_quantized"], constants["kernels_scale"][:, None, None]
+    whole, step = constants["logits.1_quantized"], constants["logits.1_scale"][:, None, None]
     lost = whole.sum((2, 3), dtype=np.int64)[..., None] * step - kernels.sum((2, 3))[..., None]
     assert np.abs(lost / step).max() < 0.51  # by itself each weight may be half a step away, of 49
     assert np.abs(whole * step[..., None] - kernels).max() < 1.01 * step.max()
