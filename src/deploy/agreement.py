@@ -55,6 +55,7 @@ class Agreement:
 
 
 Sample = tuple[str, np.ndarray, Any]
+Pairs = Iterable[tuple[Any, Any]]  # arrays or tensors: of the reference, and of the graph
 
 
 def compare(
@@ -80,34 +81,45 @@ def compare(
     return [comparison.agreement() for comparison in comparisons]
 
 
+class Tally:
+    """Counts of one graph and its reference, whatever they answer."""
+
+    def __init__(self) -> None:
+        self._differences: dict[str, float] = {}
+        self._equal = self._decisions = 0
+
+    def add(self, name: str, answers: Pairs, decided: Pairs) -> None:
+        """Count what both answered about one picture, and what they thereby decided."""
+        differences = [float(np.abs(np.asarray(one) - np.asarray(other)).max()) for one, other in answers]
+        self._differences[name] = max(self._differences.get(name, 0.0), *differences)
+        for one, other in decided:
+            self._equal += int(np.sum(np.asarray(one) == np.asarray(other)))
+            self._decisions += int(np.prod(one.shape))
+
+    def agreement(self, metric: str, reference: float, graph: float) -> Agreement:
+        """What was found, with the metric's name and its values."""
+        worst = sorted(self._differences, key=lambda name: self._differences[name], reverse=True)[:SHOWN]
+        samples, difference = len(self._differences), max(self._differences.values())
+        return Agreement(
+            samples, difference, self._equal / self._decisions, metric, reference, graph, worst=tuple(worst)
+        )
+
+
 class _Comparison:
-    """Counts of one graph and its reference."""
+    """A graph and its reference, of a net that is no codec."""
 
     def __init__(self, description: Description) -> None:
-        self.task = description.task
-        self.wanted, self.found = _score(description), _score(description)
-        self.differences: dict[str, float] = {}
-        self.equal = self.decisions = 0
+        self._task, self._tally = description.task, Tally()
+        self._wanted, self._found = _score(description), _score(description)
 
     def add(self, name: str, wanted: np.ndarray, found: np.ndarray, target: Any) -> None:
-        first, second = (_decision(answer, self.task) for answer in (wanted, found))
-        self.wanted.add(first, target)
-        self.found.add(second, target)
-        self.differences[name] = float(np.abs(wanted - found).max())
-        self.equal += int((first == second).sum())
-        self.decisions += first.size
+        first, second = (_decision(answer, self._task) for answer in (wanted, found))
+        self._wanted.add(first, target)
+        self._found.add(second, target)
+        self._tally.add(name, [(wanted, found)], [(first, second)])
 
     def agreement(self) -> Agreement:
-        worst = sorted(self.differences, key=lambda name: self.differences[name], reverse=True)[:SHOWN]
-        return Agreement(
-            samples=len(self.differences),
-            difference=max(self.differences.values()),
-            decisions=self.equal / self.decisions,
-            metric=self.wanted.name,
-            reference=self.wanted.points(),
-            graph=self.found.points(),
-            worst=tuple(worst),
-        )
+        return self._tally.agreement(self._wanted.name, self._wanted.points(), self._found.points())
 
 
 def _decision(answer: np.ndarray, task: str) -> np.ndarray:

@@ -10,7 +10,6 @@ This house's programs use the encoder alone, as pictures are made exactly, which
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from imagier.deploy.agreement import SHOWN, Agreement, Sample
+from imagier.deploy.agreement import Agreement, Sample, Tally
 from imagier.deploy.bundle import PARTS, Description, Graph
 from imagier.deploy.codec import Computing, analysis_by
 from imagier.deploy.graph import INPUT, follow, save_onnx, save_pt2
@@ -126,37 +125,6 @@ class _Followed:
         return [answer.numpy() for answer in (answers if isinstance(answers, list | tuple) else [answers])]
 
 
-@dataclass
-class _Tally:
-    """What is counted of one graph."""
-
-    differences: dict[str, float] = field(default_factory=dict)
-    equal: int = 0
-    decisions: int = 0
-    reference: list[float] = field(default_factory=list)
-    graph: list[float] = field(default_factory=list)
-
-    def add(self, name: str, answers: Iterable[tuple[Tensor, Tensor]], decided: Iterable[tuple[Any, Any]]) -> None:
-        differences = [float((one - other).abs().max()) for one, other in answers]
-        self.differences[name] = max(self.differences.get(name, 0.0), *differences)
-        for one, other in decided:
-            self.equal += int((one == other).sum())
-            self.decisions += int(np.prod(one.shape))
-
-    def agreement(self, metric: str) -> Agreement:
-        worst = sorted(self.differences, key=lambda name: self.differences[name], reverse=True)[:SHOWN]
-        count = len(self.reference)
-        return Agreement(
-            samples=len(self.differences),
-            difference=max(self.differences.values()),
-            decisions=self.equal / self.decisions,
-            metric=metric,
-            reference=sum(self.reference) / count,
-            graph=sum(self.graph) / count,
-            worst=tuple(worst),
-        )
-
-
 @torch.inference_mode()
 def compare(
     net: FromPixels, encoder: Computing, decoder: Computing, samples: Iterable[Sample]
@@ -174,7 +142,8 @@ def compare(
     """
     codec, analyse = net.net, analysis_by(encoder)
     assert isinstance(codec, Codec)
-    before, after = _Tally(), _Tally()
+    before, after = Tally(), Tally()
+    bits, quality = list[tuple[float, ...]](), list[tuple[float, ...]]()  # of the net, and with its graphs
     for name, image_CHW, _ in samples:
         image_1CHW = torch.from_numpy(image_CHW)[None]
         for rate in range(len(codec.lambdas)):
@@ -189,10 +158,7 @@ def compare(
             pictures = codec.synthesise(latent_1Mhw, codec.at(rate)), torch.from_numpy(by_graph)
             pixels = [to_pixels(picture_1CHW) for picture_1CHW in pictures]
             after.add(name, [pictures], [(pixels[0], pixels[1])])
-            for analysis, pixels_1CHW, bits, quality in (
-                (None, pixels[0], before.reference, after.reference),
-                (analyse, pixels[1], before.graph, after.graph),
-            ):
-                bits.append(8 * len(compress(net, image_1CHW[0], rate, analysis)) / image_1CHW[0, 0].numel())
-                quality.append(float(psnr(crop(pixels_1CHW, *image_1CHW.shape[2:]), image_1CHW)))
-    return before.agreement("bpp"), after.agreement("psnr")
+            files = [compress(net, image_1CHW[0], rate, analysis) for analysis in (None, analyse)]
+            bits.append(tuple(8 * len(file) / image_1CHW[0, 0].numel() for file in files))
+            quality.append(tuple(float(psnr(crop(seen, *image_1CHW.shape[2:]), image_1CHW)) for seen in pixels))
+    return before.agreement("bpp", *np.mean(bits, 0).tolist()), after.agreement("psnr", *np.mean(quality, 0).tolist())

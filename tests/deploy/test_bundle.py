@@ -13,7 +13,7 @@ from made import bundle_of, net_of, pictures
 
 import imagier
 from imagier.deploy import publish as publishing
-from imagier.deploy.bundle import read_bundle
+from imagier.deploy.bundle import Bundle, read_bundle
 from imagier.deploy.network import TorchNet, load_network
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.quantize import quantize
@@ -62,32 +62,37 @@ def test_int8_alone_leaves_no_other_graph_behind(tmp_path: Path) -> None:
     assert [path for path in bundle.files if path.startswith("model")] == ["model-int8.bin", "model-int8.xml"]
 
 
-def test_a_normalisation_that_follows_no_convolution_is_in_int8_too(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def densenet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Exported, with channels of very different scale, as training may leave them."""
     net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
-    bundle = bundle_of(sure(net), description, tmp_path / "bundle", precisions=["fp32", "int8"])
-    before, after = (onnx.load(bundle.path(f"model-{precision}.onnx")).graph.node for precision in ("fp32", "int8"))
-    assert "BatchNormalization" in {node.op_type for node in before}
-    assert "BatchNormalization" not in {node.op_type for node in after}
-
-
-def test_logits_are_not_rounded_and_nothing_lies_unused_in_a_graph(tmp_path: Path) -> None:
-    net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
-    bundle = bundle_of(sure(net), description, tmp_path / "bundle", precisions=["fp32", "int8"])
-    for precision in ("fp32", "int8"):
-        graph = onnx.load(bundle.path(f"model-{precision}.onnx")).graph
-        assert next(node.op_type for node in graph.node if graph.output[0].name in node.output) == "Gemm"
-        read = {name for node in graph.node for name in node.input}
-        assert [constant.name for constant in graph.initializer if constant.name not in read] == []
-
-
-def test_what_a_concatenation_joins_has_one_range(tmp_path: Path) -> None:
-    net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
-    with torch.no_grad():  # channels of very different scale, as training may leave them
+    with torch.no_grad():
         net.net.features.denseblock1.denselayer1.conv2.weight.mul_(torch.logspace(-1, 1, 32).view(-1, 1, 1, 1))
         for seed in range(8):
             net.train()(torch.from_numpy(pictures(8, (32, 32), seed)))
-    bundle = bundle_of(sure(net.eval()), description, tmp_path / "bundle", precisions=["fp32", "int8"])
-    graph = onnx.load(bundle.path("model-int8.onnx")).graph
+    folder = tmp_path_factory.mktemp("densenet") / "bundle"
+    return bundle_of(sure(net.eval()), description, folder, precisions=["fp32", "int8"])
+
+
+def graph_of(bundle: Bundle, precision: str) -> onnx.GraphProto:
+    return onnx.load(bundle.path(f"model-{precision}.onnx")).graph
+
+
+def test_a_normalisation_that_follows_no_convolution_is_in_int8_too(densenet: Bundle) -> None:
+    before, after = ({node.op_type for node in graph_of(densenet, precision).node} for precision in ("fp32", "int8"))
+    assert "BatchNormalization" in before - after
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_logits_are_not_rounded_and_nothing_lies_unused_in_a_graph(densenet: Bundle, precision: str) -> None:
+    graph = graph_of(densenet, precision)
+    assert next(node.op_type for node in graph.node if graph.output[0].name in node.output) == "Gemm"
+    read = {name for node in graph.node for name in node.input}
+    assert [constant.name for constant in graph.initializer if constant.name not in read] == []
+
+
+def test_what_a_concatenation_joins_has_one_range(densenet: Bundle) -> None:
+    graph = graph_of(densenet, "int8")
     steps = {constant.name: float(onnx.numpy_helper.to_array(constant).max()) for constant in graph.initializer}
     whole = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     back = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
@@ -99,7 +104,7 @@ def test_what_a_concatenation_joins_has_one_range(tmp_path: Path) -> None:
         apart += sum(step != steps[back[node.output[0]].input[1]] for step in found)
     assert apart == 6  # the six of the first block that begin with the stem's, which a ReLU has cut
     image = pictures(4, (32, 32), seed=3)
-    exact, near = (open_runtime(bundle, "onnx", precision)(image) for precision in ("fp32", "int8"))
+    exact, near = (open_runtime(densenet, "onnx", precision)(image) for precision in ("fp32", "int8"))
     assert 0 < np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
 
 
