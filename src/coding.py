@@ -44,7 +44,7 @@ def decompress(cfg: DictConfig) -> None:
         ConfigError: `cfg.ckpt` is no codec.
         DataError: there are no files, or some cannot be read; all others are done first.
     """
-    codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
+    codec = load_codec(cfg.ckpt, threads=cfg.threads)
     items = find(cfg.source, frozenset({SUFFIX}))
 
     def write(item: Item, target: Path) -> str:

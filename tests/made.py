@@ -1,5 +1,6 @@
 """Nets as a checkpoint would bring them, untrained but for their batch statistics, and bundles of them."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,15 @@ def bundle_of(net: FromPixels, description: Description, folder: Path, **options
         "calibration": lambda: (image for _, image, _ in samples(description, 20)),
     } | options
     return publish(net, description, Plan(**plan), folder)
+
+
+class Slow:
+    """A runtime that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+        self.asked.set()
+        self.go.wait(10)
+        return image_BCHW.reshape(len(image_BCHW), -1)[:, :3].astype(np.float32)

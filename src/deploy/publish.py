@@ -51,8 +51,8 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     if description.task == "compress":
         codec_graphs.refuse_unfit(plan.formats, plan.precisions)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
+        _sweep(folder)
         aside.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"output={folder} cannot be written: {error.strerror}; choose another folder.") from error
@@ -64,6 +64,26 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Bundle(folder, description, bundle.graphs, bundle.files)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what exports have left behind that were killed."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        process = left.name.rpartition(".")[2]
+        if process.isdecimal() and _ended(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _ended(process: int) -> bool:
+    if process == os.getpid() or os.name != "posix":  # elsewhere, to ask is to kill
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is somebody else's
+        return False
+    return False
 
 
 def _refuse_loss(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from imagier.errors import ConfigError
 from imagier.files import write_aside, write_text
 
 SUFFIX = ".imgr"  # of a codec's files
@@ -174,9 +175,17 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 
 def save_pixels(pixels: np.ndarray, path: Path) -> None:
-    """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all."""
+    """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all.
+
+    Raises:
+        ConfigError: there is no format of pictures with this suffix.
+    """
+    form = Image.registered_extensions().get(path.suffix.lower())
+    if form not in Image.SAVE:
+        raise ConfigError(
+            f"{path} does not end as a file of pictures does: name it {path.stem}.png or {path.stem}.jpg."
+        )
     image = to_image(pixels)
-    form = Image.registered_extensions().get(path.suffix.lower(), "PNG")
     write_aside(path, lambda aside: image.save(aside, format=form))
 
 

@@ -1,6 +1,9 @@
 """Bundles: what is in them, and that nothing wrong gets into or out of them."""
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -224,6 +227,18 @@ def test_a_device_is_torchs_and_must_be_there(tmp_path: Path, monkeypatch: pytes
     predictor = imagier.load(folder, runtime="torch", device="auto")
     assert isinstance(predictor, Predictor)
     assert predictor.runtime.device == torch.device("cpu")
+
+
+def test_what_a_killed_export_has_left_behind_goes_and_another_at_work_stays(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, at_work = (tmp_path / f".bundle.{process}" for process in (ended.pid, os.getppid()))
+    for folder in (left, at_work):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(b"half")
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle")
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", at_work.name}
 
 
 def test_a_graph_that_is_not_there(tmp_path: Path) -> None:

@@ -130,14 +130,14 @@ def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
     said = spoken("export", "ckpt=runs/latest", "samples=2", cwd=house)
     assert "onnx fp32 encoder: 2 held-out pictures" in said
     assert "use it: imagier compress photo.jpg ckpt=" in said
-    ours, graphs = "ckpt=runs/latest/bundle", "runtime=onnx"
+    ours = "ckpt=runs/latest/bundle"
     compress("photos", "output=by_run", cwd=house)
     spoken("compress", ours, "photos", "output=by_bundle", cwd=house)
-    spoken("decompress", ours, "by_run", "output=read_by_graphs", graphs, cwd=house)
+    spoken("decompress", ours, "by_run", "output=read_by_bundle", cwd=house)
     decompress("by_bundle", "output=read_by_run", cwd=house)
     for path in (house / "by_run").iterdir():
         assert (house / "by_bundle" / path.name).read_bytes() == path.read_bytes()
-        one, other = (pixels(house / f"read_by_{who}" / f"{path.stem}.png") for who in ("run", "graphs"))
+        one, other = (pixels(house / f"read_by_{who}" / f"{path.stem}.png") for who in ("run", "bundle"))
         assert np.array_equal(one, other)
     said = spoken("predict", ours, "source=photos", cwd=house, code=2)
     assert "is a codec: `imagier compress` writes its files" in said

@@ -90,6 +90,8 @@ def test_masks_and_what_they_say(tmp_path: Path) -> None:
     assert isinstance(answer, Mask)
     assert answer.to_dict()["shares"]["bright"] == pytest.approx(answer.labels.mean(), abs=1e-6)
     answer.save(tmp_path / "mask.png")
+    with pytest.raises(ConfigError, match=r"mask.masks? does not end as a file of pictures does"):
+        answer.save(tmp_path / "mask.mask")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "mask.png")), answer.labels)
     assert np.array_equal(answer.colored()[..., 2], np.zeros((40, 50)))
     assert np.array_equal(np.unique(answer.colored()[..., 0]), [0, 255])

@@ -20,7 +20,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from made import CLASSES, bundle_of, net_of, pictures
+from made import CLASSES, Slow, bundle_of, net_of, pictures
 from PIL import Image
 
 import imagier
@@ -31,7 +31,6 @@ from imagier.metrics.confusion import ConfusionMatrix, intersection_over_union
 from imagier.models.factorized import Factorized
 from imagier.models.pixels import FromPixels
 from imagier.server.app import make_app
-from imagier.server.batching import Batched
 from imagier.server.dataset import Pictures
 from imagier.server.limits import Limits
 from imagier.server.nets import Opened
@@ -225,18 +224,6 @@ def test_a_token(opened: list[Any], shown: Pictures) -> None:
         assert client.get("/health").status_code == 200
 
 
-class Slow:
-    """A runtime that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked, self.go = threading.Event(), threading.Event()
-
-    def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
-        self.asked.set()
-        self.go.wait(10)
-        return image_BCHW.reshape(len(image_BCHW), -1)[:, :3].astype(np.float32)
-
-
 @contextmanager
 def really_served(app: FastAPI) -> Iterator[str]:
     """The address of a server in a thread of its own; a test client asks one question at a time."""
@@ -269,42 +256,6 @@ def test_a_full_queue_says_come_again_and_the_rest_is_answered(opened: list[Any]
         assert [answer.status_code for answer in answers] == [200] * 3
         assert client.get("/ready").status_code == 200
         assert 'imagier_requests_total{route="/models/{model}/predict",status="503"} 1.0' in client.get("/metrics").text
-
-
-def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
-    slow, sizes = Slow(), list[int]()
-    batched = Batched(slow, most=4, tell=sizes.append)
-    asked = [np.full((1, 3, 2, 2 + number % 2), number, np.uint8) for number in range(9)]
-    answers: dict[int, np.ndarray] = {}
-
-    def ask(number: int) -> None:
-        answers[number] = batched(asked[number])
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(9)]
-    threads[0].start()
-    slow.asked.wait(10)
-    for thread in threads[1:]:
-        thread.start()
-    while len(batched._waiting) < 8:
-        time.sleep(0.001)
-    slow.go.set()
-    for thread in threads:
-        thread.join()
-    assert {number: answer.tolist() for number, answer in answers.items()} == {
-        number: [[number] * 3] for number in range(9)
-    }
-    assert sum(sizes) == 9
-    assert max(sizes) == 4
-
-
-def test_a_net_that_fails_is_told_to_whoever_asked() -> None:
-    def broken(image_BCHW: np.ndarray) -> np.ndarray:
-        raise MemoryError
-
-    batched = Batched(broken, most=4)
-    for _ in range(2):
-        with pytest.raises(MemoryError):
-            batched(np.zeros((1, 3, 2, 2), np.uint8))
 
 
 def test_the_interactive_page_needs_no_network(client: TestClient) -> None:

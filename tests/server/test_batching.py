@@ -1,0 +1,46 @@
+"""What is asked at once is answered together."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from made import Slow
+
+from imagier.server.batching import Batched
+
+
+def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
+    slow, sizes = Slow(), list[int]()
+    batched = Batched(slow, most=4, tell=sizes.append)
+    asked = [np.full((1, 3, 2, 2 + number % 2), number, np.uint8) for number in range(9)]
+    answers: dict[int, np.ndarray] = {}
+
+    def ask(number: int) -> None:
+        answers[number] = batched(asked[number])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(9)]
+    threads[0].start()
+    slow.asked.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(batched._waiting) < 8:
+        time.sleep(0.001)
+    slow.go.set()
+    for thread in threads:
+        thread.join()
+    assert {number: answer.tolist() for number, answer in answers.items()} == {
+        number: [[number] * 3] for number in range(9)
+    }
+    assert sum(sizes) == 9
+    assert max(sizes) == 4
+
+
+def test_a_net_that_fails_is_told_to_whoever_asked() -> None:
+    def broken(image_BCHW: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    batched = Batched(broken, most=4)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            batched(np.zeros((1, 3, 2, 2), np.uint8))
