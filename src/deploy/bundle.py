@@ -65,6 +65,11 @@ class Description:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def color_space(self) -> str:
+        """What the channels are, in their order."""
+        return "RGB" if self.channels == 3 else "grey"
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -129,7 +134,7 @@ class Bundle:
 
     def to_json(self) -> str:
         """The text of bundle.json."""
-        plain = {"format": FORMAT} | dataclasses.asdict(self.description)
+        plain = {"format": FORMAT, "color_space": self.description.color_space} | dataclasses.asdict(self.description)
         plain |= {"graphs": [dataclasses.asdict(graph) for graph in self.graphs], "files": self.files}
         return json.dumps(plain, indent=1) + "\n"
 
@@ -154,6 +159,7 @@ def read_bundle(folder: Path) -> Bundle:
         version = plain.pop("format")
         if version != FORMAT:
             raise BundleError(f"{path} has format {version}, and this version of imagier reads {FORMAT}. Update it.")
+        plain.pop("color_space", None)  # is told for readers of the file: `channels` says it
         graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
         description = Description(**{key: frozen(value) for key, value in plain.items()})
     except OSError as error:

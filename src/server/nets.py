@@ -46,7 +46,8 @@ class Net:
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: all that its users must know."""
         qualities = {"qualities": self.codec.qualities} if self.codec else {}
-        return dataclasses.asdict(self.description) | {"name": self.name} | qualities
+        told = {"name": self.name, "color_space": self.description.color_space}
+        return dataclasses.asdict(self.description) | told | qualities
 
 
 @dataclass(frozen=True)

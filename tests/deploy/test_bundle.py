@@ -28,7 +28,7 @@ def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
     net, description = net_of("segment", "unet")
     bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "pt2"])
     about = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
-    assert about["task"] == "segment"
+    assert (about["task"], about["color_space"]) == ("segment", "RGB")
     assert about["classes"] == ["road", "sidewalk", "sky"]
     assert [graph["precision"] for graph in about["graphs"]] == ["fp32", "fp32"]
     assert all(graph["agreement"]["decisions"] >= 0.9999 for graph in about["graphs"])
