@@ -6,6 +6,7 @@ added wherever the signature asks for it by name.
 
 import functools
 import inspect
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         TrainingError: when the file is not such a checkpoint.
     """
     try:
+        _refuse_damage(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise TrainingError(
@@ -276,6 +278,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "imagier" not in checkpoint:
         raise TrainingError(f"{path} was not written by imagier: it holds no configuration. Name one of a run folder.")
     return checkpoint
+
+
+def _refuse_damage(path: Path) -> None:
+    """Check the file's own checksums, which torch does not: it takes damaged weights for others."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
 
 
 def from_checkpoint(path: Path) -> tuple[Task, DictConfig, dict[str, Any]]:

@@ -64,10 +64,18 @@ def main(verb: str | None = None) -> None:
             _compose_and_call(verb, program, _completed(verb, words))
     except ImagierError as error:
         _say_and_exit(error)
+    except BrokenPipeError:
+        _end_unread()
     except KeyboardInterrupt:
         if leader():
             print("imagier: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_unread() -> NoReturn:
+    """Whoever reads what is printed has seen enough, as in `| head`: end as other programs do then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
 
 
 def _say_and_exit(error: ImagierError) -> NoReturn:
@@ -160,6 +168,8 @@ def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return job(cfg)
         except ImagierError as error:
             _say_and_exit(error)  # here, before Hydra adds lines of its own
+        except BrokenPipeError:
+            _end_unread()
 
     return exiting
 
@@ -207,10 +217,13 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
 def _quoted(word: str) -> str:
     """A path may begin with ~ and hold spaces, brackets and parentheses, which Hydra's grammar wants in quotes."""
     key, equals, value = word.partition("=")
-    special = set("~ ()[]{}'") | set("," if key == "ckpt" else "")  # of several nets that are served
+    special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
     if key not in PATHS or not set(value) & special or value[:1] in "'\"":
         return word
-    escaped = os.path.expanduser(value).replace("'", "\\'")  # noqa: PTH111 - a string is what goes on
+    place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
+    if place.startswith("~"):  # a file's name, and nobody's home
+        place = os.path.abspath(place)  # noqa: PTH100
+    escaped = place.replace("'", "\\'")
     return f"{key}{equals}'{escaped}'"
 
 

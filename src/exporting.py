@@ -3,12 +3,14 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from imagier import build
 from imagier.batch import Facts, Split
@@ -26,6 +28,8 @@ from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
+HELD_OUT = ("val", "test")
+EXPORTERS = ("imagier", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 # Held-out pictures, and training pictures for int8. A class is one decision, and small pictures show few values: more
 # are taken, so that half a point of accuracy is more than one or two decisions. A mask has many of both.
 SAMPLES, CALIBRATION = {"classify": 1000}, {"classify": 300}
@@ -45,6 +49,11 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError(
             f"precision=int8 is for formats=onnx and openvino, and formats are {', '.join(formats)}; add either."
         )
+    if cfg.split not in HELD_OUT:
+        raise ConfigError(
+            f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose of: "
+            f"{', '.join(HELD_OUT)}."
+        )
     with log_to(console()):
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)
@@ -59,10 +68,12 @@ def run(cfg: DictConfig) -> None:
             precisions,
             samples=lambda: islice(_samples(task, data, cfg.split), samples),
             calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), calibration),
+            held_out={"data": OmegaConf.select(cfg, "data.name") or trained.data.name, "split": cfg.split},
             training=training_pictures(path),
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
-        folder = Path(cfg.output).expanduser() if cfg.output else path.parent.parent / "bundle"
+        home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        folder = Path(cfg.output).expanduser() if cfg.output else home / "bundle"
         bundle = publish(build.net_of(task), description, plan, folder)
         for name in (*bundle.files, "bundle.json", "README.md"):
             log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
@@ -96,9 +107,14 @@ def _measured(path: Path) -> dict[str, Any]:
 
 
 def _made_with(path: Path) -> dict[str, Any]:
-    """The commit and the libraries that the run was trained with."""
+    """The commit and the libraries that the run was trained with, and those that it is exported with."""
     environment = _record(path, "environment.json")
-    return {key: environment[key] for key in ("commit", "python", "packages") if key in environment}
+    made_with = {key: environment[key] for key in ("commit", "python", "packages") if key in environment}
+    exporters: dict[str, str] = {}
+    for name in EXPORTERS:
+        with suppress(metadata.PackageNotFoundError):
+            exporters[name] = metadata.version(name)
+    return made_with | {"exported_with": exporters}
 
 
 def _record(path: Path, name: str) -> dict[str, Any]:

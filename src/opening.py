@@ -5,11 +5,11 @@ A bundle with an ONNX graph needs neither torch nor Lightning, and none is impor
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from imagier.deploy.bundle import is_bundle, read_bundle
+from imagier.deploy.bundle import WEIGHTS, digest, is_bundle, read_bundle
 from imagier.deploy.predictor import Predictor
-from imagier.deploy.runtime import Runtime, open_runtime
+from imagier.deploy.runtime import Runtime, chosen, open_runtime
 from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError
 
@@ -56,6 +56,8 @@ def load(
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
     place = Path(path).expanduser()
+    if place.is_file() and is_bundle(place.parent):
+        raise ConfigError(f"{path} is a file of a bundle: name the bundle's folder, {place.parent}.")
     found: Runtime
     meaningless = {"device": device == "cuda", "tile": tile != "auto", "flip": flip, "scales": list(scales) != [1.0]}
     if is_bundle(place):
@@ -81,9 +83,35 @@ def load(
 
             return PictureCodec(description, net, threads)
         found = TorchNet(net, threads, device)
+    if description.task == "classify" and list(scales) != [1.0]:
+        raise ConfigError(
+            f"scales={list(scales)} is for masks and pictures: {description.name} is a classifier, to which every "
+            "picture is brought in one size. Leave scales out."
+        )
     if flip or list(scales) != [1.0]:
         found = Variants(found, flip, scales)
     return Predictor(description, found, tile=tile, batch_size=batch_size)
+
+
+def identity(path: str | Path, runtime: str = "auto", precision: str | None = None) -> dict[str, Any]:
+    """What tells the answers of one net from those of another: what computes them, and checksums of what it computes.
+
+    Args:
+        path, runtime, precision: see `load`.
+    """
+    place = Path(path).expanduser()
+    if not is_bundle(place):
+        from imagier.training.run_folder import find_checkpoint
+
+        return {"runtime": "torch", "precision": "fp32", "checksums": [digest(find_checkpoint(place, prefer="best"))]}
+    bundle, names = read_bundle(place), [WEIGHTS]
+    runtime = chosen(bundle, runtime)
+    if runtime != "torch":
+        graph = bundle.graph(runtime, precision)
+        precision = graph.precision
+        names += [graph.file, str(Path(graph.file).with_suffix(".bin"))]
+    checksums = [bundle.files[name] for name in names if name in bundle.files]
+    return {"runtime": runtime, "precision": precision or "fp32", "checksums": checksums}
 
 
 def load_codec(path: str | Path, runtime: str = "auto", threads: int | None = None) -> "PictureCodec":

@@ -15,7 +15,7 @@ from imagier.deploy.outputs import write_table, writer
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.sources import Item, find
 from imagier.errors import ConfigError, DataError
-from imagier.opening import load
+from imagier.opening import identity, load
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,7 +39,8 @@ def run(cfg: "DictConfig") -> None:
             "that these give back."
         )
     about = predictor.description
-    settings = options | {"net": about.name, "provenance": about.provenance, "format": cfg.format, "top": cfg.top}
+    found = identity(cfg.ckpt, cfg.runtime, cfg.precision)
+    settings = options | found | {"net": about.name, "format": cfg.format, "top": cfg.top}
     settings["source"] = _identity(cfg.source, items)
     write = writer(about, cfg.format, cfg.top)
     job = _job(cfg.output, about.name, lambda output: Job(predictor, items, output, settings, write))
@@ -58,7 +59,7 @@ def run(cfg: "DictConfig") -> None:
         print(f"{remembered} of {len(items)} pictures were done already")
     if done:
         print(f"{done} pictures in {took:.1f} s, {done / took:.1f} a second, the first after {seconds:.1f} s")
-    print(f"written: {output}")
+    print(f"written: {output}, by {about.name} in {found['precision']} (runtime={found['runtime']})")
     if failed:
         raise DataError(
             f"{failed} of {len(items)} pictures could not be read; {output / 'manifest.jsonl'} names them, and calling "

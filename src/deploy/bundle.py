@@ -22,6 +22,7 @@ from typing import Any
 from imagier.errors import BundleError
 
 ABOUT, WEIGHTS, TABLES, README = "bundle.json", "weights.safetensors", "tables.safetensors", "README.md"
+CHECKSUM = "checksum"  # in ABOUT, of all else that stands there
 FORMAT = 1  # to be raised whenever the meaning of what is written changes
 FORMATS = ("onnx", "pt2", "openvino")
 TASKS = ("segment", "classify", "denoise", "compress")
@@ -46,7 +47,7 @@ class Description:
     ignore_index: the mask value that counts nowhere, or None.
     lambdas:      of a codec: what its qualities 1, 2, ... were trained for; see `imagier.models.coded.Codec`.
     metrics:      what it was measured at: data, split, scores.
-    provenance:   versions, commit, data_fingerprint, checkpoint, time.
+    provenance:   versions, commit, data_fingerprint, epoch, step.
     """
 
     name: str
@@ -136,15 +137,15 @@ class Bundle:
         """The text of bundle.json."""
         plain = {"format": FORMAT, "color_space": self.description.color_space} | dataclasses.asdict(self.description)
         plain |= {"graphs": [dataclasses.asdict(graph) for graph in self.graphs], "files": self.files}
-        return json.dumps(plain, indent=1) + "\n"
+        return json.dumps(plain | {CHECKSUM: _checksum(plain)}, indent=1) + "\n"
 
 
 _CURE = "Copy the bundle anew, or export it again."
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether this is a bundle's folder."""
-    return (path / ABOUT).is_file()
+    """Whether this is a bundle's folder, be it a damaged one."""
+    return (path / ABOUT).is_file() or (path / WEIGHTS).is_file()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -159,7 +160,8 @@ def read_bundle(folder: Path) -> Bundle:
         version = plain.pop("format")
         if version != FORMAT:
             raise BundleError(f"{path} has format {version}, and this version of imagier reads {FORMAT}. Update it.")
-        plain.pop("color_space", None)  # is told for readers of the file: `channels` says it
+        whole = plain.pop(CHECKSUM) == _checksum({"format": version} | plain)
+        plain.pop("color_space")  # is told for readers of the file: `channels` says it
         graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
         description = Description(**{key: frozen(value) for key, value in plain.items()})
     except OSError as error:
@@ -172,7 +174,13 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{path} is for the task {description.task}, which this version does not know. Update it.")
     if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
         raise BundleError(f"{path} names files that are not its own. {_CURE}")
+    if not whole:
+        raise BundleError(f"{path} is not as it was exported: its checksum does not fit. {_CURE}")
     return Bundle(folder, description, graphs, files)
+
+
+def _checksum(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:

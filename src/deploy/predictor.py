@@ -75,7 +75,7 @@ class Predictor:
             whole = self._decided(self.runtime(to_batch(seen_HWC))[0], image_HWC.shape[:2])
         else:
             tile = tile_for(self.tile, *image_HWC.shape[:2])
-            bands = answers_in_bands(image_HWC, self.runtime, tile)
+            bands = answers_in_bands(image_HWC, self.runtime, tile, self.description.stride or 1)
             whole = np.concatenate([self._decided(band_KHW, band_KHW.shape[1:]) for band_KHW in bands])
         if self.description.task == "segment":
             return Mask(image_HWC, self.description.classes, self.description.colors, whole)

@@ -29,6 +29,7 @@ class Plan:
 
     formats, precisions: of the graphs; int8 is for onnx and openvino.
     samples:     makes the held-out pictures on which graphs are compared with the net; see `agreement.compare`.
+    held_out:    the data and the split that these are of, as bundle.json says them.
     calibration: makes pictures uint8 [C, H, W] of the training split, from which int8 takes its ranges.
     training:    files of pictures of its training, by names of `imagier.deploy.bundle.TRAINING`.
     """
@@ -37,6 +38,7 @@ class Plan:
     precisions: Sequence[str]
     samples: Callable[[], Iterable[Sample]]
     calibration: Callable[[], Iterable[np.ndarray]]
+    held_out: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -61,17 +63,28 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
         (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
         (aside / README).write_text(readme(bundle, folder), encoding="utf-8")
         _replace(folder, aside)
+    except OSError as error:
+        raise ConfigError(
+            f"output={folder} cannot be written: {error}. Make room, or choose another folder."
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Bundle(folder, description, bundle.graphs, bundle.files)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what exports have left behind that were killed."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
+    """Remove what exports have left behind that were killed; one that was killed as it replaced a bundle, undo."""
+    for left in sorted(folder.parent.glob(f".{folder.name}.*")):
         process = left.name.rpartition(".")[2]
         if process.isdecimal() and _ended(int(process)):
+            if left.name.startswith(_old(folder, "")) and not folder.exists():
+                left.rename(folder)
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _old(folder: Path, process: int | str) -> str:
+    """The name of the bundle that an export is just replacing."""
+    return f".{folder.name}.old.{process}"
 
 
 def _ended(process: int) -> bool:
@@ -110,7 +123,7 @@ def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan)
         log.info("%s: %s", said, _told(agreement))
         worst = ", ".join(agreement.worst)
         complaints += [f"{said}: {fault} (worst: {worst})" for fault in agreement.faults(graph.precision)]
-        graphs.append(replace(graph, agreement=agreement.to_dict()))
+        graphs.append(replace(graph, agreement=agreement.to_dict() | dict(plan.held_out)))
     if complaints:
         raise BundleError(
             f"not exported, because a graph answers otherwise than the trained net: {'; '.join(complaints)}. What was "
@@ -173,7 +186,7 @@ def _told(agreement: Agreement) -> str:
 
 def _replace(folder: Path, by: Path) -> None:
     """Two renames, between which a reader meets no folder rather than half of one."""
-    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+    old = folder.with_name(_old(folder, os.getpid()))
     if folder.exists():
         folder.rename(old)
     by.rename(folder)

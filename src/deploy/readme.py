@@ -48,6 +48,8 @@ def readme(bundle: Bundle, folder: Path) -> str:
     if scores := about.metrics.get("scores"):
         measured = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
         parts.append(f"Measured on the {about.metrics['split']} split of {about.metrics['data']}: {measured}.")
+    else:
+        parts.append("Not measured: the run was not tested, or this checkpoint is not its best one.")
     parts += _table(bundle)
     use = _USE_OF_A_CODEC if about.lambdas else _USE
     parts.append(use.format(folder=folder, quality=len(about.lambdas) // 2 + 1))

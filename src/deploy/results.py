@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -12,9 +13,10 @@ from imagier.errors import ConfigError
 from imagier.files import write_aside, write_text
 
 SUFFIX = ".imgr"  # of a codec's files
+LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classes:
     """Of a classifier.
 
@@ -26,6 +28,9 @@ class Classes:
     image: np.ndarray
     names: tuple[str, ...]
     probabilities: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Classes({', '.join(f'{name} {value:.1%}' for name, value in self.top())})"
 
     @property
     def label(self) -> str:
@@ -47,7 +52,9 @@ class Classes:
         return colored(self.image)
 
     def save(self, path: str | Path) -> None:
-        """Write the classes as JSON."""
+        """Write the classes as JSON. Raises ConfigError where the path does not end in .json."""
+        if Path(path).suffix.lower() != ".json":
+            raise ConfigError(f"classes are written as JSON, not to {path}: name it {Path(path).stem}.json.")
         write_text(Path(path), json.dumps(self.to_dict(len(self.names)), indent=1) + "\n")
 
     def show(self) -> None:
@@ -56,7 +63,7 @@ class Classes:
         _view(self.picture())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mask:
     """Of a segmentation.
 
@@ -70,14 +77,17 @@ class Mask:
     colors: tuple[tuple[int, int, int], ...]
     labels: np.ndarray
 
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in sorted(self.shares().items(), key=lambda p: -p[1]))
+        return f"Mask({self.labels.shape[0]} x {self.labels.shape[1]}: {shares})"
+
     def colored(self) -> np.ndarray:
         """The classes in their colours: uint8 [H, W, 3]."""
         return np.array(self.colors, np.uint8)[self.labels]
 
     def picture(self, opacity: float = 0.5) -> np.ndarray:
         """The colours over the image: uint8 [H, W, 3]."""
-        mixed = colored(self.image) * (1 - opacity) + self.colored() * opacity
-        return mixed.round().astype(np.uint8)
+        return np.asarray(cv2.addWeighted(colored(self.image), 1 - opacity, self.colored(), opacity, 0))
 
     def shares(self) -> dict[str, float]:
         """The share of the pixels that each class has; classes that have any."""
@@ -90,7 +100,13 @@ class Mask:
         return {"height": height, "width": width, "shares": {name: round(v, 6) for name, v in self.shares().items()}}
 
     def save(self, path: str | Path) -> None:
-        """Write the classes of the pixels as a grey PNG whose values are class indices."""
+        """Write the classes of the pixels as a grey picture whose values are class indices.
+
+        Raises:
+            ConfigError: the path's suffix is of no format that keeps every value.
+        """
+        if Path(path).suffix.lower() not in LOSSLESS:
+            raise ConfigError(f"{path} would not keep the class of every pixel: name it {Path(path).stem}.png.")
         save_pixels(self.labels, Path(path))
 
     def show(self) -> None:
@@ -98,7 +114,7 @@ class Mask:
         _view(self.picture())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Picture:
     """Of a restoration.
 
@@ -108,6 +124,9 @@ class Picture:
 
     image: np.ndarray
     pixels: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key} {value}' for key, value in self.to_dict().items())})"
 
     def picture(self) -> np.ndarray:
         """What the net made: uint8 [H, W, 3]."""
@@ -127,7 +146,7 @@ class Picture:
         _view(self.picture())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compressed(Picture):
     """Of a codec: `pixels` are what the file gives back.
 

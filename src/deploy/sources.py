@@ -69,7 +69,7 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
 def stems(items: Sequence[Item]) -> dict[str, str]:
     """Names for outputs: without the suffix, where that leaves them different."""
     short = {item.name: str(Path(item.name).with_suffix("")) for item in items}
-    met = Counter(short.values())
+    met = Counter([*short.values(), *(name for name in short if short[name] != name)])
     return {name: stem if met[stem] == 1 else name for name, stem in short.items()}
 
 

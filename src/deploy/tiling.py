@@ -9,16 +9,18 @@ AUTO_TILE = 1024
 Answer = Callable[[np.ndarray], np.ndarray]  # uint8 [B, C, H, W] -> float32 [B, K, H, W]
 
 
-def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None) -> Iterator[np.ndarray]:
+def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, stride: int = 1) -> Iterator[np.ndarray]:
     """Let `answer` look at a picture, tile by tile where it is larger than `tile`.
 
     A quarter of a tile overlaps the next one. Within the overlap a tile's weight falls linearly to its border, so that
-    no seam is left. In memory is one row of tiles.
+    no seam is left. Tiles begin at multiples of the net's stride, so that it pools the same pixels as in the whole
+    picture. In memory is one row of tiles.
 
     Args:
         image_HWC: uint8.
         answer: of a dense net.
         tile: length of a tile's side, or None: the whole picture at once.
+        stride: of the net.
 
     Yields:
         The answers, float32 [K, h, W], of bands that follow one another from top to bottom.
@@ -27,17 +29,18 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None) ->
     if tile is None or max(height, width) <= tile:
         yield answer(to_batch(image_HWC))[0]
         return
-    tops, lefts = _starts(height, tile), _starts(width, tile)
-    rows, columns = min(tile, height), min(tile, width)
-    weight_HW = _weights(rows)[:, None] * _weights(columns)
-    summed_HW, total_KHW = np.zeros((rows, width), np.float32), None
+    tops, lefts = _starts(height, tile, stride), _starts(width, tile, stride)
+    summed_HW, total_KHW = np.zeros((min(tile, height), width), np.float32), None
     for number, top in enumerate(tops):
         for left in lefts:
-            found_KHW = answer(to_batch(image_HWC[top : top + rows, left : left + columns]))[0]
+            piece_HWC = image_HWC[top : top + tile, left : left + tile]  # the last ones are shorter
+            rows, columns = piece_HWC.shape[:2]
+            weight_HW = _weights(rows)[:, None] * _weights(columns)
+            found_KHW = answer(to_batch(piece_HWC))[0]
             if total_KHW is None:
-                total_KHW = np.zeros((len(found_KHW), rows, width), np.float32)
-            total_KHW[:, :, left : left + columns] += found_KHW * weight_HW
-            summed_HW[:, left : left + columns] += weight_HW
+                total_KHW = np.zeros((len(found_KHW), *summed_HW.shape), np.float32)
+            total_KHW[:, :rows, left : left + columns] += found_KHW * weight_HW
+            summed_HW[:rows, left : left + columns] += weight_HW
         assert total_KHW is not None
         done = (tops[number + 1] if number + 1 < len(tops) else height) - top
         yield total_KHW[:, :done] / summed_HW[:done]
@@ -57,12 +60,13 @@ def to_batch(image_HWC: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image_HWC.transpose(2, 0, 1)[None])
 
 
-def _starts(length: int, tile: int) -> list[int]:
-    """Where tiles begin: as evenly as whole numbers allow, each overlapping the next by a quarter at least."""
+def _starts(length: int, tile: int, stride: int) -> list[int]:
+    """Where tiles begin: at multiples of `stride`, evenly, each overlapping the next by a quarter where it can."""
     if length <= tile:
         return [0]
-    count = -(-(length - tile) // (tile - tile // 4)) + 1
-    return [round(number * (length - tile) / (count - 1)) for number in range(count)]
+    steps, most = -(-(length - tile) // stride), max(1, (tile - tile // 4) // stride)
+    count = -(-steps // most) + 1
+    return [round(number * steps / (count - 1)) * stride for number in range(count)]
 
 
 def _weights(length: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Bundles: what is in them, and that nothing wrong gets into or out of them."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ from imagier.deploy.network import TorchNet, load_network
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.quantize import quantize
 from imagier.deploy.runtime import OnnxRuntime, open_runtime
-from imagier.errors import BundleError, ConfigError
+from imagier.errors import BundleError, ConfigError, DataError
 
 
 def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
@@ -181,14 +182,24 @@ def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path) -> None:
     assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
 
 
+def forged(data: bytes) -> bytes:
+    """With a checksum that fits, which anybody can compute."""
+    plain = json.loads(data)
+    del plain["checksum"]
+    checksum = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return json.dumps(plain | {"checksum": checksum}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "sentence"),
     [
         ("bundle.json", lambda data: data[:100], "is damaged"),
+        ("bundle.json", None, "cannot be read"),
+        ("bundle.json", lambda data: data.replace(b"28", b"32", 1), "is not as it was exported"),
         ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update it"),
-        ("bundle.json", lambda data: data.replace(b"mlp.MLP", b"os.system"), "unknown to this version"),
-        ("bundle.json", lambda data: data.replace(b"mlp.MLP", b"weights.nn"), "unknown to this version"),
-        ("bundle.json", lambda data: data.replace(b'"dropout"', b'"dr0pout"'), "refuses its arguments"),
+        ("bundle.json", lambda data: forged(data.replace(b"mlp.MLP", b"os.system")), "unknown to this version"),
+        ("bundle.json", lambda data: forged(data.replace(b"mlp.MLP", b"weights.nn")), "unknown to this version"),
+        ("bundle.json", lambda data: forged(data.replace(b'"dropout"', b'"dr0pout"')), "refuses its arguments"),
         ("weights.safetensors", lambda data: data[:-1] + b"\0" + b"", "checksum"),
         ("weights.safetensors", None, "cannot be read"),
     ],
@@ -227,6 +238,22 @@ def test_a_device_is_torchs_and_must_be_there(tmp_path: Path, monkeypatch: pytes
     predictor = imagier.load(folder, runtime="torch", device="auto")
     assert isinstance(predictor, Predictor)
     assert predictor.runtime.device == torch.device("cpu")
+
+
+def test_an_export_that_was_killed_as_it_replaced_a_bundle_is_undone(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    bundle_of(net, description, tmp_path / "bundle")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "bundle").rename(tmp_path / f".bundle.old.{ended.pid}")
+
+    def broken() -> None:
+        raise DataError("the first held-out picture is damaged.")
+
+    with pytest.raises(DataError):
+        bundle_of(net, description, tmp_path / "bundle", samples=broken)
+    assert read_bundle(tmp_path / "bundle").description == description
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_what_a_killed_export_has_left_behind_goes_and_another_at_work_stays(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, imagier
+import torch
+from conftest import REPOSITORY, imagier, spoken
 from made import bundle_of, net_of, pictures
 from PIL import Image
 
 import imagier as package
+from imagier.deploy.sources import Item, stems
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,50 @@ def test_classes_as_a_table(tmp_path: Path, classifier: Path) -> None:
     assert head == "file,class_1,probability_1,class_2,probability_2"
     assert [row.split(",")[0] for row in rows] == ["one/0.png", "one/2.png", "one/4.png", "two/1.png", "two/3.png"]
     assert rows[0].split(",")[1] == package.load(classifier)(tmp_path / "photos" / "one" / "0.png").label
+
+
+def test_answers_of_another_net_of_the_same_name_are_not_taken_for_this_ones(tmp_path: Path, classifier: Path) -> None:
+    photographs(tmp_path / "photos")
+    net, about = net_of("classify", "cnn", size=(28, 28))
+    with torch.no_grad():
+        next(net.parameters()).mul_(2)
+    bundle_of(net, about, tmp_path / "other")
+    spoken("predict", f"ckpt={classifier}", "source=photos", "output=out", cwd=tmp_path)
+    said = spoken("predict", "ckpt=other", "source=photos", "output=out", cwd=tmp_path, code=2)
+    assert "output=out holds the results of another job" in said
+    spoken("predict", f"ckpt={classifier}", "source=photos", cwd=tmp_path)
+    spoken("predict", "ckpt=other", "source=photos", cwd=tmp_path)
+    assert len(list((tmp_path / "predictions").iterdir())) == 2
+
+
+def test_names_of_outputs_never_meet() -> None:
+    items = [Item(name, b"") for name in ("x.jpg", "x.png", "x.png.png", "a/x.png", "y.b.png", "y.b")]
+    found = stems(items)
+    assert len(set(found.values())) == len(items)
+    assert found["a/x.png"] == "a/x"
+
+
+def test_a_name_as_people_give_it(tmp_path: Path, classifier: Path) -> None:
+    for name in ("a=b.png", "c,d.png", "e%f#g.png", "~h.png"):
+        Image.new("RGB", (30, 30)).save(tmp_path / name)
+        assert f"1/1 {name}: " in spoken(
+            "predict", f"ckpt={classifier}", f"source={name}", f"output=o_{name}", cwd=tmp_path
+        )
+
+
+def test_who_reads_may_stop_reading(tmp_path: Path, classifier: Path) -> None:
+    source = photographs(tmp_path / "photos")
+    command = [sys.executable, str(REPOSITORY / "scripts" / "predict.py"), f"ckpt={classifier}", f"source={source}"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_a_classifier_has_no_scales(tmp_path: Path, classifier: Path) -> None:
+    photographs(tmp_path / "photos")
+    said = spoken("predict", f"ckpt={classifier}", "source=photos", "scales=[0.5,1]", cwd=tmp_path, code=2)
+    assert "scales=[0.5, 1] is for masks and pictures" in said
 
 
 def test_a_bad_file_is_reported_skipped_and_tried_again(tmp_path: Path, segmenter: Path) -> None:

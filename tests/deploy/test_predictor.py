@@ -89,12 +89,14 @@ def test_masks_and_what_they_say(tmp_path: Path) -> None:
     answer = Predictor(description("segment"), brightness)(colours())
     assert isinstance(answer, Mask)
     assert answer.to_dict()["shares"]["bright"] == pytest.approx(answer.labels.mean(), abs=1e-6)
+    for name in ("mask.jpg", "mask"):
+        with pytest.raises(ConfigError, match=r"would not keep the class of every pixel: name it mask.png"):
+            answer.save(tmp_path / name)
     answer.save(tmp_path / "mask.png")
-    with pytest.raises(ConfigError, match=r"mask.masks? does not end as a file of pictures does"):
-        answer.save(tmp_path / "mask.mask")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "mask.png")), answer.labels)
     assert np.array_equal(answer.colored()[..., 2], np.zeros((40, 50)))
     assert np.array_equal(np.unique(answer.colored()[..., 0]), [0, 255])
+    assert repr(answer).startswith("Mask(40 x 50: ")
     half = (answer.image.astype(int) + answer.colored()) / 2
     assert np.array_equal(answer.picture(), half.round().astype(np.uint8))
 
@@ -113,7 +115,7 @@ def test_a_trained_size_is_kept_to_and_undone() -> None:
     assert np.array_equal(answer.labels, image[..., 0] > 0)
 
 
-def test_classes_of_several_pictures_come_in_batches_of_equal_size() -> None:
+def test_classes_of_several_pictures_come_in_batches_of_equal_size(tmp_path: Path) -> None:
     seen = []
 
     def watching(image_BCHW: np.ndarray) -> np.ndarray:
@@ -127,12 +129,15 @@ def test_classes_of_several_pictures_come_in_batches_of_equal_size() -> None:
     assert [answer.label for answer in answers] == ["dark", "bright", "bright", "dark"]
     first = answers[0]
     assert isinstance(first, Classes)
+    assert repr(first) == f"Classes({', '.join(f'{name} {share:.1%}' for name, share in first.top())})"
+    with pytest.raises(ConfigError, match=r"classes are written as JSON, not to .*a\.png: name it a\.json"):
+        first.save(tmp_path / "a.png")
     assert first.probabilities.sum() == pytest.approx(1)
     assert first.top(1) == [("dark", pytest.approx(1.0, abs=1e-6))]
     assert predictor([]) == []
 
 
-def test_pictures_are_rounded_as_training_measures_them() -> None:
+def test_pictures_are_rounded_as_training_measures_them(tmp_path: Path) -> None:
     values = np.array([-0.2, 0.0, 0.5, 1.0, 1.7], np.float32)
 
     def net(image_BCHW: np.ndarray) -> np.ndarray:
@@ -140,6 +145,8 @@ def test_pictures_are_rounded_as_training_measures_them() -> None:
 
     answer = Predictor(description("denoise"), net)(np.zeros((1, 5, 3), np.uint8))
     assert isinstance(answer, Picture)
+    with pytest.raises(ConfigError, match=r"a\.foo does not end as a file of pictures does: name it a\.png"):
+        answer.save(tmp_path / "a.foo")
     assert answer.pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
 

@@ -39,6 +39,22 @@ def test_tiles_are_never_larger_and_blend_where_answers_differ() -> None:
     assert abs(np.diff(row)).max() < 0.11  # no step between one tile and the next
 
 
+@pytest.mark.parametrize(("size", "tile"), [((200, 333), 96), ((161, 100), 64), ((97, 97), 96), ((300, 40), 100)])
+def test_tiles_begin_where_a_net_pools_in_the_whole_picture(size: tuple[int, int], tile: int) -> None:
+    stride = 16
+
+    def pooled(image_BCHW: np.ndarray) -> np.ndarray:
+        height, width = image_BCHW.shape[2:]
+        padded = np.pad(image_BCHW, [(0, 0), (0, 0), (0, -height % stride), (0, -width % stride)], mode="edge")
+        blocks = padded[:, :, ::stride, ::stride].astype(np.float32)
+        return blocks.repeat(stride, 2).repeat(stride, 3)[:, :, :height, :width]
+
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    whole = np.concatenate(list(answers_in_bands(image, pooled, None)), axis=1)
+    tiled = np.concatenate(list(answers_in_bands(image, pooled, tile, stride)), axis=1)
+    np.testing.assert_allclose(tiled, whole, rtol=1e-5)
+
+
 def test_memory_holds_one_row_of_tiles() -> None:
     image = np.zeros((4000, 500, 3), np.uint8)
     tracemalloc.start()

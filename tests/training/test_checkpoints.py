@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from imagier.build import read_checkpoint
 from imagier.errors import TrainingError
 from imagier.training.checkpoints import WholeFileIO
 
@@ -22,3 +23,14 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [left.name for left in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_damaged_weights_are_not_taken_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    torch.save({"imagier": {}, "state_dict": {"weight": torch.linspace(1, 2, 1000)}}, path)
+    assert len(read_checkpoint(path)["state_dict"]["weight"]) == 1000
+    whole = path.read_bytes()
+    place = whole.index(torch.linspace(1, 2, 1000)[500:510].numpy().tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(TrainingError, match=r"cannot be read as a checkpoint .*it is damaged"):
+        read_checkpoint(path)
