@@ -22,7 +22,7 @@ EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
 ENTRYPOINT ["imagier", "serve", "host=0.0.0.0", "ckpt=/bundle"]
 
-FROM nvidia/cuda:12.8.1-base-ubuntu24.04 AS gpu
+FROM nvidia/cuda:13.0.1-base-ubuntu24.04 AS gpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv \
     && rm -rf /var/lib/apt/lists/* && python3 -m venv /opt/imagier

@@ -127,14 +127,28 @@ def _help(verb: str, words: list[str]) -> str:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(verb, words)
-    groups = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*") if path.is_dir())
+    written = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
+    groups = [path.relative_to(CONF).as_posix() for path in sorted(CONF.rglob("*")) if path.is_dir()]
+    if verb != "train":
+        groups = [group for group in groups if re.search(rf"^  - (override )?/?{group}:", written, re.MULTILINE)]
     listed = [f"{group}: {', '.join(choices(CONF, group))}" for group in groups if group != "local"]
+    usage = (
+        written.splitlines()[0].removeprefix("# ") if verb != "train" else "imagier train group=choice key=value ..."
+    )
     return (
-        "imagier: from a folder of images to a trained, measured and reported model.\n\n"
-        f"usage: imagier {verb} group=choice group.key=value ...\n\n== Choices ==\n" + "\n".join(listed) + "\n\n"
-        f"== Configuration (change anything by key=value) ==\n{OmegaConf.to_yaml(cfg)}\n"
+        f"imagier {verb}: {VERBS[verb][1]}.\n\nusage: {usage}\n\n"
+        + ("== Choices ==\n" + "\n".join(listed) + "\n\n" if listed else "")
+        + f"== Configuration (change anything by key=value) ==\n{_commented(OmegaConf.to_yaml(cfg), written)}\n"
         "imagier --help lists the verbs."
     )
+
+
+def _commented(shown: str, written: str) -> str:
+    """A configuration with what its file says about its keys."""
+    comments = dict(re.findall(r"^(\w+): .*?# (.+)$", written, re.MULTILINE))
+    lines = (f"{line} # {comments[key]}" if (key := line.partition(":")[0]) in comments else line
+             for line in shown.splitlines())  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:

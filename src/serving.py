@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from imagier.server.dataset import Pictures
 
+SPLITS = ("train", "val", "test")
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -36,8 +37,10 @@ def run(cfg: "DictConfig") -> None:
     """
     token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
-    opened = [_opened(place, cfg) for place in cfg.ckpt.split(",")]
-    pictures = _pictures(cfg, opened[0].description) if cfg.get("data") else None
+    opened = [_opened(place, cfg) for place in cfg.ckpt.split(",") if place]
+    if not opened:
+        raise ConfigError("ckpt names no net: give a bundle, a run folder or a checkpoint, or several with commas.")
+    pictures = _pictures(cfg, [one.description for one in opened]) if cfg.get("data") else None
     app = make_app(opened, limits, cfg.batch_size, pictures)
     paged = cfg.page and _with_page(app, limits)
     listening = _listening(cfg.host, cfg.port)
@@ -84,13 +87,26 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.listen()  # from here on, who asks waits for the server instead of being refused
     except OSError as error:
         raise ConfigError(
-            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any."
+            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for "
+            "any; host= is an address of this machine."
         ) from error
     return listening
 
 
-def _pictures(cfg: "DictConfig", about: Description) -> "Pictures":
-    """The data set of the sentence, of the size and channels that the first net was trained with."""
+def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
+    """The data set of the sentence, as the first net takes its pictures that has its task and its classes."""
+    if cfg.split not in SPLITS:
+        raise ConfigError(f"split={cfg.split} is not served; it is one of: {', '.join(SPLITS)}.")
+    fit = [net for net in nets if net.task in cfg.data.tasks]
+    for net in fit:
+        pictures = _pictures_for(cfg, net)
+        if pictures.facts.classes == net.classes:
+            print(f"data: {pictures}, of the size that {net.name} takes")
+            return pictures
+    return _pictures_for(cfg, None)
+
+
+def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
     import numpy as np  # here and below: what needs torch and Lightning, which takes seconds to import
     from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -99,7 +115,7 @@ def _pictures(cfg: "DictConfig", about: Description) -> "Pictures":
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
-        for key, value in (("size", about.resize), ("channels", about.channels)):
+        for key, value in (("size", net.resize), ("channels", net.channels)) if net else ():
             if key in settings.data and settings.data[key] is None and value is not None:
                 settings.data[key] = value
     data = build.data_module(settings)

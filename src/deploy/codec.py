@@ -13,7 +13,7 @@ from imagier.deploy.pictures import Given, to_pixels
 from imagier.deploy.results import Compressed
 from imagier.deploy.runtime import chosen, open_graph
 from imagier.errors import ConfigError
-from imagier.models.bitstream import Analysis, compress, decompress
+from imagier.models.bitstream import Analysis, compress, decompress, size
 from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
 
@@ -66,6 +66,10 @@ class PictureCodec:
         if not 1 <= quality <= self.qualities:
             raise ConfigError(f"quality={quality} is out of range: this net has the qualities 1 to {self.qualities}.")
         return quality - 1
+
+    def size(self, data: bytes) -> tuple[int, int]:
+        """Height and width of the picture in a file. Raises DataError where it is of another kind or damaged."""
+        return size(data)
 
     @torch.inference_mode()
     def decompress(self, data: bytes) -> np.ndarray:

@@ -115,6 +115,12 @@ def read(data: bytes) -> tuple[Header, bytes]:
     return header, payload
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Height and width of the picture in a file. Raises DataError as `read` does."""
+    header, _ = read(data)
+    return header.height, header.width
+
+
 def _codec(net: FromPixels) -> Codec:
     if not isinstance(net.net, Codec):
         raise ConfigError(

@@ -138,4 +138,9 @@ async def decompress(request: Request, net: Asked, data: Sent, accept: Accept = 
     """The picture of a file that `compress` has written."""
     codec = codec_of(net)
     chosen(accept, (PNG,))
-    return await run_in_threadpool(lambda: picture(codec.decompress(data)))
+
+    def work() -> Response:
+        door_of(request).refuse_size(*codec.size(data))
+        return picture(codec.decompress(data))
+
+    return await run_in_threadpool(work)

@@ -142,7 +142,8 @@ def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
     if net.predictor is None:
         raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
     if image_HWC.shape[2] != net.description.channels:
-        raise HTTPException(404, f"{net.name} takes {net.description.channels} channels, and the data set has others.")
+        taken = "RGB" if net.description.channels == 3 else "grey pictures"
+        raise HTTPException(422, f"{net.name} takes {taken}, and the data set is of another kind. Ask another net.")
     return net.predictor(image_HWC)
 
 

@@ -54,17 +54,25 @@ class Door:
 
     def refuse_bomb(self, data: bytes) -> None:
         """Raise status 413 where the head of a file promises more pixels than are admitted."""
-        most = f"at most {self.limits.megapixels:g} million pixels are looked at"
-        cure = "Scale it down, cut it, or start the server with another max_megapixels."
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
         except Image.DecompressionBombError as error:
-            raise HTTPException(413, f"the picture is too large: {most}, and this: {error} {cure}") from error
+            raise HTTPException(413, f"the picture is too large: {error} {self._cure()}") from error
         except Exception:  # decoding it will say what is wrong
             return
+        self.refuse_size(height, width)
+
+    def refuse_size(self, height: int, width: int) -> None:
+        """Raise status 413 for more pixels than are admitted."""
         if width * height > self.limits.megapixels * 1e6:
-            raise HTTPException(413, f"the picture has {height} x {width} pixels, and {most}. {cure}")
+            raise HTTPException(413, f"the picture has {height} x {width} pixels. {self._cure()}")
+
+    def _cure(self) -> str:
+        return (
+            f"At most {self.limits.megapixels:g} million pixels are looked at: scale it down, cut it, or start the "
+            "server with another max_megapixels."
+        )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -161,7 +169,10 @@ async def _field(request: Request, data: bytes) -> bytes:
             given = form.get(FIELD)
             if not isinstance(given, UploadFile):
                 names = ", ".join(sorted(form)) or "none"
-                raise HTTPException(422, f"the form's fields are: {names}; send the file in the field '{FIELD}'.")
+                said = f"the field '{FIELD}' holds a text" if given is not None else f"the form's fields are: {names}"
+                raise HTTPException(
+                    422, f"{said}; send the file in the field '{FIELD}', as curl -F {FIELD}=@FILE does."
+                )
             return await given.read()
     except MultiPartException as error:
         raise HTTPException(400, f"the form cannot be read: {error.message}") from error

@@ -46,6 +46,8 @@ class Watched:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # what asks whether a server is there; the server below leaves the body out
+            scope = {**scope, "method": "GET"}
         began, status = time.perf_counter(), 500
 
         async def watched(message: Message) -> None:

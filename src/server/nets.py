@@ -24,6 +24,7 @@ class Codec(Protocol):
 
     def compress(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes: ...  # noqa: D102
     def decompress(self, data: bytes) -> np.ndarray: ...  # noqa: D102
+    def size(self, data: bytes) -> tuple[int, int]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class OneAtATime:
         """See `Codec`."""
         with self._busy:
             return self._codec.compress(image_HWC, quality)
+
+    def size(self, data: bytes) -> tuple[int, int]:
+        """See `Codec`."""
+        return self._codec.size(data)
 
     def decompress(self, data: bytes) -> np.ndarray:
         """See `Codec`."""

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
@@ -11,6 +12,7 @@ from rich.progress import track
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.sources import Item, find
+from imagier.errors import DataError
 from imagier.opening import load_codec
 from imagier.training.report import print_table, terminal
 from imagier.transfer.forms import forms_for
@@ -26,11 +28,13 @@ def run(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: `cfg.ckpt` is no codec.
-        DataError: there are no pictures, or one cannot be read.
+        DataError: there are no pictures, or some cannot be read; the others are reported on first.
     """
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     items = _spread(find(cfg.source, SUFFIXES), cfg.pictures)
-    pictures = [(item.name, to_pixels(item.given, codec.channels)) for item in items]
+    pictures = list(_readable(items, codec.channels))
+    if not pictures:
+        raise DataError("none of the pictures could be read; the lines above say why.")
     forms, links = forms_for(codec), [Link(rate) for rate in (None, *cfg.rates)]
     found = list(_shown(passages(pictures, forms, links), len(pictures) * len(forms)))
     output = Path(cfg.output).expanduser()
@@ -42,6 +46,17 @@ def run(cfg: DictConfig) -> None:
     for label, value in verdicts(groups):
         print(f"{label}: {value}")
     print(f"page: {page}")
+    if len(pictures) < len(items):
+        raise DataError(f"{len(items) - len(pictures)} of {len(items)} files were left out; lines above say why.")
+
+
+def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and pixels of the pictures, but for those that cannot be read, which is said."""
+    for item in items:
+        try:
+            yield item.name, to_pixels(item.given, channels)
+        except DataError as error:
+            print(f"{item.name}: {error}", file=sys.stderr)
 
 
 def _spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:

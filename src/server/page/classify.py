@@ -40,8 +40,8 @@ def classify_tab(desk: Desk, net: Net) -> None:
                 )  # fmt: skip
                 ask_drawn = gr.Button("Classify the drawing", variant="primary")
         answer = gr.Label(num_top_classes=_TOP, label="Most probable classes")
-    ask.click(desk.held(of_file), given, answer, api_visibility="private")
-    ask_drawn.click(desk.held(of_drawing), canvas, answer, api_visibility="private")
+    desk.answer(ask.click, of_file, given, [answer])
+    desk.answer(ask_drawn.click, of_drawing, canvas, [answer])
 
 
 def _blank() -> Any:

@@ -29,7 +29,8 @@ def compress_tab(desk: Desk, net: Net) -> None:
         for name in ("JPEG", "WebP"):
             written, chosen = best_within(RIVALS[name], image_HWC, len(data))
             rival_HWC = decode(written, codec.channels)
-            rows.append(_row(f"{name}, quality {chosen}", written, rival_HWC, image_HWC))
+            smallest = ", its smallest" if len(written) > len(data) else ""
+            rows.append(_row(f"{name}, quality {chosen}{smallest}", written, rival_HWC, image_HWC))
             pictures.append((colored(rival_HWC), f"{name}, {len(written):,} bytes"))
         pictures.insert(0, (colored(read_HWC), f"{net.name}, {len(data):,} bytes"))
         # Among gradio's own files, which it removes after a while.
@@ -51,7 +52,7 @@ def compress_tab(desk: Desk, net: Net) -> None:
                 headers=_HEADERS, label="JPEG and WebP: the best that takes no more bytes", interactive=False
             )
             rivals = gr.Gallery(label="What each file gives back", columns=3, format="png", object_fit="contain")
-    ask.click(desk.held(compress), [given, quality], [answer, table, rivals, file], api_visibility="private")
+    desk.answer(ask.click, compress, [given, quality], [answer, table, rivals, file])
 
 
 def _row(name: str, data: bytes, read_HWC: np.ndarray, image_HWC: np.ndarray) -> list[str]:

@@ -38,7 +38,7 @@ def data_tab(desk: Desk) -> None:
     shown = gr.Gallery(
         gallery(1), label="Pictures with their truth", columns=8, format="png", object_fit="contain", height="auto"
     )
-    page.release(desk.held(gallery), page, shown, api_visibility="private")
+    page.change(desk.held(gallery), page, shown, trigger_mode="always_last", api_visibility="private")
 
 
 def _facts(pictures: Any) -> str:

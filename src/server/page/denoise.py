@@ -35,7 +35,7 @@ def denoise_tab(desk: Desk, net: Net) -> None:
         with gr.Column(scale=2):
             answer = gr.ImageSlider(label="Before and after", format="png", height=480)
             said = gr.Markdown()
-    ask.click(desk.held(clean), [given, sigma], [answer, said], api_visibility="private")
+    desk.answer(ask.click, clean, [given, sigma], [answer, said])
 
 
 def with_noise(image_HWC: np.ndarray, sigma: float) -> np.ndarray:

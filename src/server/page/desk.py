@@ -15,6 +15,8 @@ from imagier.errors import ImagierError
 from imagier.server.limits import Door
 from imagier.server.nets import Net
 
+Event = Callable[..., Any]  # such as the click of a gradio button, which is called to say what follows
+
 
 def photo(height: int = 320) -> gr.Image:
     """A field for a picture, which hands on the file as it was sent; gradio itself would open it."""
@@ -47,6 +49,18 @@ class Desk:
                 return await run_in_threadpool(work, *given)
 
         return event
+
+    def answer(self, asked: Event, work: Callable[..., Any], given: Any, shown: list[Any]) -> None:
+        """Let `work` answer an event in the fields `shown`, which are empty until then, and so is an error's.
+
+        Args:
+            asked: of a button, or of another component.
+            work: from the values of `given` to those of `shown`.
+            given: the components that are asked with.
+            shown: the components that answer.
+        """
+        emptied = asked(lambda: dict.fromkeys(shown), None, shown, queue=False, api_visibility="private")
+        emptied.then(self.held(work), given, shown, api_visibility="private")
 
     def fits(self, net: Net) -> bool:
         """Whether the pictures of the data set are what the net answers about, and their truth what it answers."""

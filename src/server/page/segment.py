@@ -1,5 +1,6 @@
 """The tab of a segmenter: a mask over the picture with a legend, the truth beside it, and how near they are."""
 
+from html import escape
 from statistics import fmean
 from typing import Any
 
@@ -25,7 +26,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
     def of_file(path: str | None) -> tuple[Any, ...]:
         answer = predictor(desk.read(path, about.channels))
         assert isinstance(answer, Mask)
-        return _shown(answer), gr.update(visible=False, value=None), _rows(answer, {})
+        return _shown(answer), gr.update(visible=False, value=None), _rows(answer, {}, colors)
 
     def of_set(name: str | None) -> tuple[Any, ...]:
         from imagier.server.dataset import as_result, iou_per_class  # which needs torch, as a data set does
@@ -35,7 +36,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
         assert isinstance(answer, Mask)
         assert isinstance(true, Mask)
         iou = iou_per_class(answer, target, desk.pictures.facts)
-        return _shown(answer), gr.update(visible=True, value=_shown(true)), _rows(answer, iou)
+        return _shown(answer), gr.update(visible=True, value=_shown(true)), _rows(answer, iou, colors)
 
     with gr.Row():
         with gr.Column(scale=1):
@@ -49,13 +50,15 @@ def segment_tab(desk: Desk, net: Net) -> None:
                     )
         with gr.Column(scale=2):
             with gr.Row():
-                answer = gr.AnnotatedImage(label="Prediction", color_map=colors, height=_HEIGHT)
-                truth = gr.AnnotatedImage(label="Truth", color_map=colors, height=_HEIGHT, visible=False)
-            table = gr.Dataframe(headers=_HEADERS, label="Classes", interactive=False)
+                # Their own legends are paler than their masks: the table has the colours.
+                looks: dict[str, Any] = {"color_map": colors, "height": _HEIGHT, "show_legend": False}
+                answer = gr.AnnotatedImage(label="Prediction", **looks)
+                truth = gr.AnnotatedImage(label="Truth", **looks, visible=False)
+            table = gr.Dataframe(headers=_HEADERS, datatype=["html", "str", "str"], label="Classes", interactive=False)
     outputs = [answer, truth, table]
-    ask.click(desk.held(of_file), given, outputs, api_visibility="private")
+    desk.answer(ask.click, of_file, given, outputs)
     if desk.fits(net):
-        ids.change(desk.held(of_set), ids, outputs, api_visibility="private")
+        desk.answer(ids.change, of_set, ids, outputs)
 
 
 def _shown(mask: Mask) -> Shown:
@@ -63,10 +66,19 @@ def _shown(mask: Mask) -> Shown:
     return colored(mask.image), [(part.astype(np.float32), name) for part, name in parts]
 
 
-def _rows(mask: Mask, iou: dict[str, float | None]) -> list[list[str]]:
+def _rows(mask: Mask, iou: dict[str, float | None], colors: dict[str, str]) -> list[list[str]]:
     """The classes of the picture, the largest first, and those of the truth that were missed; then the mean IoU."""
     shares = mask.shares()
     known = {name: value for name, value in iou.items() if value is not None}
     names = sorted({*shares, *known}, key=lambda name: -shares.get(name, 0))
-    rows = [[name, f"{shares.get(name, 0):.1%}", f"{known[name]:.1%}" if name in known else ""] for name in names]
+    rows = [
+        [_named(name, colors[name]), f"{shares.get(name, 0):.1%}", f"{known[name]:.1%}" if name in known else ""]
+        for name in names
+    ]
     return [*rows, ["mean", "", f"{fmean(known.values()):.1%}"]] if known else rows
+
+
+def _named(name: str, color: str) -> str:
+    """A class with its colour, as HTML."""
+    box = "display: inline-block; width: 1em; height: 1em; margin-right: 0.5em; vertical-align: -0.1em"
+    return f'<span style="{box}; background: {color}; border: 1px solid #888"></span>{escape(name)}'

@@ -21,7 +21,8 @@ def training_tab(nets: Mapping[str, Net]) -> None:
         with gr.Accordion(net.name, open=len(nets) == 1):
             gr.Markdown(_facts(net))
             for name, path in net.training.items():
-                gr.Image(str(path), label=_TITLES[name], interactive=False, buttons=["download", "fullscreen"])
+                gr.Markdown(f"**{_TITLES[name]}**")
+                gr.Image(str(path), show_label=False, interactive=False, buttons=["download", "fullscreen"])
             if not net.training:
                 gr.Markdown("Its training has left no pictures here.")
 
