@@ -112,11 +112,12 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
 
     from imagier import build
     from imagier.server.dataset import Pictures
+    from imagier.training.records import is_said
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
         for key, value in (("size", net.resize), ("channels", net.channels)) if net else ():
-            if key in settings.data and settings.data[key] is None and value is not None:
+            if key in settings.data and not is_said(f"data.{key}"):
                 settings.data[key] = value
     data = build.data_module(settings)
     samples = data.loader(cfg.split).samples

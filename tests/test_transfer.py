@@ -53,6 +53,15 @@ def test_every_form_goes_over_every_link(house: Path) -> None:
     assert "soonest, 2 Mbit/s" in said
 
 
+def test_a_broken_picture_is_said_and_the_others_are_sent(house: Path) -> None:
+    (house / "broken.jpg").write_bytes(b"\xff\xd8 and no more")
+    said = report("broken.jpg", "rates=[]", "output=others", cwd=house, code=3)
+    assert "broken.jpg: " in said
+    assert "1 of 4 files were left out" in said
+    with (house / "others" / "transfer.csv").open(newline="") as file:
+        assert {row["picture"] for row in csv.DictReader(file)} == {"0.png", "1.png", "2.png"}
+
+
 def test_words_without_sense_are_refused_before_anything_is_sent(house: Path) -> None:
     assert "rates" in report("rates=[10,0]", "output=never", cwd=house, code=2)
     assert not (house / "never").exists()

@@ -21,6 +21,7 @@ from imagier.files import write_text
 from imagier.tasks.base import Task
 from imagier.training.hardware import make_trainer
 from imagier.training.loggers import console, log_to
+from imagier.training.records import is_said
 from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def data_for(cfg: DictConfig, trained: DictConfig) -> ImageData:
         if given is not None and "_target_" in given:
             settings.data = given
             for key in ("size", "channels", "label_set"):  # what the net was trained for, unless said otherwise
-                if key in settings.data and key in trained.data and settings.data[key] is None:
+                if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)

@@ -144,3 +144,9 @@ def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
         ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
         ("train longer", f"python train.py resume={run_dir} {longer}"),
     ]
+
+
+def is_said(key: str) -> bool:
+    """Whether the sentence itself gives `key`, which otherwise has the value of a file in conf/."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(word.lstrip("+").partition("=")[0] == key for word in words)

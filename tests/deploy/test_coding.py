@@ -126,6 +126,12 @@ def test_a_net_of_another_task_is_refused(tmp_path: Path) -> None:
     assert "is no codec: it was made for task=classify" in said
 
 
+def test_graphs_are_compared_on_held_out_pictures_alone(house: Path) -> None:
+    for split in ("train", "all"):
+        said = spoken("export", "ckpt=runs/latest", f"split={split}", cwd=house, code=2)
+        assert f"split={split}: graphs are compared on pictures that were not trained on" in said
+
+
 def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
     said = spoken("export", "ckpt=runs/latest", "samples=2", cwd=house)
     assert "onnx fp32 encoder: 2 held-out pictures" in said

@@ -45,15 +45,22 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_of(net, about, tmp_path_factory.mktemp("classify") / "bundle").folder
 
 
-def test_a_data_set_is_answered_about_as_evaluate_measures_it(tmp_path: Path, streets_root: Path) -> None:
-    data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category", "data.size=[32,64]"]
-    imagier("task=segment", "model.width=8", *data, "trainer=cpu", "trainer.max_epochs=1", "test=false", cwd=tmp_path)
+def test_a_data_set_is_answered_about_as_evaluate_measures_it(
+    tmp_path: Path, streets_root: Path, classifier: Path
+) -> None:
+    data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category"]
+    once = ["trainer=cpu", "trainer.max_epochs=1", "test=false"]
+    imagier("task=segment", "model.width=8", *data, "data.size=[32,64]", *once, cwd=tmp_path)
     imagier("ckpt=runs/latest", "split=test", "output=.", cwd=tmp_path, script="scripts/evaluate.py")
     measured = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
-    with serving("ckpt=runs/latest", *data, cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
+    nets = f"ckpt={classifier},runs/latest"  # the first one's size is of no meaning for streets
+    with serving(nets, *data, cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
         ids = api.get("/data/images").json()["ids"]
         assert len(ids) == api.get("/data").json()["images"] > 0
-        answers = [api.get(f"/data/images/{name}/comparison").json() for name in ids]
+        which = {"model": "unet-cityscapes"}
+        answers = [api.get(f"/data/images/{name}/comparison", params=which).json() for name in ids]
+        assert api.head("/health").status_code == 200
+        assert api.head("/health").content == b""
     labelled = [1 - answer["truth"]["shares"].get("unlabelled", 0) for answer in answers]  # of frames of one size
     right = sum(answer["accuracy"] * share for answer, share in zip(answers, labelled, strict=True))
     assert right / sum(labelled) == pytest.approx(measured["accuracy"], abs=1e-5)
@@ -97,6 +104,9 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path, classifier:
         assert "Choose another port=" in serve(f"ckpt={classifier}", f"port={port}", code=2)
     assert "nothing" in serve("ckpt=nothing", code=2)
     assert "queue=0 is out of range" in serve(f"ckpt={classifier}", "queue=0", code=2)
+    assert "ckpt names no net" in serve("ckpt=','", code=2)
+    said = serve(f"ckpt={classifier}", "data=garments", "split=all", code=2)
+    assert "split=all is not served; it is one of: train, val, test" in said
 
 
 def test_a_bundle_is_served_without_torch(tmp_path: Path, classifier: Path) -> None:

@@ -133,6 +133,9 @@ def test_a_codec_writes_and_reads_files(client: TestClient, opened: list[Any]) -
     assert np.array_equal(decoded(seen), back)
     refused = client.post(f"/models/{name}/decompress", content=answer.content[:-3])
     assert (refused.status_code, "damaged or cut short" in refused.json()["error"]) == (400, True)
+    large = codec.compress(np.zeros((1024, 1024, 3), np.uint8), 1)
+    refused = client.post(f"/models/{name}/decompress", content=large)
+    assert (refused.status_code, "1024 x 1024 pixels" in refused.json()["error"]) == (413, True)
     assert client.post(f"/models/{name}/compress?quality=99", content=png()).status_code == 422
     assert client.post(f"/models/{name}/predict", content=png()).status_code == 404
 
@@ -200,6 +203,7 @@ def test_what_is_wrong_is_said_in_a_sentence(client: TestClient, opened: list[An
     for answer, code, words in (
         (client.post(url, files={"picture": ("a.png", png())}), 422, "the field 'image'"),
         (client.post(url, data={"image": "text"}), 400, "is not a picture"),
+        (client.post(url, files={"image": (None, "text")}), 422, "the field 'image' holds a text"),
         (client.post(url, content=png(), headers={"content-type": "multipart/form-data"}), 400, "boundary"),
         (client.post(url, content=png(), headers={"accept": "text/html"}), 406, "application/json"),
         (client.post(url, content=png(), params={"top": 0}), 422, "top=0"),
