@@ -304,5 +304,11 @@ def from_checkpoint(path: Path) -> tuple[Task, DictConfig, dict[str, Any]]:
     if "weights" in cfg.model:
         cfg.model.weights = None  # they are in the checkpoint
     made = task(cfg, Facts.from_dict(said["facts"]))
-    made.load_state_dict(checkpoint["state_dict"])
+    try:
+        made.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{path} does not hold the weights of its net ({' '.join(str(error).split())[:200]}). It was changed, or "
+            "written by another version; train anew, or use that version."
+        ) from error
     return made.eval(), cfg, said

@@ -101,7 +101,7 @@ def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
     for net in fit:
         pictures = _pictures_for(cfg, net)
         if pictures.facts.classes == net.classes:
-            print(f"data: {pictures}, of the size that {net.name} takes")
+            print(f"data: {pictures}, for {net.name}")
             return pictures
     return _pictures_for(cfg, None)
 

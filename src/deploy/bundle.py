@@ -160,7 +160,8 @@ def read_bundle(folder: Path) -> Bundle:
         version = plain.pop("format")
         if version != FORMAT:
             raise BundleError(f"{path} has format {version}, and this version of imagier reads {FORMAT}. Update it.")
-        whole = plain.pop(CHECKSUM) == _checksum({"format": version} | plain)
+        if plain.pop(CHECKSUM) != _checksum({"format": version} | plain):
+            raise BundleError(f"{path} is not as it was exported: its checksum does not fit. {_CURE}")
         plain.pop("color_space")  # is told for readers of the file: `channels` says it
         graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
         description = Description(**{key: frozen(value) for key, value in plain.items()})
@@ -168,14 +169,12 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{path} cannot be read: {error.strerror}. Name a folder that `imagier export` made."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({error}). {_CURE}") from error
     if description.task not in TASKS:
         raise BundleError(f"{path} is for the task {description.task}, which this version does not know. Update it.")
     if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
         raise BundleError(f"{path} names files that are not its own. {_CURE}")
-    if not whole:
-        raise BundleError(f"{path} is not as it was exported: its checksum does not fit. {_CURE}")
     return Bundle(folder, description, graphs, files)
 
 

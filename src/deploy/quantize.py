@@ -43,7 +43,7 @@ def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
     """
     logging.disable(logging.WARNING)  # it advises to do what is done here
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             prepared = Path(folder) / "prepared.onnx"
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
             model = made_ready(onnx.load(prepared))

@@ -14,6 +14,7 @@ from imagier.files import write_aside, write_text
 
 SUFFIX = ".imgr"  # of a codec's files
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
+WRITTEN = (*LOSSLESS, ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,7 +169,7 @@ class Compressed(Picture):
     def save(self, path: str | Path) -> None:
         """Write the file where the path ends in SUFFIX, and otherwise the pixels in the format that its suffix says."""
         path = Path(path)
-        if path.suffix == SUFFIX:
+        if path.suffix.lower() == SUFFIX:
             write_aside(path, lambda aside: aside.write_bytes(self.data))
         else:
             save_pixels(self.pixels, path)
@@ -197,14 +198,11 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
     """Write uint8 [H, W], [H, W, 1] or [H, W, 3] as the path's suffix says, whole or not at all.
 
     Raises:
-        ConfigError: there is no format of pictures with this suffix.
+        ConfigError: the suffix is none of WRITTEN.
     """
-    form = Image.registered_extensions().get(path.suffix.lower())
-    if form not in Image.SAVE:
-        raise ConfigError(
-            f"{path} does not end as a file of pictures does: name it {path.stem}.png or {path.stem}.jpg."
-        )
-    image = to_image(pixels)
+    if path.suffix.lower() not in WRITTEN:
+        raise ConfigError(f"{path} cannot be written: pictures are written to names that end in {', '.join(WRITTEN)}.")
+    image, form = to_image(pixels), Image.registered_extensions()[path.suffix.lower()]
     write_aside(path, lambda aside: image.save(aside, format=form))
 
 

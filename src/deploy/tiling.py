@@ -12,7 +12,7 @@ Answer = Callable[[np.ndarray], np.ndarray]  # uint8 [B, C, H, W] -> float32 [B,
 def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, stride: int = 1) -> Iterator[np.ndarray]:
     """Let `answer` look at a picture, tile by tile where it is larger than `tile`.
 
-    A quarter of a tile overlaps the next one. Within the overlap a tile's weight falls linearly to its border, so that
+    A quarter of a tile overlaps the next one. Within the overlap a tile's weight falls linearly to its end, so that
     no seam is left. Tiles begin at multiples of the net's stride, so that it pools the same pixels as in the whole
     picture. In memory is one row of tiles.
 
@@ -35,7 +35,7 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, st
         for left in lefts:
             piece_HWC = image_HWC[top : top + tile, left : left + tile]  # the last ones are shorter
             rows, columns = piece_HWC.shape[:2]
-            weight_HW = _weights(rows)[:, None] * _weights(columns)
+            weight_HW = _weights(top, rows, height)[:, None] * _weights(left, columns, width)
             found_KHW = answer(to_batch(piece_HWC))[0]
             if total_KHW is None:
                 total_KHW = np.zeros((len(found_KHW), *summed_HW.shape), np.float32)
@@ -69,10 +69,13 @@ def _starts(length: int, tile: int, stride: int) -> list[int]:
     return [round(number * steps / (count - 1)) * stride for number in range(count)]
 
 
-def _weights(length: int) -> np.ndarray:
-    """Float32 [length]: 1 in the middle, falling over a quarter on either side, and above 0 to the border."""
+def _weights(start: int, length: int, whole: int) -> np.ndarray:
+    """Float32 [length]: 1, but falling over a quarter to either end that is not the picture's own, and above 0."""
     place = np.arange(length, dtype=np.float32) + 0.5
-    return np.minimum(1, np.minimum(place, length - place) / max(1, length // 4))
+    fall = max(1, length // 4)
+    before = place if start else np.full_like(place, fall)
+    after = length - place if start + length < whole else np.full_like(place, fall)
+    return np.minimum(1, np.minimum(before, after) / fall)
 
 
 def _move_up(rows_HW: np.ndarray, by: int) -> None:

@@ -59,7 +59,6 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(data.findings.problems))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
-    print_scores({cfg.split: scores}, facts)
 
     run_dir = path.parent.parent
     same = data.findings.fingerprint == said["data_fingerprint"]
@@ -83,6 +82,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     if counts is not None:
         record["confusion"] = np.asarray(counts).tolist()
     write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+    print_scores({cfg.split: scores}, facts)  # once they are kept, whoever reads this or stops reading
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
 

@@ -69,6 +69,10 @@ def find_checkpoint(word: str | Path, prefer: str) -> Path:
             f"{word} does not exist; name a run folder (runs/latest is the newest) or a checkpoint file in one."
         )
     path = path.resolve()
+    if (path / "bundle.json").is_file():
+        raise ConfigError(
+            f"{word} is a bundle, and this needs the run that it was exported from: name the run's folder."
+        )
     for name in (prefer, "last", "best"):
         found = path / "checkpoints" / f"{name}.ckpt"
         if found.is_file():

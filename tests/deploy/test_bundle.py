@@ -195,6 +195,8 @@ def forged(data: bytes) -> bytes:
     [
         ("bundle.json", lambda data: data[:100], "is damaged"),
         ("bundle.json", None, "cannot be read"),
+        ("bundle.json", lambda data: b"[" * 100_000, "is damaged"),
+        ("bundle.json", lambda data: forged(data.replace(b'"weights.saf', b'"../weights.saf')), "not its own"),
         ("bundle.json", lambda data: data.replace(b"28", b"32", 1), "is not as it was exported"),
         ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update it"),
         ("bundle.json", lambda data: forged(data.replace(b"mlp.MLP", b"os.system")), "unknown to this version"),

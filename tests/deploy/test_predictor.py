@@ -145,7 +145,7 @@ def test_pictures_are_rounded_as_training_measures_them(tmp_path: Path) -> None:
 
     answer = Predictor(description("denoise"), net)(np.zeros((1, 5, 3), np.uint8))
     assert isinstance(answer, Picture)
-    with pytest.raises(ConfigError, match=r"a\.foo does not end as a file of pictures does: name it a\.png"):
+    with pytest.raises(ConfigError, match=r"a\.foo cannot be written: pictures are written to names that end in \.png"):
         answer.save(tmp_path / "a.foo")
     assert answer.pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
 

@@ -55,6 +55,20 @@ def test_tiles_begin_where_a_net_pools_in_the_whole_picture(size: tuple[int, int
     np.testing.assert_allclose(tiled, whole, rtol=1e-5)
 
 
+def test_what_stands_at_the_pictures_own_border_is_taken_from_the_tile_that_sees_it() -> None:
+    def inner(image_BCHW: np.ndarray) -> np.ndarray:
+        answer = np.zeros((1, 1, *image_BCHW.shape[2:]), np.float32)
+        if image_BCHW[0, 0, 0, -1]:  # the picture's last column is in sight
+            answer[:] = 1
+        return answer
+
+    image = np.zeros((32, 160, 3), np.uint8)
+    image[:, -1] = 255
+    (band,) = answers_in_bands(image, inner, 128)
+    assert (band[0, 16, 128:] == 1).all()
+    assert band[0, 16, 127] > 0.9
+
+
 def test_memory_holds_one_row_of_tiles() -> None:
     image = np.zeros((4000, 500, 3), np.uint8)
     tracemalloc.start()

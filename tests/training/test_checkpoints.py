@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from made import run_of
 
-from imagier.build import read_checkpoint
+from imagier.build import from_checkpoint, read_checkpoint
 from imagier.errors import TrainingError
 from imagier.training.checkpoints import WholeFileIO
 
@@ -23,6 +24,16 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [left.name for left in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_without_a_tensor_of_its_net_gets_a_sentence(tmp_path: Path) -> None:
+    run_of(tmp_path, "classify", "mlp", size=(28, 28))
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"].popitem()
+    torch.save(checkpoint, path)
+    with pytest.raises(TrainingError, match=r"best\.ckpt does not hold the weights of its net \(.*Missing key"):
+        from_checkpoint(path)
 
 
 def test_damaged_weights_are_not_taken_for_others(tmp_path: Path) -> None:
