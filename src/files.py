@@ -28,3 +28,16 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process on this machine, which may still write; where that cannot be asked, it may."""
+    if os.name != "posix":  # to ask is to kill
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True

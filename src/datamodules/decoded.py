@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from imagier.datamodules.loader import Source, Target
+from imagier.files import is_alive
 from imagier.transforms.resize import resize_image, resize_mask
 
 FOLDER = "decoded"
@@ -253,15 +254,5 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what processes of this machine began to write and did not live to finish."""
     for entry in folder.glob(f".*.{socket.gethostname()}.*"):
         process = int(entry.name.rpartition(".")[2])
-        if process != os.getpid() and not _alive(process):
+        if process != os.getpid() and not is_alive(process):
             shutil.rmtree(entry, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True

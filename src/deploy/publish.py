@@ -18,6 +18,7 @@ from imagier.deploy.network import TorchNet, save_network
 from imagier.deploy.readme import readme
 from imagier.deploy.runtime import OnnxRuntime, OpenVino, Runtime
 from imagier.errors import BundleError, ConfigError
+from imagier.files import is_alive
 from imagier.models.pixels import FromPixels
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def _sweep(folder: Path) -> None:
     """Remove what exports have left behind that were killed; one that was killed as it replaced a bundle, undo."""
     for left in sorted(folder.parent.glob(f".{folder.name}.*")):
         process = left.name.rpartition(".")[2]
-        if process.isdecimal() and _ended(int(process)):
+        if process.isdecimal() and (int(process) == os.getpid() or not is_alive(int(process))):
             if left.name.startswith(_old(folder, "")) and not folder.exists():
                 left.rename(folder)
             shutil.rmtree(left, ignore_errors=True)
@@ -85,18 +86,6 @@ def _sweep(folder: Path) -> None:
 def _old(folder: Path, process: int | str) -> str:
     """The name of the bundle that an export is just replacing."""
     return f".{folder.name}.old.{process}"
-
-
-def _ended(process: int) -> bool:
-    if process == os.getpid() or os.name != "posix":  # elsewhere, to ask is to kill
-        return process == os.getpid()
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is somebody else's
-        return False
-    return False
 
 
 def _refuse_loss(folder: Path) -> None:

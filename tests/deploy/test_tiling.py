@@ -39,7 +39,9 @@ def test_tiles_are_never_larger_and_blend_where_answers_differ() -> None:
     assert abs(np.diff(row)).max() < 0.11  # no step between one tile and the next
 
 
-@pytest.mark.parametrize(("size", "tile"), [((200, 333), 96), ((161, 100), 64), ((97, 97), 96), ((300, 40), 100)])
+@pytest.mark.parametrize(
+    ("size", "tile"), [((200, 333), 96), ((161, 100), 64), ((97, 97), 96), ((300, 40), 100), ((50, 40), 8)]
+)
 def test_tiles_begin_where_a_net_pools_in_the_whole_picture(size: tuple[int, int], tile: int) -> None:
     stride = 16
 
