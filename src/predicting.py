@@ -58,7 +58,8 @@ def run(cfg: "DictConfig") -> None:
     if remembered:
         print(f"{remembered} of {len(items)} pictures were done already")
     if done:
-        print(f"{done} pictures in {took:.1f} s, {done / took:.1f} a second, the first after {seconds:.1f} s")
+        pictures = "1 picture" if done == 1 else f"{done} pictures"
+        print(f"{pictures} in {took:.1f} s, {done / took:.1f} a second, the first after {seconds:.1f} s")
     print(f"written: {output}, by {about.name} in {found['precision']} (runtime={found['runtime']})")
     if failed:
         raise DataError(
