@@ -5,7 +5,9 @@ The command line prints it without a traceback and exits with `exit_code`.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class ImagierError(Exception):
@@ -42,3 +44,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space) for the choice closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+@contextmanager
+def writing_to(output: Path) -> Iterator[None]:
+    """Tell an OSError of the body as a ConfigError that names `output`, the folder into which it writes."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"output={output} cannot be written: {error}. Make room, or name another folder.") from error

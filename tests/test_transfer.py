@@ -1,7 +1,9 @@
 """`imagier transfer-report`, and the link that it sends over."""
 
 import csv
+import math
 import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 from imagier.synthetic.leaves import picture
 from imagier.transfer.forms import Form
 from imagier.transfer.link import Link, send_paced
-from imagier.transfer.page import grouped, verdicts
+from imagier.transfer.page import fully_scored, grouped, verdicts, write_page
 from imagier.transfer.trial import Passage, passages
 
 
@@ -67,6 +69,31 @@ def test_words_without_sense_are_refused_before_anything_is_sent(house: Path) ->
     assert not (house / "never").exists()
 
 
+def test_an_output_that_is_none_is_refused_before_anything_is_sent(house: Path) -> None:
+    (house / "file").write_text("mine")
+    assert "output=file cannot be written" in report("output=file", "rates=[]", cwd=house, code=2)
+    assert (house / "file").read_text() == "mine"
+
+
+def test_a_picture_that_a_rival_cannot_hold_is_said(house: Path) -> None:
+    Image.new("RGB", (17000, 16)).save(house / "wide.png")
+    said = report("wide.png", "rates=[]", "pictures=null", "output=held", cwd=house, code=3)
+    assert "wide.png: 17000 x 16 pixels; WebP holds 16383 a side" in said
+    assert (house / "held" / "transfer.html").is_file()
+
+
+def test_a_link_that_is_left_early_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HTTPResponse, "read", interrupted)
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt), Link(0.8) as link:
+        link.fetch(bytes(2_000_000))  # twenty seconds
+    assert time.perf_counter() - began < 5
+
+
+def interrupted(_response: HTTPResponse) -> bytes:
+    raise KeyboardInterrupt
+
+
 def test_a_link_is_as_fast_as_it_says() -> None:
     data = np.random.default_rng(0).bytes(50_000)
     with Link(8) as link:  # a megabyte a second
@@ -96,6 +123,24 @@ def test_times_are_of_what_was_done() -> None:
     assert 0.02 <= found.encode < 0.04 <= found.decode
     assert (found.bytes, found.bpp, found.psnr) == (192, 24, 100)
     assert found.seconds("loopback") == found.encode + found.links["loopback"] + found.decode
+
+
+def test_means_are_over_pictures_that_have_every_score(tmp_path: Path) -> None:
+    """A thumbnail without MS-SSIM would be in a point's bits and not in its quality."""
+
+    def passed(name: str, form: str, quality: int, size: int, similarity: float) -> Passage:
+        return Passage(name, form, quality, 800, size, 0.1, 0.1, {"loopback": 0.1}, 20.0 + quality, 0.5, similarity)
+
+    large = [
+        passed("a", form, q, size * q, 0.5 + q / 10) for form, size in (("net", 50), ("JPEG", 100)) for q in (1, 2)
+    ]
+    small = [passed("b", form, q, size * q, math.nan) for form, size in (("net", 900), ("JPEG", 10)) for q in (1, 2)]
+    scored = fully_scored(grouped([*large, *small]))
+    assert [[one.picture for one in group] for group in scored] == [["a"]] * 4
+    page = write_page(tmp_path / "page.html", [*large, *small], "made").read_text()
+    assert "Means over 1 of 2 pictures" in page
+    assert page.count("\N{MINUS SIGN}50.0 %") == 2  # by PSNR and by MS-SSIM
+    assert fully_scored(grouped(small)) == grouped(small)
 
 
 def test_the_verdict_is_the_soonest_of_those_that_are_good_enough() -> None:

@@ -18,7 +18,7 @@ from imagier.deploy.outputs import Write
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.sources import MANIFEST, Item, stems
-from imagier.errors import ConfigError, DataError
+from imagier.errors import ConfigError, DataError, writing_to
 from imagier.files import write_text
 
 _AHEAD = 4  # pictures that are read while the net looks at another
@@ -84,12 +84,8 @@ class Job:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Do what remains; yields the manifest's line of each picture as it is done."""
-        try:
+        with writing_to(self.output):
             yield from self._done()
-        except OSError as error:
-            raise ConfigError(
-                f"output={self.output} cannot be written: {error}. Make room, or name another."
-            ) from error
 
     def _done(self) -> Iterator[dict[str, Any]]:
         kept = "".join(json.dumps(line) + "\n" for line in ({"job": self.settings}, *self.lines.values()))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imagier.datamodules.base import ImageData
-from imagier.metrics.quality import ms_ssim, psnr
+from imagier.metrics.quality import MS_SSIM_LEAST, ms_ssim, psnr
 from imagier.tasks.base import Task
 from imagier.tasks.compress import Compress
 from imagier.training.image_formats import RIVALS, ImageFormat, decode
@@ -44,9 +44,14 @@ def _pictures(data: ImageData, device: torch.device) -> list[Tensor]:
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
             if pictures and (len(pictures) == MOST_PICTURES or pixels > MOST_PIXELS):
-                return pictures
+                return _fully_scored(pictures)
             pictures.append(picture_1CHW.to(device))
-    return pictures
+    return _fully_scored(pictures)
+
+
+def _fully_scored(pictures: list[Tensor]) -> list[Tensor]:
+    """Those that are large enough for MS-SSIM, so that all means are over the same ones; all, where none is."""
+    return [picture for picture in pictures if min(picture.shape[2:]) >= MS_SSIM_LEAST] or pictures
 
 
 def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor]) -> Curve:
@@ -58,14 +63,9 @@ def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor]) -> 
             size, read_1CHW = transmit(picture_1CHW)
             scores = (float(score(read_1CHW, picture_1CHW)) for score in (psnr, ms_ssim))
             rows.append((8 * size / picture_1CHW[0, 0].numel(), *scores))
-        points.append([_mean(column) for column in np.array(rows).T])
+        points.append(np.mean(rows, 0))
     bpp, decibels, similarity = np.array(points).T
     return Curve(name, bpp, {"psnr": decibels, "ms_ssim": similarity})
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]  # a picture too small for MS-SSIM has none
-    return float(known.mean()) if len(known) else np.nan
 
 
 def _through_net(task: Compress, rate: int) -> Transmit:

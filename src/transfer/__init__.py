@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
+from PIL import AvifImagePlugin
 from rich.console import Console
 from rich.progress import track
 
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.sources import Item, find
-from imagier.errors import DataError
+from imagier.errors import DataError, writing_to
 from imagier.opening import load_codec
 from imagier.training.report import print_table, terminal
-from imagier.transfer.forms import forms_for
+from imagier.transfer.forms import LONGEST_SIDE, forms_for
 from imagier.transfer.link import Link
-from imagier.transfer.page import grouped, size_table, time_table, verdicts, write_csv, write_page
+from imagier.transfer.page import fully_scored, grouped, size_table, time_table, verdicts, write_csv, write_page
 from imagier.transfer.trial import Passage, passages
 
 
@@ -27,21 +28,26 @@ def run(cfg: DictConfig) -> None:
     Writes transfer.csv, a row a picture, form and quality; transfer.html and its pictures.
 
     Raises:
-        ConfigError: `cfg.ckpt` is no codec.
+        ConfigError: `cfg.ckpt` is no codec, or `cfg.output` cannot be written.
         DataError: there are no pictures, or some cannot be read; the others are reported on first.
     """
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
+    if cfg.threads:
+        AvifImagePlugin.DEFAULT_MAX_THREADS = cfg.threads  # Pillow's way to say it; the other formats take one thread
     items = _spread(find(cfg.source, SUFFIXES), cfg.pictures)
     pictures = list(_readable(items, codec.channels))
     if not pictures:
         raise DataError("none of the pictures could be read; the lines above say why.")
+    output = Path(cfg.output).expanduser()
+    with writing_to(output):
+        output.mkdir(parents=True, exist_ok=True)  # or all that is measured could be lost
     forms, links = forms_for(codec), [Link(rate) for rate in (None, *cfg.rates)]
     found = list(_shown(passages(pictures, forms, links), len(pictures) * len(forms)))
-    output = Path(cfg.output).expanduser()
-    write_csv(output / "transfer.csv", found)
-    page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
+    with writing_to(output):
+        write_csv(output / "transfer.csv", found)
+        page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
     groups = grouped(found)
-    for table in (size_table(groups), time_table(groups)):
+    for table in (size_table(fully_scored(groups)), time_table(groups)):
         print_table(terminal(), table)
     for label, value in verdicts(groups):
         print(f"{label}: {value}")
@@ -54,9 +60,16 @@ def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.nd
     """Names and pixels of the pictures, but for those that cannot be read, which is said."""
     for item in items:
         try:
-            yield item.name, to_pixels(item.given, channels)
+            yield item.name, _sendable(to_pixels(item.given, channels))
         except DataError as error:
             print(f"{item.name}: {error}", file=sys.stderr)
+
+
+def _sendable(image_HWC: np.ndarray) -> np.ndarray:
+    height, width, _ = image_HWC.shape
+    if max(height, width) > LONGEST_SIDE:
+        raise DataError(f"{width} x {height} pixels; WebP holds {LONGEST_SIDE} a side. Cut it or make it smaller.")
+    return image_HWC
 
 
 def _spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:

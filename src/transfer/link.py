@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
@@ -41,11 +42,11 @@ class Link:
         """
         self._server.file = data
         began = time.perf_counter()
-        connection = HTTPConnection("127.0.0.1", self._server.server_port, timeout=3600)
-        connection.request("GET", "/")
-        arrived = connection.getresponse().read()
-        seconds = time.perf_counter() - began
-        connection.close()
+        with closing(HTTPConnection("127.0.0.1", self._server.server_port, timeout=3600)) as connection:
+            connection.request("GET", "/")
+            with connection.getresponse() as answer:  # closed where it is interrupted too, or the server would send on
+                arrived = answer.read()
+            seconds = time.perf_counter() - began
         if arrived != data:
             raise DataError(f"{len(data)} bytes were sent over {self.name}, and {len(arrived)} others have arrived.")
         return seconds
@@ -66,10 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.file)))
         self.end_headers()
-        if self.server.bytes_per_second is None:
-            self.wfile.write(self.server.file)
-        else:
-            send_paced(self.wfile.write, self.server.file, self.server.bytes_per_second)
+        with suppress(ConnectionError):  # nobody waits any longer
+            if self.server.bytes_per_second is None:
+                self.wfile.write(self.server.file)
+            else:
+                send_paced(self.wfile.write, self.server.file, self.server.bytes_per_second)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing: each file would have a line."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from imagier.files import write_text
+from imagier.metrics.quality import MS_SSIM_LEAST
 from imagier.training.pictures import Curve, rate_chart, wording
 from imagier.training.pictures.canvas import ACCENT, MUTED, draw
 from imagier.training.pictures.rates import RIVAL_COLORS
@@ -44,20 +46,26 @@ def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
     """Write the page and its pictures beside it, and return its path."""
     groups = grouped(passages)
     pictures = f"{len(groups[0])} picture{'s' if len(groups[0]) > 1 else ''}"
-    curves = _curves(groups)
+    scored = fully_scored(groups)
+    over = (
+        pictures
+        if len(scored[0]) == len(groups[0])
+        else (f"{len(scored[0])} of {pictures}, those of at least {MS_SSIM_LEAST} pixels a side, which MS-SSIM needs")
+    )
+    curves = _curves(scored)
     chapters = [
         [
             Section(
                 "rate-distortion",
                 "Size and quality",
-                f"Means over {pictures}, by the bytes of whole files and what is decoded from them; other formats as "
+                f"Means over {over}, by the bytes of whole files and what is decoded from them; other formats as "
                 "Pillow writes them. The table gives the BD-rate, the mean difference in bits where two curves reach "
                 "the same quality: less than zero is smaller. A dash: there is no such quality.",
                 rate_chart(curves),
                 f"Quality over bits per pixel for {', '.join(curve.name for curve in curves)}",
                 table=difference_table(curves),
             ),
-            Section("sizes", "Every form", "Means over the pictures.", table=size_table(groups)),
+            Section("sizes", "Every form", f"Means over {over}.", table=size_table(scored)),
         ],
         [
             Section(
@@ -75,6 +83,13 @@ def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
     return write_chapters(path, (title, f"{pictures} · {len(groups)} forms"), verdicts(groups), [], chapters)
 
 
+def fully_scored(groups: Sequence[Group]) -> Sequence[Group]:
+    """The groups of the pictures that have every score, so that means are over the same ones; of all, if none has."""
+    small = {one.picture for group in groups for one in group if math.isnan(one.ms_ssim)}
+    large = [[one for one in group if one.picture not in small] for group in groups]
+    return large if large[0] else groups
+
+
 def size_table(groups: Sequence[Group]) -> Table:
     """A row a form and quality: what it costs and how good it is."""
     scores = ("bpp", "psnr", "ssim", "ms_ssim")
@@ -82,7 +97,7 @@ def size_table(groups: Sequence[Group]) -> Table:
         [
             _name(group),
             f"{fmean(one.bytes for one in group):,.0f}",
-            *(wording.value(score, _mean([getattr(one, score) for one in group])) for score in scores),
+            *(wording.value(score, fmean(getattr(one, score) for one in group)) for score in scores),
         ]
         for group in groups
     ]
@@ -120,8 +135,8 @@ def time_table(groups: Sequence[Group]) -> Table:
 def verdicts(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """For each link, what brings a picture of the net's middle quality, or a better one, first: (link, form)."""
     own = [group for group in groups if group[0].form == groups[0][0].form]
-    least = _mean([one.psnr for one in own[len(own) // 2]])
-    good = [group for group in groups if _mean([one.psnr for one in group]) >= least]
+    least = fmean(one.psnr for one in own[len(own) // 2])
+    good = [group for group in groups if fmean(one.psnr for one in group) >= least]
     said = []
     for link in groups[0][0].links:
         first = min(good, key=lambda group: _seconds(group, link))
@@ -138,11 +153,6 @@ def _name(group: Group) -> str:
     return form if quality is None else f"{form} {quality}"
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]  # a picture too small for a score has none
-    return fmean(known) if known else float("nan")
-
-
 def _forms(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """The groups of each form that has qualities, the net's first."""
     forms: dict[str, list[Group]] = {}
@@ -156,8 +166,7 @@ def _curves(groups: Sequence[Group]) -> list[Curve]:
     curves = []
     for name, own in _forms(groups).items():
         bpp, *scores = (
-            np.array([_mean([getattr(one, key) for one in group]) for group in own])
-            for key in ("bpp", "psnr", "ms_ssim")
+            np.array([fmean(getattr(one, key) for one in group) for group in own]) for key in ("bpp", "psnr", "ms_ssim")
         )
         curves.append(Curve(name, bpp, dict(zip(("psnr", "ms_ssim"), scores, strict=True))))
     return curves
@@ -180,7 +189,7 @@ def _time_chart(groups: Sequence[Group]) -> np.ndarray:
 def _paint_link(axis: Axes, groups: Sequence[Group], link: str) -> None:
     for number, (name, own) in enumerate(_forms(groups).items()):
         milliseconds = [1000 * _seconds(group, link) for group in own]
-        decibels = [_mean([one.psnr for one in group]) for group in own]
+        decibels = [fmean(one.psnr for one in group) for group in own]
         color = RIVAL_COLORS[(number - 1) % len(RIVAL_COLORS)] if number else ACCENT
         axis.plot(milliseconds, decibels, "o-", color=color, label=name, markersize=3, linewidth=1.3 if number else 2.2)
     for group in groups:

@@ -134,7 +134,7 @@ def test_a_bad_file_is_reported_skipped_and_tried_again(tmp_path: Path, segmente
     assert "2.png" in said
     assert "Traceback" not in said
     (source / "one" / "2.png").write_bytes(good)
-    assert "4 of 5 pictures were done already\n1 pictures in" in predict(*words, cwd=tmp_path)
+    assert "4 of 5 pictures were done already\n1 picture in" in predict(*words, cwd=tmp_path)
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 5
     assert not [line for line in lines(tmp_path / "out") if "error" in line]
 

@@ -131,7 +131,9 @@ def test_runs_become_the_tables_of_the_reports(two_tasks: Path, capsys: pytest.C
 
     say(f"runs={two_tasks}/segment", f"output={two_tasks}/elsewhere")  # what it wrote is no run; one task alone
     assert "cnn" not in capsys.readouterr().out
-    assert (two_tasks / "elsewhere" / "leaderboard.html").is_file()
+    page_file = two_tasks / "elsewhere" / "leaderboard.html"
+    assert page_file.is_file()
+    assert "cannot be written" in refused(capsys, f"runs={two_tasks}/segment", f"output={page_file}")
 
 
 def test_only_the_seed_makes_no_new_setting_and_names_tell_settings_apart(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, writing_to
 from imagier.training.leaderboard.runs import find_runs
 from imagier.training.leaderboard.settings import make_boards
 from imagier.training.leaderboard.text import print_boards
@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> None:
     """Compare the runs at or below `cfg.runs`: print tables, and write leaderboard.html with its pictures.
 
     Raises:
-        ConfigError: when there is no run, or no setting with `cfg.seeds` seeds.
+        ConfigError: when there is no run, or no setting with `cfg.seeds` seeds, or `cfg.output` cannot be written.
     """
     root = Path(cfg.runs).expanduser()
     if not root.is_dir():
@@ -31,4 +31,6 @@ def run(cfg: DictConfig) -> None:
     from imagier.training.leaderboard.page import write_page  # drawing takes a moment: the tables need not wait
 
     folder = Path(cfg.output).expanduser() if cfg.output else root / "leaderboard"
-    print(f"page: {write_page(folder, boards, unfinished, problems)}")
+    with writing_to(folder):
+        page = write_page(folder, boards, unfinished, problems)
+    print(f"page: {page}")
