@@ -11,7 +11,7 @@ from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.results import SUFFIX, save_pixels
 from imagier.deploy.sources import Item, find, stems
-from imagier.errors import ConfigError, DataError
+from imagier.errors import DataError, writing_to
 from imagier.files import write_aside
 from imagier.opening import load_codec
 
@@ -62,12 +62,12 @@ def _each(items: Sequence[Item], cfg: DictConfig, suffix: str, write: Callable[[
         target = output / f"{names[item.name]}{suffix}"
         try:
             _refuse_loss(target, cfg.overwrite)
-            print(f"{target}: {write(item, target)}")
+            with writing_to(output):
+                written = write(item, target)
+            print(f"{target}: {written}")
         except DataError as error:
             failed += 1
             print(f"{item.name}: {error}", file=sys.stderr)
-        except OSError as error:
-            raise ConfigError(f"output={output} cannot be written: {error}. Make room, or name another.") from error
     took = time.perf_counter() - began
     print(f"{len(items) - failed} of {len(items)} files in {took:.1f} s")
     if failed:

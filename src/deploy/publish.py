@@ -17,7 +17,7 @@ from imagier.deploy.graph import save_onnx, save_openvino, save_pt2, trace
 from imagier.deploy.network import TorchNet, save_network
 from imagier.deploy.readme import readme
 from imagier.deploy.runtime import OnnxRuntime, OpenVino, Runtime
-from imagier.errors import BundleError, ConfigError
+from imagier.errors import BundleError, ConfigError, writing_to
 from imagier.files import is_alive
 from imagier.models.pixels import FromPixels
 
@@ -54,20 +54,15 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     if description.task == "compress":
         codec_graphs.refuse_unfit(plan.formats, plan.precisions)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with writing_to(folder):
         _sweep(folder)
         aside.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"output={folder} cannot be written: {error.strerror}; choose another folder.") from error
     try:
-        bundle = _filled(aside, net, description, plan)
-        (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
-        (aside / README).write_text(readme(bundle, folder), encoding="utf-8")
-        _replace(folder, aside)
-    except OSError as error:
-        raise ConfigError(
-            f"output={folder} cannot be written: {error}. Make room, or choose another folder."
-        ) from error
+        with writing_to(folder):
+            bundle = _filled(aside, net, description, plan)
+            (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
+            (aside / README).write_text(readme(bundle, folder), encoding="utf-8")
+            _replace(folder, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Bundle(folder, description, bundle.graphs, bundle.files)

@@ -26,10 +26,10 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, st
         The answers, float32 [K, h, W], of bands that follow one another from top to bottom.
     """
     height, width = image_HWC.shape[:2]
-    if tile is None or max(height, width) <= max(tile, stride):
+    tile = max(tile or max(height, width), stride)  # a net extends a smaller one to its stride anyway
+    if max(height, width) <= tile:
         yield answer(to_batch(image_HWC))[0]
         return
-    tile = max(tile, stride)  # a net extends a smaller one to its stride anyway
     tops, lefts = _starts(height, tile, stride), _starts(width, tile, stride)
     summed_HW, total_KHW = np.zeros((min(tile, height), width), np.float32), None
     for number, top in enumerate(tops):

@@ -29,7 +29,7 @@ def compare(task: Task, data: ImageData) -> Comparison | None:
     if not isinstance(task, Compress):
         return None
     task.eval()
-    pictures = _pictures(data, task.device)
+    pictures = _fully_scored(_pictures(data, task.device))
     rates = [_through_net(task, rate) for rate in range(len(task.lambdas))]
     curves = [_curve(THIS_NET, rates, pictures)]
     for name, rival in RIVALS.items():
@@ -44,9 +44,9 @@ def _pictures(data: ImageData, device: torch.device) -> list[Tensor]:
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
             if pictures and (len(pictures) == MOST_PICTURES or pixels > MOST_PIXELS):
-                return _fully_scored(pictures)
+                return pictures
             pictures.append(picture_1CHW.to(device))
-    return _fully_scored(pictures)
+    return pictures
 
 
 def _fully_scored(pictures: list[Tensor]) -> list[Tensor]:

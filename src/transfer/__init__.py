@@ -18,7 +18,16 @@ from imagier.opening import load_codec
 from imagier.training.report import print_table, terminal
 from imagier.transfer.forms import LONGEST_SIDE, forms_for
 from imagier.transfer.link import Link
-from imagier.transfer.page import fully_scored, grouped, size_table, time_table, verdicts, write_csv, write_page
+from imagier.transfer.page import (
+    fully_scored,
+    grouped,
+    means_over,
+    size_table,
+    time_table,
+    verdicts,
+    write_csv,
+    write_page,
+)
 from imagier.transfer.trial import Passage, passages
 
 
@@ -47,8 +56,10 @@ def run(cfg: DictConfig) -> None:
         write_csv(output / "transfer.csv", found)
         page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
     groups = grouped(found)
-    for table in (size_table(fully_scored(groups)), time_table(groups)):
-        print_table(terminal(), table)
+    scored = fully_scored(groups)
+    print_table(terminal(), size_table(scored))
+    print(f"means over {means_over(scored, len(pictures))}")
+    print_table(terminal(), time_table(groups))
     for label, value in verdicts(groups):
         print(f"{label}: {value}")
     print(f"page: {page}")

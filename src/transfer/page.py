@@ -45,13 +45,9 @@ def write_csv(path: Path, passages: Sequence[Passage]) -> None:
 def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
     """Write the page and its pictures beside it, and return its path."""
     groups = grouped(passages)
-    pictures = f"{len(groups[0])} picture{'s' if len(groups[0]) > 1 else ''}"
+    pictures = means_over(groups, len(groups[0]))
     scored = fully_scored(groups)
-    over = (
-        pictures
-        if len(scored[0]) == len(groups[0])
-        else (f"{len(scored[0])} of {pictures}, those of at least {MS_SSIM_LEAST} pixels a side, which MS-SSIM needs")
-    )
+    over = means_over(scored, len(groups[0]))
     curves = _curves(scored)
     chapters = [
         [
@@ -88,6 +84,14 @@ def fully_scored(groups: Sequence[Group]) -> Sequence[Group]:
     small = {one.picture for group in groups for one in group if math.isnan(one.ms_ssim)}
     large = [[one for one in group if one.picture not in small] for group in groups]
     return large if large[0] else groups
+
+
+def means_over(groups: Sequence[Group], total: int) -> str:
+    """Over how many pictures the means of these groups are."""
+    pictures = f"{total} picture{'s' if total > 1 else ''}"
+    if len(groups[0]) == total:
+        return pictures
+    return f"{len(groups[0])} of {pictures}, those of at least {MS_SSIM_LEAST} pixels a side, which MS-SSIM needs"
 
 
 def size_table(groups: Sequence[Group]) -> Table:
