@@ -158,7 +158,12 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
         sys.argv = typed  # the processes of trainer=ddp are started with the same words
         check(cfg, CONF)
         module, _, function = VERBS[verb][0].partition(":")
-        return getattr(_imported(module), function)(cfg)
+        run = getattr(_imported(module), function)
+        if verb == "train" and cfg.pretrain is not None:
+            from imagier.pretraining import pretrain
+
+            pretrain(cfg, CONF, run)
+        return run(cfg)
 
     return job
 

@@ -87,6 +87,22 @@ class Several:
 
 
 @dataclass(frozen=True)
+class Names:
+    """A list of names; or one of `also`."""
+
+    also: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is such a list, with something in it."""
+        return value in self.also or (
+            isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+        )
+
+    def __str__(self) -> str:
+        return "a list of names" + "".join(f", or {'null' if value is None else value}" for value in self.also)
+
+
+@dataclass(frozen=True)
 class PathName:
     """The name of a file or folder."""
 
@@ -109,7 +125,7 @@ PATH = PathName()
 # What a sentence may speak of, in any verb.
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
-    "paths", "seed", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
+    "paths", "seed", "pretrain", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
     "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
     "calibration", "quality", "overwrite", "host", "port", "token", "queue", "batch_size", "max_megabytes",
     "max_megapixels", "timeout", "page", "device", "pictures", "rates",
@@ -155,6 +171,8 @@ RULES: dict[str, Rule] = {
     "data.on_error": OneOf(("raise", "skip")),
     "data.size": Several(COUNT, length=2, also=(None, "auto")),
     "data.channels": OneOf((1, 3)),
+    "data.classes": Names(also=(None,)),
+    "data.per_class": COUNT_OR_NULL,
     "data.download": SWITCH,
     "data.labels": SWITCH,
     "data.label_set": OneOf(("train", "category", "category8")),

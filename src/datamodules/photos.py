@@ -55,10 +55,12 @@ class Photos(ImageData):
     cut by itself. The order within a split follows the same hash, so that its first samples are a fair mixture.
 
     Pictures of another size than `size` are stretched to it whole, with no part cut off; a training split that is to
-    see crops says so in `augment`.
+    see crops says so in `augment`. A test split of share 0 without a folder is the validation split, which is said.
 
     Args:
         labels: whether the folders directly below a split's folder are classes; deeper folders are of no meaning.
+        classes: names of the classes to keep, or None for all.
+        per_class: at most so many training pictures of each class, those with the smallest hashes; None for all.
         channels: 3 for RGB, 1 for grey.
         size: [height, width], or "auto": the pictures' own size where it is the same for all, otherwise 224 x 224 with
             labels and left alone without.
@@ -71,6 +73,8 @@ class Photos(ImageData):
         self,
         *,
         labels: bool = True,
+        classes: Sequence[str] | None = None,
+        per_class: int | None = None,
         channels: Literal[1, 3] = 3,
         size: Sequence[int] | Literal["auto"] = "auto",
         split: Sequence[float] = (0.7, 0.1, 0.2),
@@ -78,9 +82,12 @@ class Photos(ImageData):
         **options: Any,
     ) -> None:
         _check_options(channels, size, split)
+        if not labels and (classes is not None or per_class is not None):
+            raise ConfigError("data.classes and data.per_class choose among classes, and data.labels=false has none.")
         self.auto = size == "auto"
         super().__init__(size=None if size == "auto" else size, **options)
         self.labels, self.channels, self.split, self.embedded = labels, channels, tuple(split), embedded
+        self.chosen, self.per_class = None if classes is None else frozenset(classes), per_class
         self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
 
     def prepare_data(self) -> None:
@@ -90,6 +97,9 @@ class Photos(ImageData):
     def open_split(self, split: Split) -> PictureFiles:
         """The pictures of `split`, from one look at the folders for all splits."""
         names = self._names[split]
+        if split == "test" and not names and not self.split[2]:
+            self.notes.append(f"data={self.name}: data.split gives test no pictures, so the test score is that of val.")
+            return self.open_split("val")
         if not names:
             total = sum(map(len, self._names.values()))
             raise DataError(
@@ -168,7 +178,10 @@ class Photos(ImageData):
                     names[chosen].append((prefix + member, label))
         if self.ignored:
             rank_zero_info(f"data={self.name}: passed over files that are no pictures: {_counted(self.ignored)}.")
-        return {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
+        sorted_names = {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
+        if self.per_class is not None:
+            sorted_names["train"] = _first_of_each(sorted_names["train"], self.per_class)
+        return sorted_names
 
     def _list(self, split: Split, folder: Path) -> dict[str, list[str]]:
         """The pictures below the `folder` of `split` by class, in order of their names."""
@@ -181,8 +194,9 @@ class Photos(ImageData):
                     f"subfolder of {folder} named after its class. Move it there; pictures without classes are for "
                     "task=denoise and task=compress."
                 )
-            groups[label if self.labels else ""].append(name)
-        classes = subfolders(folder) if self.labels and split == "train" else []
+            if self.chosen is None or label in self.chosen:
+                groups[label if self.labels else ""].append(name)
+        classes = self._folders_of_classes(folder) if self.labels and split == "train" else []
         empty = [name for name in classes if name not in groups]
         if empty or not groups:
             met = f" Other files were met: {_counted(self.ignored)}." if self.ignored else ""
@@ -191,6 +205,29 @@ class Photos(ImageData):
                 f"to {self._expects}; names of pictures end in {', '.join(sorted(SUFFIXES))}."
             )
         return groups
+
+    def _folders_of_classes(self, folder: Path) -> list[str]:
+        """Raises ConfigError where one of `classes` has none."""
+        found = subfolders(folder)
+        if self.chosen is None:
+            return found
+        if unknown := sorted(self.chosen - set(found)):
+            raise ConfigError(
+                f"data.classes names {unknown[0]}, but {folder} has the classes {', '.join(found)}."
+                f"{nearest(unknown[0], found)}"
+            )
+        return [name for name in found if name in self.chosen]
+
+
+def _first_of_each(names: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """Of (path, class) the first `count` of each class, in order."""
+    met: Counter[str] = Counter()
+    kept = []
+    for name, label in names:
+        met[label] += 1
+        if met[label] <= count:
+            kept.append((name, label))
+    return kept
 
 
 def _counted(suffixes: Counter[str]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum
+from imagier.models.views import over_symmetries
 from imagier.models.weights import load_weights
 
 UNSHUFFLE = 2  # pixels in a row that become channels
@@ -32,6 +33,7 @@ class DRUNet(nn.Module):
         widths: channels of each level, one or more; each level halves the sides of the one before, and H and W must be
             multiples of `stride` = 2 ** len(widths).
         depth: residual blocks of a level, down and up each; the paper has 4.
+        symmetries: in evaluation, answer with the mean over the image turned by quarters and mirrored, eight ways.
         weights: None to begin as the identity, or the path of a file of weights.
 
     Raises:
@@ -41,9 +43,15 @@ class DRUNet(nn.Module):
     unit_range = True
 
     def __init__(
-        self, in_channels: int, widths: Sequence[int] = (32, 64, 128), depth: int = 2, weights: str | None = None
+        self,
+        in_channels: int,
+        widths: Sequence[int] = (32, 64, 128),
+        depth: int = 2,
+        symmetries: bool = False,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
+        self.symmetries = symmetries
         if isinstance(widths, str | int) or not widths:
             raise ConfigError(f"model.widths={widths} is not a list: give the channels of each level, as in [32,64].")
         for width in widths:
@@ -66,6 +74,11 @@ class DRUNet(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the images with less noise."""
+        if self.symmetries and not self.training:
+            return over_symmetries(self._cleaned, image_BCHW)
+        return self._cleaned(image_BCHW)
+
+    def _cleaned(self, image_BCHW: Tensor) -> Tensor:
         features = self.encoder[0](self.head(F.pixel_unshuffle(image_BCHW, UNSHUFFLE)))
         skips = []
         for down, level in zip(self.downs, list(self.encoder)[1:], strict=True):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imagier.models.block_dct import Sum
 from imagier.models.gdn import GDN
 
 _BITS = 53  # of a float64
@@ -27,7 +28,7 @@ def run_exactly(layers: nn.Sequential, x_BCHW: Tensor) -> Tensor:
 
     Args:
         layers: nn.Conv2d of stride 1 and nn.ConvTranspose2d, both with a bias and without groups or dilation; GDN,
-            nn.ReLU, nn.LeakyReLU and nn.Upsample of mode nearest.
+            nn.ReLU, nn.LeakyReLU and nn.Upsample of mode nearest; Sum of such layers.
         x_BCHW: any float; NaN counts as 0.
 
     Returns:
@@ -58,6 +59,9 @@ def _run(layer: nn.Module, x_BCHW: Tensor) -> Tensor:
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
         repeated_BCHW: Tensor = layer(x_BCHW)
         return repeated_BCHW
+    if isinstance(layer, Sum):
+        first, *others = (run_exactly(branch, x_BCHW) for branch in layer.sequences())
+        return sum(others, start=first)
     raise NotImplementedError(
         f"{layer} cannot be computed exactly, as codecs ask of their synthesis. Take Conv2d of stride 1, "
         "ConvTranspose2d, GDN, ReLU, LeakyReLU or nearest Upsample, or teach imagier.models.exact this one."

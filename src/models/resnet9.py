@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum, check_probability
+from imagier.models.views import with_mirror
 from imagier.models.weights import initialize, load_weights
 
 
@@ -68,9 +69,12 @@ class ResNet9(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
         self._check(image_BCHW.shape[-2], image_BCHW.shape[-1])
-        logits_BK = self.head(self.features(image_BCHW))
         if self.mirror and not self.training:
-            logits_BK = (logits_BK + self.head(self.features(image_BCHW.flip(-1)))) / 2
+            return with_mirror(self._logits, image_BCHW)
+        return self._logits(image_BCHW)
+
+    def _logits(self, image_BCHW: Tensor) -> Tensor:
+        logits_BK: Tensor = self.head(self.features(image_BCHW))
         return logits_BK
 
     def _check(self, height: int, width: int) -> None:

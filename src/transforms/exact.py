@@ -1,4 +1,4 @@
-"""Transforms that move pixels and compute none: mirrored, turned, cropped, shifted by whole pixels.
+"""Transforms that move pixels and compute none: mirrored, turned, cropped, shifted by whole pixels, covered.
 
 Each takes its numbers in [0, 1) from outside and returns a view of the picture wherever it can, so that a batch copies
 each picture once. Small pictures pass here many times faster than through a general library.
@@ -157,6 +157,50 @@ class Shift(Exact):
         ground[:, reach : reach + height, reach : reach + width] = pixels_BHW
         tops, lefts = 2 * reach - (numbers_BD * (2 * reach + 1)).astype(int).T
         return _windows(ground, tops, lefts, height, width)
+
+
+class Erase(Exact):
+    """Cover a rectangle with one grey value, as random erasing does (Zhong et al. 2017, arXiv 1708.04896).
+
+    In a mask, what is covered counts nowhere.
+
+    Args:
+        p: how probable it is.
+        area: smallest and largest share of the picture that is covered.
+        ratio: smallest height over width; the largest is its inverse.
+    """
+
+    draws = 6
+
+    def __init__(self, p: float = 0.5, area: Sequence[float] = (0.02, 0.4), ratio: float = 0.3) -> None:
+        if len(area) != 2 or not 0 < area[0] <= area[1] < 1:
+            raise ConfigError(f"augment: Erase has area={list(area)}; give two ascending shares between 0 and 1.")
+        if not 0 < ratio <= 1:
+            raise ConfigError(f"augment: Erase has ratio={ratio}; give the smallest height over width, up to 1.")
+        self.p, self.area, self.ratio = _probability("Erase", p), (area[0], area[1]), ratio
+
+    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Cover a copy."""
+        if numbers[0] >= self.p:
+            return pixels
+        covered = pixels.copy()
+        self._cover(covered, numbers, fill)
+        return covered
+
+    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """Cover those that are to be."""
+        for row in np.flatnonzero(numbers_BD[:, 0] < self.p):
+            self._cover(pixels_BHW[row], numbers_BD[row].tolist(), fill)
+        return pixels_BHW
+
+    def _cover(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> None:
+        height, width = pixels.shape[:2]
+        share = self.area[0] + numbers[1] * (self.area[1] - self.area[0])
+        ratio = self.ratio ** (1 - 2 * numbers[2])
+        tall = min(height, max(1, round((share * height * width * ratio) ** 0.5)))
+        wide = min(width, max(1, round((share * height * width / ratio) ** 0.5)))
+        top, left = int(numbers[3] * (height - tall + 1)), int(numbers[4] * (width - wide + 1))
+        pixels[top : top + tall, left : left + wide] = int(numbers[5] * 256) if pixels.ndim == 3 else fill
 
 
 def _windows(pixels_BHW: np.ndarray, tops: np.ndarray, lefts: np.ndarray, height: int, width: int) -> np.ndarray:

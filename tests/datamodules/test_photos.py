@@ -77,6 +77,27 @@ def test_shares_are_kept_and_the_cut_is_golden() -> None:
     assert cut(names, (0.5, 0.2, 0.3)) == cut([name.replace("\u00e9", "e\u0301") for name in names], (0.5, 0.2, 0.3))
 
 
+def test_some_classes_and_so_many_pictures_of_each(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set", names=["ant", "bee", "cat", "dog"], count=40)
+    whole, part = _open(root), _open(root, classes=["dog", "bee"], per_class=5)
+    assert part.facts.classes == ("bee", "dog")
+    of_train = [name for name in whole.sources["train"].ids if name.startswith(("bee", "dog"))]
+    first = {label: [name for name in of_train if name.startswith(label)][:5] for label in ("bee", "dog")}
+    assert set(part.sources["train"].ids) == {*first["bee"], *first["dog"]}
+    assert set(part.sources["val"].ids) == {name for name in whole.sources["val"].ids if name[:3] in ("bee", "dog")}
+    with pytest.raises(ConfigError, match=r"data.classes names beee, but .* has the classes ant, bee, cat, dog. Did"):
+        _open(root, classes=["beee", "dog"])
+    with pytest.raises(ConfigError, match=r"data.labels=false has none"):
+        _open(root, labels=False, per_class=5)
+
+
+def test_without_a_share_for_test_validation_takes_its_place_and_that_is_said(tmp_path: Path) -> None:
+    data = _open(_classes(tmp_path / "set"), split=[0.8, 0.2, 0.0])
+    assert data.sources["test"].ids == data.sources["val"].ids
+    assert len(data.sources["train"]) + len(data.sources["val"]) == 40
+    assert any("the test score is that of val" in note for note in data.notes)
+
+
 @pytest.mark.parametrize("count", range(3, 12))
 def test_small_sets_leave_no_split_empty(count: int) -> None:
     for draw in range(20):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagier.models import exact
+from imagier.models.block_dct import Sum
 from imagier.models.exact import run_exactly
 from imagier.models.gdn import GDN, synthesis
 from imagier.models.hyperprior import Hyperprior
@@ -66,6 +67,13 @@ def test_the_order_of_a_sum_changes_nothing(name: str) -> None:
     orders = [mixed(layers) for _ in range(4)]
     assert all(torch.equal(run_exactly(other, x), answered) for other in orders)
     assert not all(torch.equal(other(x), layers(x)) for other in orders)
+
+
+def test_branches_are_added_as_they_are_computed_alone() -> None:
+    one, other = (nn.Sequential(nn.Conv2d(12, 8, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(8, 3, 1)) for _ in "ab")
+    added = run_exactly(nn.Sequential(Sum(one, other)), given())
+    assert torch.equal(added, run_exactly(one, given()) + run_exactly(other, given()))
+    torch.testing.assert_close(added.float(), Sum(one, other)(given()), atol=1e-4, rtol=0)
 
 
 def folded(x: Tensor, weight: Tensor, bias: None, stride: tuple[int, int], pad: Tensor, extra: Tensor) -> Tensor:

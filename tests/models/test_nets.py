@@ -19,8 +19,10 @@ from imagier.models.pixels import FromPixels
 from imagier.models.pspnet import BINS, PSPNet, mean_over_cells
 from imagier.models.resnet9 import ResNet9
 from imagier.models.smp import SMP
+from imagier.models.swiftnet import SwiftNet
 from imagier.models.timm import Timm
 from imagier.models.unet import UNet
+from imagier.models.wide_resnet import WideResNet
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 # Each net as small as its options make it.
@@ -28,6 +30,7 @@ DENSE = {
     "unet": lambda c, k: UNet(c, k, width=4, depth=3),
     "pspnet": lambda c, k: PSPNet(c, k, backbone="resnet18"),
     "pspnet dilated": lambda c, k: PSPNet(c, k, backbone="resnet50"),
+    "swiftnet": lambda c, k: SwiftNet(c, k, width=4, ladder=4, mirror=True),
     "fcn8": lambda c, k: FCN8(c, k, backbone="vgg16", head_width=8),
     "fcn8 jpu": lambda c, k: FCN8(c, k, head_width=8, jpu=True),
     "smp": lambda c, k: SMP(c, k, architecture="fpn", encoder="resnet18"),
@@ -39,6 +42,7 @@ LABELLING = {
     "densenet": lambda c, k: DenseNet121(c, k, image_size=(32, 48), upsample=40),
     "densenet small": lambda c, k: DenseNet121(c, k, stem="small"),
     "resnet9": lambda c, k: ResNet9(c, k, (32, 48), width=4),
+    "wide_resnet": lambda c, k: WideResNet(c, k, depth=10, widen=1, mirror=True),
     "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
     "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
 }
@@ -61,6 +65,14 @@ def test_the_reports_nets_have_their_parameters() -> None:
     assert trainable(CNN(1, 10, (28, 28))) == 468_202
     assert trainable(ResNet9(1, 10)) == 611_306
     assert trainable(DenseNet121(3, 5, freeze=True)) == 1024 * 5 + 5
+
+
+def test_nets_of_papers_have_their_parameters() -> None:
+    assert trainable(WideResNet(3, 10)) == 36_479_194  # "36.5M" in the paper
+    assert trainable(WideResNet(3, 10, depth=40, widen=4)) == 8_949_210  # "8.9M"
+    assert trainable(SwiftNet(3, 19)) == 3_537_680
+    with pytest.raises(ConfigError, match=r"model.depth=27 .*6 n \+ 4, such as 28"):
+        WideResNet(3, 10, depth=27)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

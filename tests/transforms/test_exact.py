@@ -10,7 +10,7 @@ import pytest
 from imagier.errors import ConfigError
 from imagier.randomness import sample_seeds, uniforms
 from imagier.transforms.augment import Augment
-from imagier.transforms.exact import D4, Exact, HorizontalFlip, RandomCrop, Shift, VerticalFlip
+from imagier.transforms.exact import D4, Erase, Exact, HorizontalFlip, RandomCrop, Shift, VerticalFlip
 
 rng = np.random.default_rng(5)
 PICTURES = [
@@ -50,6 +50,31 @@ def test_crops_and_shifts_reach_every_place(picture: np.ndarray) -> None:
 
 def test_a_shift_beyond_the_edge_leaves_the_filling() -> None:
     assert (Shift(50).move(PICTURES[0], [0.999, 0.0], 3) == 3).all()
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: str(picture.shape))
+def test_erasing_covers_one_rectangle_with_one_value(picture: np.ndarray) -> None:
+    transform, shares = Erase(p=0.5, area=[0.1, 0.3]), []
+    for row in rng.random((200, transform.draws)).tolist():
+        changed = (moved := transform.move(picture, row, 7)) != picture
+        changed = changed.any(-1) if picture.ndim == 3 else changed
+        if not changed.any():
+            continue
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        covered = moved[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert len(np.unique(covered)) == 1
+        assert picture.ndim == 3 or covered[0, 0] == 7
+        shares.append(covered.size / picture.size)
+    assert 60 < len(shares) < 140
+    assert 0.05 < min(shares) < 0.15
+    assert 0.2 < max(shares) < 0.4
+
+
+def test_a_batch_is_erased_as_its_pictures_are() -> None:
+    pictures = rng.integers(0, 256, (40, 9, 7, 1), np.uint8)
+    numbers = rng.random((40, Erase.draws))
+    one_by_one = [Erase().move(*pair, 0) for pair in zip(pictures, numbers.tolist(), strict=True)]
+    np.testing.assert_array_equal(Erase().move_all(pictures.copy(), numbers, 0), one_by_one)
 
 
 def test_small_pictures_are_reflected_before_a_crop() -> None:

@@ -1,0 +1,110 @@
+"""SwiftNet, after Orsic et al. 2019, arXiv 1903.08469: a residual encoder and a light ladder back up.
+
+    image -> C(w/2), /2 -> C(w), /2 -> R -> C(2w), /2 -> R R -> C(4w), /2 -> R R (dilated by 1, 2, 4, 8)
+                                       |                   |              |
+       logits <- shuffle x4 <- 1x1 <- L <----------------- L <----------- 1x1
+
+C is a 3x3 convolution without bias, batch normalisation, ReLU; R a basic residual block of two; L doubles what comes
+from below, adds a 1x1 convolution of the encoder's map, and smooths with C. Deviations: a narrower encoder that stops
+at a sixteenth of the sides and dilates there instead of pooling a pyramid, which suits small frames and training from
+nothing; the last step up is a convolution whose channels are the pixels of 4 x 4 cells (Shi et al. 2016, arXiv
+1609.05158), for a pole is narrower than a cell. With width 64, RGB and 19 classes: 2,972,848 parameters.
+"""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imagier.models.arguments import check_minimum
+from imagier.models.views import with_mirror
+from imagier.models.weights import initialize, load_weights
+
+CELL = 4  # pixels a side, of the finest map
+
+
+class SwiftNet(nn.Module):
+    """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
+
+    H and W must be multiples of `stride`, 16.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the logits.
+        width: channels at a quarter of the sides; each level below doubles them.
+        ladder: channels on the way back up.
+        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
+        weights: None for Kaiming initialisation, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 64,
+        ladder: int = 64,
+        mirror: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.mirror = mirror
+        check_minimum("width", width, 2)
+        check_minimum("ladder", ladder)
+        widths = [width // 2, width, 2 * width, 4 * width]
+        self.stem = conv(in_channels, widths[0], stride=2)
+        dilations = [[1], [1, 1], [2, 4]]
+        self.levels = nn.ModuleList(
+            nn.Sequential(conv(a, b, stride=2), *(Residual(b, dilation) for dilation in level))
+            for (a, b), level in zip(pairwise(widths), dilations, strict=True)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, ladder, 1) for channels in widths[1:])
+        self.smooth = nn.ModuleList(conv(ladder, ladder) for _ in widths[2:])
+        self.head = nn.Conv2d(ladder, num_classes * CELL**2, 1)
+        initialize(self)
+        for block in self.modules():
+            if isinstance(block, Residual):
+                nn.init.zeros_(block.second[1].weight)  # each block begins as the identity (arXiv 1706.02677)
+        load_weights(self, weights)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Return the logits."""
+        if self.mirror and not self.training:
+            return with_mirror(self._logits, image_BCHW)
+        return self._logits(image_BCHW)
+
+    def _logits(self, image_BCHW: Tensor) -> Tensor:
+        features, maps = self.stem(image_BCHW), []
+        for level in self.levels:
+            features = level(features)
+            maps.append(features)
+        *finer, coarsest = (lateral(features) for lateral, features in zip(self.laterals, maps, strict=True))
+        for lateral, smooth in zip(reversed(finer), self.smooth, strict=True):
+            coarsest = smooth(F.interpolate(coarsest, scale_factor=2.0, mode="nearest") + lateral)
+        return F.pixel_shuffle(self.head(coarsest), CELL)
+
+
+class Residual(nn.Module):
+    """ReLU(x + normalised convolution of C(x)), both dilated; on float [B, width, H, W]."""
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = conv(width, width, dilation=dilation)
+        self.second = conv(width, width, dilation=dilation)[:2]
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        return F.relu(features_BCHW + self.second(self.first(features_BCHW)))
+
+
+def conv(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Build C."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
