@@ -92,7 +92,7 @@ def basis(channels: int, latents: int) -> tuple[Tensor, Tensor]:
 
 
 def _faint(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Return the layer with next to nothing in it; from nothing at all the layers before it would learn a step later."""
+    """Return the layer with next to nothing in it; with nothing at all, those before it would not learn at once."""
     assert layer.bias is not None
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)

@@ -22,6 +22,7 @@ from imagier.tasks.base import Task
 from imagier.training.hardware import make_trainer
 from imagier.training.loggers import console, log_to
 from imagier.training.records import is_said
+from imagier.training.rivals import bd_rates, compare
 from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(data.findings.problems))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
+    # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
+    scores |= bd_rates(compare(task, data, cfg.split, most=samples))
 
     run_dir = path.parent.parent
     same = data.findings.fingerprint == said["data_fingerprint"]

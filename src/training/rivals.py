@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagier.batch import Split
 from imagier.datamodules.base import ImageData
+from imagier.metrics.bd_rate import bd_rate
 from imagier.metrics.quality import MS_SSIM_LEAST, ms_ssim, psnr
 from imagier.tasks.base import Task
 from imagier.tasks.compress import Compress
@@ -19,17 +21,19 @@ THIS_NET = "this net"
 Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read
 
 
-def compare(task: Task, data: ImageData) -> Comparison | None:
+def compare(task: Task, data: ImageData, split: Split = "val", most: int = MOST_PICTURES) -> Comparison | None:
     """Draw up the rate-distortion curves of a codec and of its rivals; None for a task that makes no files.
 
     Args:
         task: with the weights to measure; left in evaluation mode.
-        data: set up; the first pictures of its validation split are taken.
+        data: set up.
+        split: whose first pictures are taken.
+        most: pictures, at most; and of large ones so many that they have 8 million pixels, if it is no more than usual.
     """
     if not isinstance(task, Compress):
         return None
     task.eval()
-    pictures = _fully_scored(_pictures(data, task.device))
+    pictures = _fully_scored(_pictures(data, split, most, task.device))
     rates = [_through_net(task, rate) for rate in range(len(task.lambdas))]
     curves = [_curve(THIS_NET, rates, pictures)]
     for name, rival in RIVALS.items():
@@ -37,13 +41,23 @@ def compare(task: Task, data: ImageData) -> Comparison | None:
     return Comparison(len(pictures), curves)
 
 
-def _pictures(data: ImageData, device: torch.device) -> list[Tensor]:
+def bd_rates(comparison: Comparison | None) -> dict[str, float]:
+    """The BD-rate by PSNR against every rival, as "bd_rate/JPEG": -0.3 where files are 30 % smaller."""
+    if comparison is None:
+        return {}
+    net, *rivals = comparison.curves
+    return {
+        f"bd_rate/{one.name}": bd_rate(one.bpp, one.quality["psnr"], net.bpp, net.quality["psnr"]) for one in rivals
+    }
+
+
+def _pictures(data: ImageData, split: Split, most: int, device: torch.device) -> list[Tensor]:
     pictures: list[Tensor] = []
     pixels = 0
-    for batch in data.loader("val"):
+    for batch in data.loader(split):
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
-            if pictures and (len(pictures) == MOST_PICTURES or pixels > MOST_PIXELS):
+            if pictures and (len(pictures) == most or (pixels > MOST_PIXELS and most <= MOST_PICTURES)):
                 return pictures
             pictures.append(picture_1CHW.to(device))
     return pictures

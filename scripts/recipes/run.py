@@ -1,0 +1,97 @@
+"""Recipes measured, and what each of their ingredients gives: python scripts/recipes/run.py train|ablate|table ...
+
+train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
+ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
+table           measures nothing; prints what OUT holds
+
+What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from tables import tables
+
+ROOT = Path(__file__).parents[2]
+RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
+WHOLE = "nothing"  # is left out
+
+
+def main() -> None:
+    """Do what is asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("train", "ablate", "table"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
+    parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
+    parser.add_argument("--root", help="of another experiment, below DATA")
+    parser.add_argument("--budget", default="3m", help="of training, each run of an ablation")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds from 0")
+    parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
+    given = parser.parse_args()
+    if given.verb == "table":
+        print(tables(given.out, RECIPES))
+        return
+    for name in given.names:
+        for seed in range(given.seeds):
+            for left_out, words in _variants(name, given):
+                row = _measured(name, [*words, f"seed={seed}"], given)
+                _keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+
+
+def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """What is left out, and the words that leave it out."""
+    if given.verb == "train":
+        return [(WHOLE, [])]
+    every = {WHOLE: []} | RECIPES[name]["without"]
+    short = [f"trainer.budget={given.budget}"]
+    return [(left_out, [*short, *words]) for left_out, words in every.items() if (given.only or "") in left_out]
+
+
+def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    """Run the sentence and evaluate its checkpoint; the seconds are those of the sentence, from start to end."""
+    place = given.data / (given.root or RECIPES.get(name, {}).get("root", "."))
+    runs = [f"data.root={place}", f"paths.runs={given.runs}"]
+    began = time.monotonic()
+    _call("train.py", f"experiment={name}", *words, *runs)
+    seconds = time.monotonic() - began
+    latest = (given.runs / "latest").resolve()
+    _call("scripts/evaluate.py", f"ckpt={latest}", "split=val")
+    (evaluated,) = sorted((latest / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
+    found = json.loads(evaluated.read_text())
+    return {
+        "command": f"python train.py experiment={name} data.root=FOLDER {' '.join(words)}",
+        "seconds": round(seconds, 1),
+        "score": found["metrics"],
+        "samples": found["samples"],
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+
+
+def _call(*words: str) -> None:
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+
+
+def _keep(path: Path, verb: str, row: dict[str, Any]) -> None:
+    """Add a row, in place of an earlier one of the same kind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    same = [(other["left_out"], other["seed"]) == (row["left_out"], row["seed"]) for other in kept.get(verb, [])]
+    rows = [other for other, is_same in zip(kept.get(verb, []), same, strict=True) if not is_same]
+    kept[verb] = [*rows, row]
+    aside = path.with_suffix(".aside")
+    aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    main()

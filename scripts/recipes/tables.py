@@ -1,0 +1,76 @@
+"""What was measured of recipes, as tables in Markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+WHOLE = "nothing"  # is left out
+SHARES = ("accuracy", "iou", "bd_rate/JPEG")  # shown in percent
+
+
+def tables(out: Path, recipes: Mapping[str, Any]) -> str:
+    """The table of all recipes, then one of each ablation, from the JSON files in `out`."""
+    kept = {name: _read(out / f"{name}.json") for name in recipes}
+    rows = [_recipe_row(name, recipes[name], kept[name], out) for name in recipes if kept[name].get("train")]
+    parts = [
+        "| experiment | scored by | at least | aim | validation | minutes, start to report | baseline |\n"
+        "|---|---|---|---|---|---|---|\n" + "".join(rows)
+    ]
+    for name, recipe in recipes.items():
+        if "ablate" in kept[name]:
+            parts.append(_ablation(name, recipe, kept[name]["ablate"]))
+    return "\n".join(parts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], out: Path) -> str:
+    score = recipe["score"]
+    minutes = mean(row["seconds"] for row in kept["train"]) / 60
+    baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
+    beside = f"`{recipe['baseline']}`: {_scores(baseline, score)}" if baseline else ""
+    bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
+    cells = [f"`{name}`", score, *bounds, _scores(kept["train"], score), f"{minutes:.1f}", beside]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _ablation(name: str, recipe: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    score = recipe["score"]
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["left_out"], []).append(row)
+    whole = mean(_values(by_name[WHOLE], score))
+    lines = [
+        f"\n`{name}`, each run within {_budget(rows)} of training:\n\n| left out | {score} | change |\n|---|---|---|\n"
+    ]
+    for left_out, some in by_name.items():
+        change = "" if left_out == WHOLE else _shown(mean(_values(some, score)) - whole, score, sign=True)
+        lines.append(f"| {left_out} | {_scores(some, score)} | {change} |\n")
+    return "".join(lines)
+
+
+def _budget(rows: Sequence[Mapping[str, Any]]) -> str:
+    return next(word for word in rows[0]["command"].split() if word.startswith("trainer.budget")).partition("=")[2]
+
+
+def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
+    return [row["score"][score] for row in rows]
+
+
+def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+    values = _values(rows, score)
+    spread = f" ± {_shown(stdev(values), score)} ({len(values)} seeds)" if len(values) > 1 else ""
+    return _shown(mean(values), score) + spread
+
+
+def _shown(value: float | None, score: str, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    plus = "+" if sign else ""
+    if score in SHARES:
+        return f"{100 * value:{plus}.2f} %"
+    return f"{value:{plus}.4f}" if score == "mse" else f"{value:{plus}.2f}"
