@@ -23,7 +23,8 @@ CLASSES = ("road", "sidewalk", "sky")
 SMALL = {
     "unet": ["model.width=8"], "fcn8": ["model.head_width=32"], "pspnet": ["model.backbone=resnet18"],
     "factorized": ["model.width=8", "model.latents=6"], "hyperprior": ["model.width=8", "model.latents=6"],
-    "pair": ["model.width=8"],
+    "pair": ["model.width=8"], "sliced": ["model.width=8", "model.latents=24", "model.slices=3", "model.side=8"],
+    "swiftnet": ["model.width=8", "model.ladder=8"], "wide_resnet": ["model.depth=10", "model.widen=1"],
 }  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def _task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int
     made = build.task(cfg, facts)
     net = build.net_of(made)
     with torch.no_grad():
-        if hasattr(net.net, "synthesis"):  # latents that span many symbols, as a trained codec's do
+        if model in ("factorized", "hyperprior"):  # latents that span many symbols, as a trained codec's do
             net.net.analysis[-1].weight *= 20
             net.net.synthesis[0].weight /= 20
         for seed in range(3 if task != "compress" else 0):  # batch statistics as after some training

@@ -28,13 +28,15 @@ from imagier.server.nets import Opened
 
 NETS = [
     ("segment", "unet", (), None), ("segment", "pspnet", (), None), ("segment", "fcn8", (), None),
-    ("segment", "smp", ("model.encoder=resnet18",), None),
+    ("segment", "smp", ("model.encoder=resnet18",), None), ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
     ("classify", "densenet", ("model.stem=small",), (32, 32)), ("classify", "timm", (), (64, 64)),
-    ("denoise", "drunet", ("model.widths=[8,8,16]",), None), ("denoise", "dncnn", ("model.depth=4",), None),
+    ("classify", "wide_resnet", (), (32, 32)),
+    ("denoise", "drunet", ("model.widths=[8,8,16]", "model.symmetries=true"), None),
+    ("denoise", "dncnn", ("model.depth=4",), None),
     ("denoise", "autoencoder", ("model.width=8",), None),
 ]  # fmt: skip
-CODECS = ["factorized", "hyperprior", "pair"]
+CODECS = ["factorized", "hyperprior", "pair", "sliced"]
 TILE = 96  # the large picture is looked at in pieces
 LOGITS, DECISIONS = 1e-3, 0.9999  # what graphs in fp32 are held to
 ROUNDED = 0.25  # of the answers' standard deviation, what graphs in int8 may be away from them

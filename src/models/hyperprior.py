@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imagier.models import block_dct, gdn
 from imagier.models import entropy_models as entropy
-from imagier.models.arguments import check_choice, check_minimum
+from imagier.models.arguments import check_minimum
 from imagier.models.coded import Codec, Coded, full_precision
 from imagier.models.exact import run_exactly
 from imagier.models.gains import Gains
-from imagier.models.gdn import down, up
+from imagier.models.gdn import analysis, down, synthesis, up
 from imagier.models.range_coding import Decoder, Encoder, Tables
 from imagier.models.weights import load_weights
 
@@ -33,8 +32,6 @@ class Hyperprior(Codec):
         in_channels: channels of the image.
         width: channels inside the transforms and of the hyper-latents; N in the paper.
         latents: channels of the latents; M in the paper.
-        transforms: "gdn", the paper's, or "dct", which begin as a block DCT and learn the most in little time; see
-            `imagier.models.block_dct`.
         lambdas: the trade-offs served; see `Codec`.
         weights: None, or the path of a file of weights.
 
@@ -49,17 +46,14 @@ class Hyperprior(Codec):
         in_channels: int,
         width: int = 64,
         latents: int = 96,
-        transforms: str = "gdn",
         lambdas: Sequence[float] = (0.0018, 0.0067, 0.025),
         weights: str | None = None,
     ) -> None:
         super().__init__(lambdas)
         check_minimum("width", width)
         check_minimum("latents", latents)
-        check_choice("transforms", transforms, ("gdn", "dct"))
-        chosen = gdn if transforms == "gdn" else block_dct
-        self.analysis = chosen.analysis(in_channels, width, latents)
-        self.synthesis = chosen.synthesis(latents, width, in_channels)
+        self.analysis = analysis(in_channels, width, latents)
+        self.synthesis = synthesis(latents, width, in_channels)
         between = latents * 3 // 2
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(latents, width, 3, padding=1),
@@ -72,10 +66,6 @@ class Hyperprior(Codec):
             *(up(width, latents), nn.LeakyReLU(), up(latents, between), nn.LeakyReLU()),
             nn.Conv2d(between, 2 * latents, 3, padding=1),
         )
-        if transforms == "dct":
-            with torch.no_grad():  # at first, scales are those of photographs
-                _, strength_M = block_dct.basis(in_channels, latents)
-                self.hyper_synthesis[-1].bias[latents:] = strength_M - 0.25 / strength_M
         self.hyper_density = entropy.FactorizedDensity(width)
         self.hyper_gains = Gains(width, self.lambdas)
         self.gains = Gains(latents, self.lambdas)

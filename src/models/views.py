@@ -24,5 +24,5 @@ def over_symmetries(answer: Answer, image_BCHW: Tensor) -> Tensor:
         upside_down = with_mirror(answer, image_BCHW.flip(-2)).flip(-2)
         return (with_mirror(answer, image_BCHW) + upside_down) / 2
 
-    turned = over_flips(image_BCHW.transpose(-1, -2)).transpose(-1, -2)
+    turned = over_flips(image_BCHW.transpose(-1, -2).contiguous()).transpose(-1, -2)  # exporters stumble over a view
     return (over_flips(image_BCHW) + turned) / 2

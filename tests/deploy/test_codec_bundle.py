@@ -22,7 +22,7 @@ from imagier.deploy.results import Compressed
 from imagier.deploy.runtime import OnnxRuntime
 from imagier.errors import BundleError, ConfigError, DataError
 
-CODECS = ("factorized", "hyperprior", "pair")
+CODECS = ("factorized", "hyperprior", "pair", "sliced")
 
 
 def picture(height: int, width: int, channels: int = 3) -> np.ndarray:

@@ -7,7 +7,7 @@ from scipy.fft import dctn
 from torch import nn
 
 from imagier.models.block_dct import BLOCK, STEP, Sum, analysis, basis, synthesis
-from imagier.models.hyperprior import Hyperprior
+from imagier.models.sliced import Sliced
 
 
 def alone(transform: nn.Sequential) -> nn.Module:
@@ -50,7 +50,7 @@ def test_the_lowest_frequencies_are_kept_and_colours_have_fewer_of_them() -> Non
 
 
 def test_what_the_nets_add_is_learnt_and_the_dct_is_not() -> None:
-    net = Hyperprior(3, width=4, latents=12, transforms="dct").train()
+    net = Sliced(3, width=4, latents=12, slices=2, side=4).train()
     coded = net(torch.rand(1, 3, 64, 64), torch.tensor([1]))
     (coded.bits.sum() + coded.image.square().sum()).backward()
     learnt = {name for name, value in net.named_parameters() if value.requires_grad}

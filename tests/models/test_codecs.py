@@ -16,6 +16,7 @@ from imagier.models.hyperprior import Hyperprior
 from imagier.models.pair import Pair
 from imagier.models.pixels import FromPixels
 from imagier.models.range_coding import Tables
+from imagier.models.sliced import Sliced
 
 THREE = (0.0018, 0.0067, 0.025)
 NETS: dict[str, Callable[[int], Codec]] = {
@@ -23,8 +24,9 @@ NETS: dict[str, Callable[[int], Codec]] = {
     "factorized": lambda c: Factorized(c, width=8, latents=6, lambdas=THREE),
     "factorized of one rate": lambda c: Factorized(c, width=8, latents=6, lambdas=[0.01]),
     "hyperprior": lambda c: Hyperprior(c, width=8, latents=6, lambdas=THREE),
-    "hyperprior of a DCT": lambda c: Hyperprior(c, width=8, latents=24, transforms="dct", lambdas=THREE),
     "hyperprior of one rate": lambda c: Hyperprior(c, width=8, latents=6, lambdas=[0.01]),
+    "sliced": lambda c: Sliced(c, width=8, latents=24, slices=3, side=8, lambdas=THREE),
+    "sliced of one rate": lambda c: Sliced(c, width=8, latents=7, slices=2, side=8, lambdas=[0.01]),
 }
 LEARNED = [name for name in NETS if name != "pair"]
 
@@ -33,10 +35,13 @@ def make(name: str, channels: int = 3, loudness: float = 20.0) -> FromPixels:
     """A net whose latents span many symbols, as a trained one's do."""
     torch.manual_seed(0)
     net = NETS[name](channels)
-    if name not in ("pair", "hyperprior of a DCT"):  # whose latents do from the start
+    if name != "pair":
+        first, last = net.analysis[-1], net.synthesis[0]
+        if isinstance(net, Sliced):  # whose DCT is as loud as that from the start
+            (first,), (last,), loudness = first.branches[0], last.branches[0], loudness / 20
         with torch.no_grad():
-            net.analysis[-1].weight *= loudness
-            net.synthesis[0].weight /= loudness
+            first.weight *= loudness
+            last.weight /= loudness
     return FromPixels(net, [0.5] * channels, [0.25] * channels).eval()
 
 
@@ -243,6 +248,8 @@ def test_a_short_training_lowers_the_loss(name: str) -> None:
         (lambda: Factorized(3, lambdas=[]), r"model\.lambdas=\[\] are no trade-offs.*ascending"),
         (lambda: Factorized(3, lambdas=[0.02, 0.01]), "ascending"),
         (lambda: Hyperprior(3, lambdas=[0.0, 0.01]), "positive"),
+        (lambda: Sliced(1, latents=257), "model.latents=257 .* 256 that a block has"),
+        (lambda: Sliced(3, latents=7, slices=4), "cannot be cut into model.slices=4"),
         (lambda: Hyperprior(3, lambdas="many"), "are no trade-offs"),
         (lambda: Factorized(3, latents=0), r"model\.latents=0 .* at least 1"),
         (lambda: Pair(3, lambdas=[0.01, 0.02]), r"one rate.*give one number"),

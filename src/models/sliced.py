@@ -1,0 +1,225 @@
+"""A learned codec for little training: it begins with a block DCT, and codes slices, each in the light of the last.
+
+    image -> analysis -> latents, in slices of ever higher frequencies
+    latents -> hyper-analysis -> hyper-latents x gain, round -> range coder -> / gain -> hyper-synthesis -> side
+    of each slice: side and the slices before it -> means and scales; x gain, - mean x gain, round -> range coder
+    all slices + means x gain, / gain -> synthesis -> image
+
+The transforms are those of `imagier.models.block_dct`. Slices are the channel-conditional model of Minnen and Singh
+2020, arXiv 2007.08739: what a block and its neighbours have at low frequencies tells how much there will be at higher
+ones, which a coder of JPEG's coefficients would make use of too. Deviations: means and scales are predicted in units of
+what a photograph has at each frequency, so that all channels learn at one pace, and no residual is predicted.
+
+As in `hyperprior`, only scales steer the coder, predictions run in exact arithmetic, and gains serve several rates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imagier.errors import ConfigError
+from imagier.models import entropy_models as entropy
+from imagier.models.arguments import check_minimum
+from imagier.models.block_dct import analysis, basis, synthesis
+from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.exact import run_exactly
+from imagier.models.gains import Gains
+from imagier.models.gdn import down, up
+from imagier.models.hyperprior import mean_and_scale
+from imagier.models.range_coding import Decoder, Encoder, Tables
+from imagier.models.weights import load_weights
+
+_UNIT = 0.75  # of which `mean_and_scale` makes a scale of 1
+
+Stream = tuple[np.ndarray, np.ndarray, Tables]  # symbols, their rows, the tables
+Symbols = Callable[[int, Tensor, np.ndarray], Tensor]
+
+
+class Sliced(Codec):
+    """Code images, float [B, in_channels, H, W] of 0 to 1, at rates int64 [B].
+
+    Args:
+        in_channels: channels of the image.
+        width: channels inside the transforms.
+        latents: channels of the latents, of 256 that a block of a grey picture has and 768 of one in colours.
+        slices: how many there are; each is about twice as wide as the one before.
+        side: channels of the hyper-latents and of what predicts.
+        lambdas: the trade-offs served; see `Codec`.
+        weights: None, or the path of a file of weights.
+
+    Raises:
+        ConfigError: for an argument out of range or weights that do not fit.
+    """
+
+    stride = 64
+    strength: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int = 64,
+        latents: int = 192,
+        slices: int = 5,
+        side: int = 64,
+        lambdas: Sequence[float] = (0.0018, 0.0067, 0.025),
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(lambdas)
+        for name, value in (("width", width), ("latents", latents), ("slices", slices), ("side", side)):
+            check_minimum(name, value)
+        if not slices <= latents <= in_channels * 256 or 2 ** (slices - 1) > latents:
+            raise ConfigError(
+                f"model.latents={latents} cannot be cut into model.slices={slices}, each twice as wide as the last, or "
+                f"are more than the {in_channels * 256} that a block has; give fewer slices, or other latents."
+            )
+        self.analysis = analysis(in_channels, width, latents)
+        self.synthesis = synthesis(latents, width, in_channels)
+        self.ends = (0, *(max(1, round(latents * 2.0 ** (k - slices + 1))) for k in range(slices)))
+        first = nn.Conv2d(2 * latents, side, 3, padding=1)
+        self.hyper_analysis = nn.Sequential(first, nn.LeakyReLU(), down(side, side), nn.LeakyReLU(), down(side, side))
+        with torch.no_grad():  # first hyper-latents are near the size of a step, and not all 0
+            self.hyper_analysis[-1].weight *= 4
+        self.hyper_synthesis = nn.Sequential(up(side, side), nn.LeakyReLU(), up(side, 2 * side), nn.LeakyReLU())
+        self.predictors = nn.ModuleList(
+            _predictor(2 * side + 1 + 2 * start, 2 * side, end - start) for start, end in pairwise(self.ends)
+        )
+        self.hyper_density = entropy.FactorizedDensity(side)
+        self.hyper_gains = Gains(side, self.lambdas)
+        self.gains = Gains(latents, self.lambdas)
+        _, strength_M = basis(in_channels, latents)
+        self.register_buffer("strength", strength_M[:, None, None] / 2)
+        self._gaussians: Tables | None = None
+        load_weights(self, weights)
+
+    def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        latent_BMhw = self.analysis(image_BCHW)
+        with full_precision(image_BCHW):
+            latent_BMhw = latent_BMhw.float()
+            gain_BM11, hyper_gain_BN11 = self.gains(rate_B), self.hyper_gains(rate_B)
+            hyper_BNhw = self._hyper(latent_BMhw)
+            bits_B = self.hyper_density.bits(hyper_BNhw, hyper_gain_BN11)
+            rounded_BNhw = entropy.round_through(hyper_BNhw * hyper_gain_BN11) / hyper_gain_BN11
+            seen = [self._side(self.hyper_synthesis(rounded_BNhw), gain_BM11)]
+            decoded: list[Tensor] = []
+            for predictor, (start, end) in zip(self.predictors, pairwise(self.ends), strict=True):
+                gain, strength = gain_BM11[:, start:end], self.strength[start:end]
+                mean, scale = mean_and_scale(predictor(torch.cat(seen, 1)))
+                deviation = (latent_BMhw[:, start:end] - mean * strength) * gain
+                bits_B = bits_B + entropy.gaussian_bits(deviation, scale * strength * gain)
+                decoded.append(entropy.round_through(deviation) / gain + mean * strength)
+                seen.append(_both(decoded[-1] / strength))
+        return Coded(self.synthesis(torch.cat(decoded, 1)), bits_B)
+
+    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
+        """See `Codec`."""
+        streams, latent_BMhw = self._quantize(self.analyse(image_BCHW, rate_B), rate_B)
+        bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
+        return Coded(self.synthesise(latent_BMhw, rate_B).to(image_BCHW), torch.as_tensor(bits).to(image_BCHW))
+
+    def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
+        """See `Codec`: latents and hyper-latents."""
+        latent_BMhw = self.analysis(image_BCHW)
+        return latent_BMhw * self.gains(rate_B), self._hyper(latent_BMhw) * self.hyper_gains(rate_B)
+
+    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
+        """See `Codec`."""
+        return self.synthesis, self.gains(rate_B)
+
+    @torch.no_grad()
+    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
+        """See `Codec`."""
+        encoder = Encoder()
+        for symbols, rows, tables in self._quantize(analysed, self.at(rate))[0]:
+            encoder.write(symbols, rows, tables)
+        return encoder.data()
+
+    @torch.no_grad()
+    def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+        """See `Codec`."""
+        shape = (1, self.hyper_gains.gain.shape[1], height // self.stride, width // self.stride)
+        decoder, tables = Decoder(data), self.tables()
+        hyper = decoder.read(self.hyper_density.rows(np.array([rate]), shape), tables["hyper_latents"])
+
+        def symbols(number: int, mean_Bmhw: Tensor, rows: np.ndarray) -> Tensor:
+            return torch.from_numpy(decoder.read(rows, tables["latents"])).double()
+
+        latent_1Mhw = self._slice_by_slice(hyper, self.at(rate), symbols)
+        decoder.finish()
+        return latent_1Mhw
+
+    @torch.no_grad()
+    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
+        """See `Codec`."""
+        return tuple(symbols for symbols, _, _ in self._quantize(analysed, self.at(rate))[0])
+
+    def tables(self) -> dict[str, Tables]:
+        """See `Codec`."""
+        hyper = self.hyper_density.tables(self.hyper_gains.table())
+        return {"hyper_latents": hyper, "latents": self._gaussians or entropy.gaussian_tables()}
+
+    def keep(self, tables: Mapping[str, Tables]) -> None:
+        """See `Codec`."""
+        self._gaussians = tables["latents"]
+        self.hyper_density.keep(tables["hyper_latents"], self.hyper_gains.table())
+
+    def _quantize(self, analysed: Sequence[Tensor], rate_B: Tensor) -> tuple[list[Stream], Tensor]:
+        """What is coded, in order, and the latents that a decoder has of it."""
+        latent_BMhw, hyper_BNhw = (map_BKhw.cpu() for map_BKhw in analysed)
+        tables = self.tables()
+        hyper = entropy.to_numpy(entropy.to_symbols(hyper_BNhw))
+        streams = [(hyper, self.hyper_density.rows(entropy.to_numpy(rate_B), hyper.shape), tables["hyper_latents"])]
+
+        def symbols(number: int, mean_Bmhw: Tensor, rows: np.ndarray) -> Tensor:
+            slice_Bmhw = latent_BMhw[:, self.ends[number] : self.ends[number + 1]]
+            symbol_Bmhw = entropy.to_symbols(slice_Bmhw - mean_Bmhw.float())
+            streams.append((entropy.to_numpy(symbol_Bmhw), rows, tables["latents"]))
+            return symbol_Bmhw.double()
+
+        return streams, self._slice_by_slice(hyper, rate_B, symbols)
+
+    def _slice_by_slice(self, hyper: np.ndarray, rate_B: Tensor, symbols: Symbols) -> Tensor:
+        """The latents in steps, float32 in memory, the same on any machine.
+
+        Args:
+            hyper: the hyper-latents' symbols.
+            rate_B: of the pictures.
+            symbols: gives those of a slice, by its number, its means in steps and the rows of its Gaussians.
+        """
+        gain_BM11, hyper_gain_BN11 = (gains(rate_B).double().cpu() for gains in (self.gains, self.hyper_gains))
+        strength_M11 = self.strength.double().cpu()
+        side = run_exactly(self.hyper_synthesis, torch.from_numpy(hyper).double() / hyper_gain_BN11)
+        seen, latents = [self._side(side, gain_BM11)], []
+        for number, (predictor, (start, end)) in enumerate(zip(self.predictors, pairwise(self.ends), strict=True)):
+            steps = strength_M11[start:end] * gain_BM11[:, start:end]
+            assert isinstance(predictor, nn.Sequential)
+            mean, scale = (part * steps for part in mean_and_scale(run_exactly(predictor, torch.cat(seen, 1))))
+            latents.append(symbols(number, mean, entropy.gaussian_rows(scale.numpy())) + mean)
+            seen.append(_both(latents[-1] / steps))
+        return torch.cat(latents, 1).float()
+
+    def _hyper(self, latent_BMhw: Tensor) -> Tensor:
+        return self.hyper_analysis(_both(latent_BMhw / self.strength))
+
+    def _side(self, side_BShw: Tensor, gain_BM11: Tensor) -> Tensor:
+        """What hyper-synthesis gives, and the width of a step, by which small values have become nothing."""
+        return torch.cat([side_BShw, (1 / gain_BM11[:, :1]).expand(-1, 1, *side_BShw.shape[2:])], 1)
+
+
+def _both(x_BKhw: Tensor) -> Tensor:
+    """Values and their sizes: what is loud at one frequency is at the next, whatever its sign."""
+    return torch.cat([x_BKhw, x_BKhw.abs()], 1)
+
+
+def _predictor(in_channels: int, width: int, latents: int) -> nn.Sequential:
+    last = nn.Conv2d(width, 2 * latents, 1)
+    with torch.no_grad():
+        last.weight *= 0.1
+        last.bias.zero_()
+        last.bias[latents:] = _UNIT
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(width, width, 1), nn.LeakyReLU(), last
+    )
