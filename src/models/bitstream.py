@@ -19,7 +19,7 @@ from imagier.models.coded import Codec, to_pixels
 from imagier.models.pixels import FromPixels, crop
 
 MAGIC = b"imgr"
-VERSION = 2  # 1 had hyper-synthesis on another grid
+VERSION = 3  # 1 had hyper-synthesis on another grid, 2 shorter factors in transposed convolutions
 _MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a file of twenty bytes must not be able to claim all memory
 Analysis = Callable[[Tensor, int], Sequence[Tensor]]  # of a picture, uint8 [1, C, H, W] of any size, and a rate
 _ANEW = "Compress the picture anew, or take an intact copy of the file."

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 BLOCK = 16
 STEP = 0.25  # of quantisation at first, for colours of 0 to 1: what lambda 0.0067 asks of an orthonormal transform
+GREY = 128 / 255  # that becomes 0; a grey value, as between two of them the last digit would decide
 _COLOR = 2.0  # so much lower must a frequency of colour differences be to count as low
 _STRENGTH, _FALL = 15.0, 1.2  # deviation of the mean of a block in steps, and how fast that of frequencies falls
 
@@ -43,7 +44,7 @@ def analysis(in_channels: int, width: int, latents: int) -> nn.Sequential:
     """Build image [B, in_channels, H, W] -> latents [B, latents, H / 16, W / 16]."""
     basis_MCkk, _ = basis(in_channels, latents)
     transform = nn.Conv2d(in_channels, latents, BLOCK, stride=BLOCK)
-    _fix(transform, basis_MCkk / STEP, -0.5 * basis_MCkk.sum((1, 2, 3)) / STEP)  # mid grey becomes 0
+    _fix(transform, basis_MCkk / STEP, -GREY * basis_MCkk.sum((1, 2, 3)) / STEP)
     branch = nn.Sequential(
         nn.Conv2d(in_channels, width, 4, stride=4),
         nn.LeakyReLU(),
@@ -62,7 +63,7 @@ def synthesis(latents: int, width: int, out_channels: int) -> nn.Sequential:
     """Build latents [B, latents, H / 16, W / 16] -> image [B, out_channels, H, W]."""
     basis_MCkk, _ = basis(out_channels, latents)
     transform = nn.ConvTranspose2d(latents, out_channels, BLOCK, stride=BLOCK)
-    _fix(transform, basis_MCkk * STEP, torch.full((out_channels,), 0.5))
+    _fix(transform, basis_MCkk * STEP, torch.full((out_channels,), GREY))
     branch = nn.Sequential(
         nn.ConvTranspose2d(latents, 2 * width, 4, stride=2, padding=1),
         nn.LeakyReLU(),

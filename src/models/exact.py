@@ -92,9 +92,11 @@ def _sums(x_BCHW: Tensor, weight_OIkl: Tensor) -> Tensor:
 def _transposed(x_BCHW: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     """A transposed convolution of some rows at a time; what they make overlaps and adds up."""
     weight_IOkl = _double(layer.weight)
-    x_BCHW, weight_IOkl = _factors(x_BCHW, weight_IOkl, terms=weight_IOkl[:, 0].numel())
     batch, _, height, width = x_BCHW.shape
     (down, right), (above, beside), (below, after) = layer.stride, _padding(layer), layer.output_padding
+    # Of a kernel only every `stride`th weight in each direction meets the same pixel.
+    meeting = -(-layer.kernel_size[0] // down) * -(-layer.kernel_size[1] // right)
+    x_BCHW, weight_IOkl = _factors(x_BCHW, weight_IOkl, terms=layer.in_channels * meeting)
     tall = (height - 1) * down + layer.kernel_size[0] + below
     wide = (width - 1) * right + layer.kernel_size[1] + after - 2 * beside
     sum_BOHW = x_BCHW.new_zeros(batch, layer.out_channels, tall, wide)

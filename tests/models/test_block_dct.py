@@ -6,7 +6,7 @@ import torch
 from scipy.fft import dctn
 from torch import nn
 
-from imagier.models.block_dct import BLOCK, STEP, Sum, analysis, basis, synthesis
+from imagier.models.block_dct import BLOCK, GREY, STEP, Sum, analysis, basis, synthesis
 from imagier.models.sliced import Sliced
 
 
@@ -36,7 +36,7 @@ def test_what_a_net_adds_at_first_is_hardly_seen() -> None:
 def test_coefficients_are_those_of_the_dct() -> None:
     image = np.random.default_rng(0).random((BLOCK, BLOCK)).astype(np.float32)
     ours = alone(analysis(1, 4, BLOCK**2))(torch.from_numpy(image)[None, None])[0, :, 0, 0] * STEP
-    theirs = dctn(image - 0.5, norm="ortho")
+    theirs = dctn(image - GREY, norm="ortho")
     np.testing.assert_allclose(np.sort(ours.detach().numpy()), np.sort(theirs.ravel()), atol=1e-4)
 
 
