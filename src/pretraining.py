@@ -1,11 +1,14 @@
 """One sentence, two trainings: a net that begins with the weights which another experiment has just learnt."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from imagier.configuration import check, choices
@@ -15,6 +18,8 @@ from imagier.launch import launch
 
 def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) -> None:
     """Train `experiment=PRETRAIN` on the same root, seed and paths, and let `cfg.model.weights` be its best checkpoint.
+
+    With debug=..., it is debugged as well.
 
     Nothing is done where `cfg.pretrain` is null, where `cfg.model.weights` already says with what to begin, and where a
     run is resumed.
@@ -52,11 +57,13 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
         raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        first = compose("train", [f"experiment={cfg.pretrain}"])
+    debug = HydraConfig.get().runtime.choices.get("debug") if HydraConfig.initialized() else None
+    words = [f"experiment={cfg.pretrain}", *([f"debug={debug}"] if debug else [])]
+    with _hydra_set_aside(), initialize_config_dir(str(conf), version_base="1.3"):
+        first = compose("train", words)
     for key in ("seed", "paths"):
         first[key] = cfg[key]
-    for key in ("root", "cache", "on_error"):
+    for key in {"root", "cache", "on_error"} & set(cfg.data) & set(first.data):
         first.data[key] = cfg.data[key]
     if first.pretrain is not None:
         raise ConfigError(
@@ -64,3 +71,15 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
         )
     check(first, conf)
     return first
+
+
+@contextmanager
+def _hydra_set_aside() -> Iterator[None]:
+    """Compose once more while Hydra runs a job, of which it knows one at a time."""
+    hydra = GlobalHydra.instance()
+    running = hydra.hydra
+    hydra.clear()
+    try:
+        yield
+    finally:
+        hydra.hydra = running

@@ -74,6 +74,16 @@ def test_every_net_builds_and_answers_in_the_shape_of_its_task(name: str) -> Non
     assert answer.shape == (2, *channels.get(task, (3, height, width)))
 
 
+@pytest.mark.parametrize("name", choices(CONF, "experiment"))
+def test_every_recipe_builds_its_net(name: str) -> None:
+    cfg = composed(f"experiment={name}")
+    if "weights" in cfg.model:
+        cfg.model.weights = None  # a baseline's are fetched
+    with torch.device("meta"):  # shapes without memory
+        inner = build.call(cfg.model, "model", build._known(FACTS[cfg.task.name]), leave_out=frozenset({"name"}))
+    assert any(parameter.requires_grad for parameter in inner.parameters())
+
+
 def pairs_of_loss_and_task() -> list[tuple[str, str]]:
     return [(name, task) for name in choices(CONF, "loss") for task in OmegaConf.load(CONF / f"loss/{name}.yaml").tasks]
 
@@ -138,9 +148,10 @@ def test_every_trainer_choice_resolves_to_what_lightning_takes(name: str) -> Non
 
 @pytest.mark.parametrize("name", choices(CONF, "augment"))
 def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
-    size = (128, 128) if name == "patches" else (96, 160)
+    size = {"patches": (128, 128), "street_crops": (240, 320)}.get(name, (96, 160))
     transforms = build.call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
-    change = Augment(transforms, size=(size[0], 160), num_classes=7, ignore_index=255)
+    whole = {"street_crops": (360, 480)}.get(name, (size[0], 160))
+    change = Augment(transforms, size=whole, num_classes=7, ignore_index=255)
     draw = np.random.default_rng(0)
     for seed in range(5):
         image, mask = change(

@@ -1,0 +1,75 @@
+"""Two trainings in one sentence: the second begins with what the first has learnt."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imagier import build, cli
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SENTENCE = ["experiment=transfer_cpu", "debug=one_batch", "trainer.precision=32-true", "model.upsample=null"]
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Path:
+    """Ten folders of noise."""
+    draw = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "objects" / name).mkdir(parents=True)
+        for number in range(12):
+            noise = draw.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / "objects" / name / f"{number}.png")
+    return tmp_path / "objects"
+
+
+def train(monkeypatch: pytest.MonkeyPatch, root: Path, *words: str) -> Path:
+    """The newest run after the sentence."""
+    runs = root.parent / "runs"
+    given = [*SENTENCE, f"data.root={root}", f"paths.runs={runs}", f"paths.cache={root.parent / 'cache'}", *words]
+    monkeypatch.setattr(sys, "argv", ["train", *given])
+    cli.main("train")
+    return (runs / "latest").resolve()
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = build.read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    return {name: value for name, value in state.items() if ".features." in name}
+
+
+def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(
+    objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = train(monkeypatch, objects)
+    (first,) = set(second.parent.iterdir()) - {second}
+    of_first, of_second = (build.read_checkpoint(run / "checkpoints" / "best.ckpt") for run in (first, second))
+    assert of_first["imagier"]["facts"]["classes"] == list(CLASSES[:5])
+    assert of_second["imagier"]["facts"]["classes"] == list(CLASSES[5:])
+    learnt, kept = weights(first), weights(second)
+    assert len(kept) > 100
+    assert all(torch.equal(value, learnt[name]) for name, value in kept.items())  # the second trains the head alone
+    third = train(monkeypatch, objects, f"model.weights={first / 'checkpoints/best.ckpt'}")
+    assert len(list(third.parent.iterdir())) == 3  # nothing was trained before it
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pretrain=transfer_sauce"], "pretrain=transfer_sauce is no experiment; .*Did you mean 'transfer_source'?"),
+        (["pretrain=first_run"], "trains model=unet, whose weights model=densenet cannot begin with"),
+        (["pretrain=transfer_cpu"], "has a pretraining of its own .transfer_source.; name that"),
+        (["trainer.devices=2"], "is for one process: train experiment=transfer_source by itself"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_said(
+    objects: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train(monkeypatch, objects, *words)
+    assert ended.value.code == 2
+    assert re.search(sentence, capsys.readouterr().err)
