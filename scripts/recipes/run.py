@@ -10,7 +10,6 @@ What is measured is kept in OUT/NAME.json as soon as it is there, one row a run;
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -45,7 +44,7 @@ def main() -> None:
         for seed in range(given.seeds):
             for left_out, words in _variants(name, given):
                 row = _measured(name, [*words, f"seed={seed}"], given)
-                _keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+                keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
 
 
 def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]]]:
@@ -64,16 +63,20 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     began = time.monotonic()
     _call("train.py", f"experiment={name}", *words, *runs)
     seconds = time.monotonic() - began
-    latest = (given.runs / "latest").resolve()
-    _call("scripts/evaluate.py", f"ckpt={latest}", "split=val")
-    (evaluated,) = sorted((latest / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
+    return row_of((given.runs / "latest").resolve(), name, words, seconds)
+
+
+def row_of(run: Path, name: str, words: list[str], seconds: float) -> dict[str, Any]:
+    """Evaluate the best checkpoint of a run on its validation part, and put down what there is to say."""
+    _call("scripts/evaluate.py", f"ckpt={run}", "split=val")
+    (evaluated,) = sorted((run / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
     found = json.loads(evaluated.read_text())
     return {
         "command": f"python train.py experiment={name} data.root=FOLDER {' '.join(words)}",
         "seconds": round(seconds, 1),
         "score": found["metrics"],
         "samples": found["samples"],
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": json.loads((run / "summary.json").read_text())["machine"],
     }
 
 
@@ -81,7 +84,7 @@ def _call(*words: str) -> None:
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
-def _keep(path: Path, verb: str, row: dict[str, Any]) -> None:
+def keep(path: Path, verb: str, row: dict[str, Any]) -> None:
     """Add a row, in place of an earlier one of the same kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text()) if path.is_file() else {}

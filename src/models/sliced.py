@@ -218,8 +218,7 @@ def _predictor(in_channels: int, width: int, latents: int) -> nn.Sequential:
     last = nn.Conv2d(width, 2 * latents, 1)
     with torch.no_grad():
         last.weight *= 0.1
-        last.bias.zero_()
-        last.bias[latents:] = _UNIT
+    last.bias = nn.Parameter(torch.cat([torch.zeros(latents), torch.full((latents,), _UNIT)]))
     return nn.Sequential(
         nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(width, width, 1), nn.LeakyReLU(), last
     )

@@ -17,7 +17,8 @@ from imagier.tasks.classify import Classify
 from imagier.tasks.compress import Compress
 from imagier.training import rivals
 from imagier.training.image_formats import JPEG, RIVALS, best_within, decode
-from imagier.training.rivals import compare
+from imagier.training.pictures import Comparison, Curve
+from imagier.training.rivals import bd_rates, compare
 
 FACTS = Facts("leaves", 3, None, (0.5,) * 3, (0.2,) * 3, ("a", "b"))
 
@@ -80,6 +81,16 @@ def test_so_many_pictures_are_looked_at_and_no_more(monkeypatch: pytest.MonkeyPa
     comparison = compare(codec(lambdas=(0.01,)), small)
     assert comparison is not None
     assert comparison.pictures == 1
+    whole = compare(codec(lambdas=(0.01,)), small, most=20)  # as `evaluate` asks
+    assert whole is not None
+    assert whole.pictures == 20
+
+
+def test_bd_rates_are_those_of_the_curves() -> None:
+    decibels, bits = np.array([30.0, 32.0, 35.0]), np.array([0.5, 0.8, 1.4])
+    ours, half = Curve("this net", bits, {"psnr": decibels}), Curve("JPEG", 2 * bits, {"psnr": decibels})
+    assert bd_rates(Comparison(1, [ours, half])) == {"bd_rate/JPEG": pytest.approx(-0.5)}
+    assert bd_rates(None) == {}
 
 
 def test_a_task_without_files_has_no_rivals() -> None:
