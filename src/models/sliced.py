@@ -78,10 +78,10 @@ class Sliced(Codec):
         self.analysis = analysis(in_channels, width, latents)
         self.synthesis = synthesis(latents, width, in_channels)
         self.ends = (0, *(max(1, round(latents * 2.0 ** (k - slices + 1))) for k in range(slices)))
-        first = nn.Conv2d(2 * latents, side, 3, padding=1)
-        self.hyper_analysis = nn.Sequential(first, nn.LeakyReLU(), down(side, side), nn.LeakyReLU(), down(side, side))
+        first, last = nn.Conv2d(2 * latents, side, 3, padding=1), down(side, side)
         with torch.no_grad():  # first hyper-latents are near the size of a step, and not all 0
-            self.hyper_analysis[-1].weight *= 4
+            last.weight *= 4
+        self.hyper_analysis = nn.Sequential(first, nn.LeakyReLU(), down(side, side), nn.LeakyReLU(), last)
         self.hyper_synthesis = nn.Sequential(up(side, side), nn.LeakyReLU(), up(side, 2 * side), nn.LeakyReLU())
         self.predictors = nn.ModuleList(
             _predictor(2 * side + 1 + 2 * start, 2 * side, end - start) for start, end in pairwise(self.ends)
