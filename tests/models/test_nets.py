@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import densenet121
 
 from imagier.errors import ConfigError
+from imagier.models.airbench import Airbench
 from imagier.models.cnn import CNN
 from imagier.models.densenet import DenseNet121
 from imagier.models.fcn8 import FCN8
@@ -42,6 +43,7 @@ LABELLING = {
     "densenet": lambda c, k: DenseNet121(c, k, image_size=(32, 48), upsample=40),
     "densenet small": lambda c, k: DenseNet121(c, k, stem="small"),
     "resnet9": lambda c, k: ResNet9(c, k, (32, 48), width=4),
+    "airbench": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], mirror=True),
     "wide_resnet": lambda c, k: WideResNet(c, k, depth=10, widen=1, mirror=True),
     "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
     "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
@@ -70,6 +72,7 @@ def test_the_reports_nets_have_their_parameters() -> None:
 def test_nets_of_papers_have_their_parameters() -> None:
     assert trainable(WideResNet(3, 10)) == 36_479_194  # "36.5M" in the paper
     assert trainable(WideResNet(3, 10, depth=40, widen=4)) == 8_949_210  # "8.9M"
+    assert trainable(Airbench(3, 10)) == 1_972_792  # "1.97M"
     assert trainable(SwiftNet(3, 19)) == 3_537_680
     with pytest.raises(ConfigError, match=r"model.depth=27 .*6 n \+ 4, such as 28"):
         WideResNet(3, 10, depth=27)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from imagier.models.airbench import Airbench
 from imagier.models.drunet import DRUNet
 from imagier.models.resnet9 import ResNet9
 from imagier.models.swiftnet import SwiftNet
@@ -11,6 +12,7 @@ from imagier.models.views import over_symmetries, with_mirror
 from imagier.models.wide_resnet import WideResNet
 
 NETS = {
+    "airbench": lambda many: Airbench(3, 5, widths=[4, 6, 6], mirror=many),
     "drunet": lambda many: DRUNet(3, [4, 6], depth=1, symmetries=many),
     "resnet9": lambda many: ResNet9(3, 5, width=4, mirror=many),
     "swiftnet": lambda many: SwiftNet(3, 5, width=4, ladder=4, mirror=many),
