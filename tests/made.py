@@ -24,7 +24,8 @@ SMALL = {
     "unet": ["model.width=8"], "fcn8": ["model.head_width=32"], "pspnet": ["model.backbone=resnet18"],
     "factorized": ["model.width=8", "model.latents=6"], "hyperprior": ["model.width=8", "model.latents=6"],
     "pair": ["model.width=8"], "sliced": ["model.width=8", "model.latents=24", "model.slices=3", "model.side=8"],
-    "airbench": ["model.widths=[8,8,8]"], "swiftnet": ["model.width=8", "model.ladder=8"], "wide_resnet": ["model.depth=10", "model.widen=1"],
+    "airbench": ["model.widths=[8,8,8]"],
+    "swiftnet": ["model.width=8", "model.ladder=8"], "wide_resnet": ["model.depth=10", "model.widen=1"],
 }  # fmt: skip
 
 
