@@ -84,6 +84,13 @@ def test_readme_shows_the_benchmarks_that_were_measured() -> None:
     assert table in README
 
 
+def test_the_page_of_recipes_shows_what_was_measured() -> None:
+    told = [sys.executable, "scripts/recipes/run.py", "table"]
+    table = subprocess.run(told, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+    assert "| experiment |" in table
+    assert table in (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
 def test_every_make_target_of_readme_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -2,7 +2,7 @@
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
-table           measures nothing; prints what OUT holds
+table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes.
 """
@@ -27,7 +27,7 @@ WHOLE = "nothing"  # is left out
 def main() -> None:
     """Do what is asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("train", "ablate", "table"))
+    parser.add_argument("verb", choices=("train", "ablate", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
@@ -39,12 +39,24 @@ def main() -> None:
     given = parser.parse_args()
     if given.verb == "table":
         print(tables(given.out, RECIPES))
-        return
+    elif given.verb == "page":
+        _write_page(ROOT / "docs" / "recipes.md", tables(given.out, RECIPES))
+    else:
+        _measure(given)
+
+
+def _measure(given: argparse.Namespace) -> None:
     for name in given.names:
         for seed in range(given.seeds):
             for left_out, words in _variants(name, given):
                 row = _measured(name, [*words, f"seed={seed}"], given)
                 keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+
+
+def _write_page(page: Path, told: str) -> None:
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- recipes -->")
+    after = rest.partition("<!-- /recipes -->")[2]
+    page.write_text(f"{before}<!-- recipes -->\n{told}\n<!-- /recipes -->{after}", encoding="utf-8")
 
 
 def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]]]:
