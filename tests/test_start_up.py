@@ -43,7 +43,7 @@ def test_a_training_imports_no_library_that_it_does_not_use_and_says_how_long_it
 
 def test_help_names_the_choices_of_every_group_but_no_parts_of_others() -> None:
     _, shown = imported("--help")
-    assert "\nmodel: autoencoder, cnn, " in shown
+    assert "\nmodel: airbench, autoencoder, cnn, " in shown
     assert "\nsweep/sampler: random, tpe\n" in shown
     assert "\ndata: cityscapes, " in shown  # and not _loader
     assert "usage: imagier train " in shown

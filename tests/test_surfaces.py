@@ -32,7 +32,7 @@ NETS = [
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
     ("classify", "densenet", ("model.stem=small",), (32, 32)), ("classify", "timm", (), (64, 64)),
     ("classify", "wide_resnet", (), (32, 32)), ("classify", "airbench", (), (32, 32)),
-    ("denoise", "drunet", ("model.widths=[8,8,16]", "model.symmetries=true"), None),
+    ("denoise", "drunet", ("model.widths=[8,8,16]",), None),
     ("denoise", "dncnn", ("model.depth=4",), None),
     ("denoise", "autoencoder", ("model.width=8",), None),
 ]  # fmt: skip

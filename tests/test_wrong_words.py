@@ -11,9 +11,16 @@ from imagier import cli
 SLIPS = {
     "": ("task is not given", "classify, compress, denoise, segment"),
     "task=segmnt": ("task=segmnt is not known", "classify, compress, denoise, segment", "Did you mean 'segment'?"),
-    "task=segment model=unett": ("model=unett is not known", "of: fcn8, pspnet, smp, unet. Did you mean 'unet'?"),
+    "task=segment model=unett": (
+        "model=unett is not known",
+        "of: fcn8, pspnet, smp, swiftnet, unet. Did you mean 'unet'?",
+    ),
     "task=segment data=citiscapes": ("data=citiscapes is not known", "Did you mean 'cityscapes'?"),
-    "task=segment model=cnn": ("model=cnn is for task=classify", "not for task=segment", "fcn8, pspnet, smp, unet"),
+    "task=segment model=cnn": (
+        "model=cnn is for task=classify",
+        "not for task=segment",
+        "fcn8, pspnet, smp, swiftnet, unet",
+    ),
     "task=classify data=streets": ("data=streets is for task=segment", "fashion_mnist"),
     "task=segment modle=unet": ("modle does not exist", "Did you mean 'model'?"),
     "task=segment optimizer.lrr=1": ("optimizer.lrr does not exist", "weight_decay", "Did you mean 'lr'?"),

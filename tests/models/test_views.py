@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from imagier.models.airbench import Airbench
 from imagier.models.drunet import DRUNet
+from imagier.models.pixels import FromPixels
 from imagier.models.resnet9 import ResNet9
 from imagier.models.swiftnet import SwiftNet
 from imagier.models.views import over_symmetries, with_mirror
@@ -57,3 +59,14 @@ def test_a_net_with_the_option_answers_alike_to_its_views_in_evaluation_alone(na
         straight, mirrored = often.eval()(image), often(image.flip(-1))
         torch.testing.assert_close(mirrored.flip(-1) if mirrored.ndim == 4 else mirrored, straight)
         assert not torch.allclose(once.eval()(image), straight, atol=1e-4)
+
+
+def test_eight_views_are_exported_for_every_size() -> None:
+    net = FromPixels(NETS["drunet"](True), [0.5] * 3, [0.2] * 3).eval()
+    free = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
+    with torch.no_grad():
+        nn.init.normal_(net.net.tail.weight, std=0.2)
+        image = torch.zeros(2, 3, 40, 56, dtype=torch.uint8)
+        graph = torch.export.export(net, (image,), dynamic_shapes=(free,)).module()
+        other = torch.randint(0, 256, (1, 3, 33, 17), dtype=torch.uint8)
+        torch.testing.assert_close(graph(other), net(other))
