@@ -9,7 +9,7 @@ arithmetic and scales go to the nearest of a fixed table, so that a file decodes
 is as in `factorized`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from imagier.models import entropy_models as entropy
 from imagier.models.arguments import check_minimum
-from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.coded import Coded, full_precision
 from imagier.models.exact import run_exactly
 from imagier.models.gains import Gains
 from imagier.models.gdn import analysis, down, synthesis, up
-from imagier.models.range_coding import Decoder, Encoder, Tables
+from imagier.models.hyperlatents import Stream, WithHyperlatents
+from imagier.models.range_coding import Decoder
 from imagier.models.weights import load_weights
 
 
-class Hyperprior(Codec):
+class Hyperprior(WithHyperlatents):
     """Code images, float [B, in_channels, H, W] of 0 to 1, at rates int64 [B].
 
     Args:
@@ -69,7 +70,6 @@ class Hyperprior(Codec):
         self.hyper_density = entropy.FactorizedDensity(width)
         self.hyper_gains = Gains(width, self.lambdas)
         self.gains = Gains(latents, self.lambdas)
-        self._gaussians: Tables | None = None
         load_weights(self, weights)
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
@@ -87,28 +87,10 @@ class Hyperprior(Codec):
             decoded_BMhw = entropy.round_through(deviation_BMhw) / gain_BM11 + mean_BMhw
         return Coded(self.synthesis(decoded_BMhw), bits_B)
 
-    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """See `Codec`."""
-        streams, latent_BMhw = self._quantize(self.analyse(image_BCHW, rate_B), rate_B)
-        bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
-        return Coded(self.synthesise(latent_BMhw, rate_B).to(image_BCHW), torch.as_tensor(bits).to(image_BCHW))
-
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`: latents and hyper-latents."""
         latent_BMhw = self.analysis(image_BCHW)
         return latent_BMhw * self.gains(rate_B), self.hyper_analysis(latent_BMhw) * self.hyper_gains(rate_B)
-
-    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
-        """See `Codec`."""
-        return self.synthesis, self.gains(rate_B)
-
-    @torch.no_grad()
-    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
-        """See `Codec`."""
-        encoder = Encoder()
-        for symbols, rows, tables in self._quantize(analysed, self.at(rate))[0]:
-            encoder.write(symbols, rows, tables)
-        return encoder.data()
 
     @torch.no_grad()
     def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
@@ -121,25 +103,8 @@ class Hyperprior(Codec):
         decoder.finish()
         return torch.from_numpy(symbols).float() + mean_1Mhw
 
-    @torch.no_grad()
-    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
-        """See `Codec`."""
-        return tuple(symbols for symbols, _, _ in self._quantize(analysed, self.at(rate))[0])
-
-    def tables(self) -> dict[str, Tables]:
-        """See `Codec`."""
-        hyper = self.hyper_density.tables(self.hyper_gains.table())
-        return {"hyper_latents": hyper, "latents": self._gaussians or entropy.gaussian_tables()}
-
-    def keep(self, tables: Mapping[str, Tables]) -> None:
-        """See `Codec`."""
-        self._gaussians = tables["latents"]
-        self.hyper_density.keep(tables["hyper_latents"], self.hyper_gains.table())
-
-    def _quantize(
-        self, analysed: Sequence[Tensor], rate_B: Tensor
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray, Tables]], Tensor]:
-        """What is coded, in order: symbols, their rows and the tables; and the latents that a decoder has of it."""
+    def quantized(self, analysed: Sequence[Tensor], rate_B: Tensor) -> tuple[list[Stream], Tensor]:
+        """See `WithHyperlatents`."""
         latent_BMhw, hyper_BNhw = (map_BKhw.cpu() for map_BKhw in analysed)
         tables = self.tables()
         hyper = entropy.to_numpy(entropy.to_symbols(hyper_BNhw))

@@ -13,7 +13,7 @@ what a photograph has at each frequency, so that all channels learn at one pace,
 As in `hyperprior`, only scales steer the coder, predictions run in exact arithmetic, and gains serve several rates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -24,21 +24,21 @@ from imagier.errors import ConfigError
 from imagier.models import entropy_models as entropy
 from imagier.models.arguments import check_minimum
 from imagier.models.block_dct import STEP, analysis, basis, synthesis
-from imagier.models.coded import Codec, Coded, full_precision
+from imagier.models.coded import Coded, full_precision
 from imagier.models.exact import run_exactly
 from imagier.models.gains import Gains
 from imagier.models.gdn import down, up
+from imagier.models.hyperlatents import Stream, WithHyperlatents
 from imagier.models.hyperprior import mean_and_scale
-from imagier.models.range_coding import Decoder, Encoder, Tables
+from imagier.models.range_coding import Decoder, Tables
 from imagier.models.weights import load_weights
 
 _UNIT = 0.75  # of which `mean_and_scale` makes a scale of 1
 
-Stream = tuple[np.ndarray, np.ndarray, Tables]  # symbols, their rows, the tables
 Symbols = Callable[[int, Tensor, np.ndarray], Tensor]
 
 
-class Sliced(Codec):
+class Sliced(WithHyperlatents):
     """Code images, float [B, in_channels, H, W] of 0 to 1, at rates int64 [B].
 
     Args:
@@ -92,7 +92,6 @@ class Sliced(Codec):
         self.gains = Gains(latents, self.lambdas)
         _, strength_M = basis(in_channels, latents)
         self.register_buffer("strength", strength_M[:, None, None] / 2)
-        self._gaussians: Tables | None = None
         load_weights(self, weights)
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
@@ -115,28 +114,10 @@ class Sliced(Codec):
                 seen.append(_both(decoded[-1] / strength))
         return Coded(self.synthesis(torch.cat(decoded, 1)), bits_B)
 
-    def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """See `Codec`."""
-        streams, latent_BMhw = self._quantize(self.analyse(image_BCHW, rate_B), rate_B)
-        bits = sum(tables.bits(symbols, rows).sum(axis=(1, 2, 3)) for symbols, rows, tables in streams)
-        return Coded(self.synthesise(latent_BMhw, rate_B).to(image_BCHW), torch.as_tensor(bits).to(image_BCHW))
-
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
         """See `Codec`: latents and hyper-latents."""
         latent_BMhw = self.analysis(image_BCHW)
         return latent_BMhw * self.gains(rate_B), self._hyper(latent_BMhw) * self.hyper_gains(rate_B)
-
-    def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
-        """See `Codec`."""
-        return self.synthesis, self.gains(rate_B)
-
-    @torch.no_grad()
-    def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
-        """See `Codec`."""
-        encoder = Encoder()
-        for symbols, rows, tables in self._quantize(analysed, self.at(rate))[0]:
-            encoder.write(symbols, rows, tables)
-        return encoder.data()
 
     @torch.no_grad()
     def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
@@ -152,23 +133,8 @@ class Sliced(Codec):
         decoder.finish()
         return latent_1Mhw
 
-    @torch.no_grad()
-    def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
-        """See `Codec`."""
-        return tuple(symbols for symbols, _, _ in self._quantize(analysed, self.at(rate))[0])
-
-    def tables(self) -> dict[str, Tables]:
-        """See `Codec`."""
-        hyper = self.hyper_density.tables(self.hyper_gains.table())
-        return {"hyper_latents": hyper, "latents": self._gaussians or entropy.gaussian_tables()}
-
-    def keep(self, tables: Mapping[str, Tables]) -> None:
-        """See `Codec`."""
-        self._gaussians = tables["latents"]
-        self.hyper_density.keep(tables["hyper_latents"], self.hyper_gains.table())
-
-    def _quantize(self, analysed: Sequence[Tensor], rate_B: Tensor) -> tuple[list[Stream], Tensor]:
-        """What is coded, in order, and the latents that a decoder has of it."""
+    def quantized(self, analysed: Sequence[Tensor], rate_B: Tensor) -> tuple[list[Stream], Tensor]:
+        """See `WithHyperlatents`."""
         latent_BMhw, hyper_BNhw = (map_BKhw.cpu() for map_BKhw in analysed)
         tables = self.tables()
         hyper = entropy.to_numpy(entropy.to_symbols(hyper_BNhw))
