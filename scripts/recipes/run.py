@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from tables import tables
+from tables import WHOLE, tables
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
-WHOLE = "nothing"  # is left out
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
-    scores |= bd_rates(compare(task, data, cfg.split, most=samples))
+    scores |= bd_rates(compare(task, data, cfg.split, most=None))
 
     run_dir = path.parent.parent
     same = data.findings.fingerprint == said["data_fingerprint"]

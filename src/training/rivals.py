@@ -21,14 +21,14 @@ THIS_NET = "this net"
 Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read
 
 
-def compare(task: Task, data: ImageData, split: Split = "val", most: int = MOST_PICTURES) -> Comparison | None:
+def compare(task: Task, data: ImageData, split: Split = "val", most: int | None = MOST_PICTURES) -> Comparison | None:
     """Draw up the rate-distortion curves of a codec and of its rivals; None for a task that makes no files.
 
     Args:
         task: with the weights to measure; left in evaluation mode.
         data: set up.
         split: whose first pictures are taken.
-        most: pictures, at most; and of large ones so many that they have 8 million pixels, if it is no more than usual.
+        most: pictures, at most, and of large ones fewer, of 8 million pixels together; None for all.
     """
     if not isinstance(task, Compress):
         return None
@@ -51,13 +51,13 @@ def bd_rates(comparison: Comparison | None) -> dict[str, float]:
     }
 
 
-def _pictures(data: ImageData, split: Split, most: int, device: torch.device) -> list[Tensor]:
+def _pictures(data: ImageData, split: Split, most: int | None, device: torch.device) -> list[Tensor]:
     pictures: list[Tensor] = []
     pixels = 0
     for batch in data.loader(split):
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
-            if pictures and (len(pictures) == most or (pixels > MOST_PIXELS and most <= MOST_PICTURES)):
+            if most is not None and pictures and (len(pictures) == most or pixels > MOST_PIXELS):
                 return pictures
             pictures.append(picture_1CHW.to(device))
     return pictures
