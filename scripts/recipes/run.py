@@ -1,7 +1,8 @@
-"""Recipes measured, and what each of their ingredients gives: python scripts/recipes/run.py train|ablate|table ...
+"""Recipes measured, and what each of their ingredients gives: python scripts/recipes/run.py train|ablate|leaves|table ...
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
+leaves NAME...  trains it on the embedded leaves instead of photographs, then evaluates it on the same photographs
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes.
@@ -26,11 +27,11 @@ RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).w
 def main() -> None:
     """Do what is asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("train", "ablate", "table", "page"))
+    parser.add_argument("verb", choices=("train", "ablate", "leaves", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
-    parser.add_argument("--budget", default="3m", help="of training, each run of an ablation")
+    parser.add_argument("--budget", help="of training, in place of the recipe's own; of an ablation 3m unless said")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds from 0")
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
@@ -60,35 +61,39 @@ def _write_page(page: Path, told: str) -> None:
 
 def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """What is left out, and the words that leave it out."""
-    if given.verb == "train":
-        return [(WHOLE, [])]
+    budget = given.budget or ("3m" if given.verb == "ablate" else None)
+    short = [f"trainer.budget={budget}"] if budget else []
+    if given.verb != "ablate":
+        return [(WHOLE, short)]
     every = {WHOLE: []} | RECIPES[name]["without"]
-    short = [f"trainer.budget={given.budget}"]
     return [(left_out, [*short, *words]) for left_out, words in every.items() if (given.only or "") in left_out]
 
 
 def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[str, Any]:
     """Run the sentence and evaluate its checkpoint; the seconds are those of the sentence, from start to end."""
-    place = given.data / (given.root or RECIPES.get(name, {}).get("root", "."))
-    runs = [f"data.root={place}", f"paths.runs={given.runs}"]
+    root = f"data.root={given.data / (given.root or RECIPES.get(name, {}).get('root', '.'))}"
+    if given.verb == "leaves":
+        words, trained_on = ["data=leaves", *words], []
+        measured_on = ["data=photos", root, f"data.split={RECIPES[name]['split']}"]
+    else:
+        trained_on, measured_on = [root], []
     began = time.monotonic()
-    _call("train.py", f"experiment={name}", *words, *runs)
+    _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={given.runs}")
     seconds = time.monotonic() - began
-    return row_of((given.runs / "latest").resolve(), name, words, seconds)
+    run = (given.runs / "latest").resolve()
+    return _row_of(run, measured_on) | {
+        "command": " ".join(["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]),
+        "seconds": round(seconds, 1),
+    }
 
 
-def row_of(run: Path, name: str, words: list[str], seconds: float) -> dict[str, Any]:
-    """Evaluate the best checkpoint of a run on its validation part, and put down what there is to say."""
-    _call("scripts/evaluate.py", f"ckpt={run}", "split=val")
+def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
+    """Evaluate the best checkpoint of a run on the validation part, its own or that of other data."""
+    _call("scripts/evaluate.py", f"ckpt={run}", "split=val", *data)
     (evaluated,) = sorted((run / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
     found = json.loads(evaluated.read_text())
-    return {
-        "command": f"python train.py experiment={name} data.root=FOLDER {' '.join(words)}",
-        "seconds": round(seconds, 1),
-        "score": found["metrics"],
-        "samples": found["samples"],
-        "machine": json.loads((run / "summary.json").read_text())["machine"],
-    }
+    machine = json.loads((run / "summary.json").read_text())["machine"]
+    return {"score": found["metrics"], "samples": found["samples"], "machine": machine}
 
 
 def _call(*words: str) -> None:

@@ -1,29 +1,52 @@
 """Classify: one class for the whole image."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from imagier.batch import Batch
+from imagier.errors import ConfigError
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, class_accuracy
 from imagier.tasks.base import Judged, PerStage, Task
 
 
 class Classify(Task):
-    """Single-label classification, measured by top-1 accuracy. Outputs are logits [B, K]."""
+    """Single-label classification, measured by top-1 accuracy. Outputs are logits [B, K].
+
+    Args:
+        cutmix: share, in [0, 1], of the training batches whose images get a rectangle of one another, and whose loss is
+            the mean over both labels by their areas (Yun et al. 2019, arXiv 1905.04899).
+
+    Raises:
+        ConfigError: for a share out of range.
+    """
 
     monitor, mode = "val/accuracy", "max"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cutmix: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        facts = self.facts
+        if not 0 <= cutmix <= 1:
+            raise ConfigError(f"task.cutmix={cutmix} is no share of the batches; give a number from 0 to 1.")
+        facts, self.cutmix = self.facts, cutmix
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Return the loss and the predicted classes, int64 [B]."""
+        if stage == "train" and self.cutmix:
+            return self._measure_mixed(batch)
         logits = cast(Any, self.net).head(batch["features"]) if "features" in batch else self(batch["image"])
         return self.loss(logits, batch["target"]), logits.detach().argmax(1)
+
+    def _measure_mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if "features" in batch:
+            raise ConfigError("task.cutmix mixes images, and a frozen net has seen them already: set task.cutmix=0.")
+        target = batch["target"]
+        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix)
+        logits = self(image)
+        loss = (1 - share) * self.loss(logits, target) + share * self.loss(logits, target.flip(0))
+        return loss, logits.detach().argmax(1)
 
     def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
         """Add one batch to the confusion matrix."""
@@ -52,3 +75,26 @@ class Classify(Task):
         confidence, prediction = probability.max(1)
         truth = probability.gather(1, batch["target"][:, None])[:, 0]
         return Judged(prediction, truth, {"probability": confidence})
+
+
+def cut_mixed(image_BCHW: Tensor, numbers: Sequence[float], probability: float) -> tuple[Tensor, float]:
+    """Put a rectangle of the last image into the first, of the last but one into the second, and so on.
+
+    Args:
+        image_BCHW: images of any dtype, which stay as they are.
+        numbers: four in [0, 1): whether anything is mixed, the rectangle's area, and where its centre is.
+        probability: that anything is.
+
+    Returns:
+        The images and the share of their area, in [0, 1], that is the partner's.
+    """
+    if numbers[0] >= probability:
+        return image_BCHW, 0.0
+    spans = []
+    for side, place in zip(image_BCHW.shape[-2:], numbers[2:], strict=True):
+        half = side * numbers[1] ** 0.5 / 2
+        spans.append((max(0, round(place * side - half)), min(side, round(place * side + half))))
+    (top, bottom), (left, right) = spans
+    mixed = image_BCHW.clone()
+    mixed[..., top:bottom, left:right] = image_BCHW[..., top:bottom, left:right].flip(0)
+    return mixed, (bottom - top) * (right - left) / (image_BCHW.shape[-2] * image_BCHW.shape[-1])

@@ -1,0 +1,68 @@
+"""The task classify: what mixing images does to them and to the loss."""
+
+import pytest
+import torch
+from torch import nn
+
+from imagier.batch import Batch, Facts
+from imagier.errors import ConfigError
+from imagier.losses.cross_entropy import CrossEntropy
+from imagier.tasks.classify import Classify, cut_mixed
+
+FACTS = Facts("photos", 1, (8, 8), (0.5,), (0.25,), ("cat", "dog", "frog"))
+
+
+class ShareOfWhite(nn.Module):
+    """Logits that tell how white an image is."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        white = image.float().mean((1, 2, 3)) / 255
+        return torch.stack([white, 1 - white, 0 * white], 1)
+
+
+def batch_of(size: int) -> Batch:
+    image = torch.zeros(size, 1, 8, 8, dtype=torch.uint8)
+    image[: size // 2] = 255
+    names = [str(index) for index in range(size)]
+    return {"image": image, "target": torch.arange(size) % 3, "index": torch.arange(size), "id": names}
+
+
+@pytest.mark.parametrize("numbers", [(0, 0.5, 0.5, 0.5), (0, 0.99, 0, 0.99), (0, 0, 0.3, 0.3), (0, 0.999, 0.5, 0.5)])
+def test_the_share_told_is_that_of_the_pixels_exchanged(numbers: tuple[float, ...]) -> None:
+    image = torch.rand(4, 3, 10, 14)
+    before = image.clone()
+    mixed, share = cut_mixed(image, numbers, 1.0)
+    theirs = (mixed != image).any(1).float().mean((1, 2))
+    assert torch.allclose(theirs, torch.full_like(theirs, share), atol=1e-6)
+    assert torch.equal(torch.where(mixed != image, image.flip(0), image), mixed)
+    assert torch.equal(image, before)
+
+
+def test_as_many_batches_are_mixed_as_asked() -> None:
+    image = torch.rand(2, 1, 8, 8)
+    draws = torch.rand(400, 4, generator=torch.Generator().manual_seed(0)).tolist()
+    mixed = sum(cut_mixed(image, numbers, 0.3)[1] > 0 for numbers in draws) / len(draws)
+    assert 0.2 < mixed < 0.4
+
+
+def test_the_loss_of_mixed_images_is_the_mean_over_both_labels_by_area() -> None:
+    task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
+    torch.manual_seed(3)
+    loss, _ = task.measure(batch, "train")
+    torch.manual_seed(3)
+    mixed, share = cut_mixed(batch["image"], torch.rand(4).tolist(), 1.0)
+    logits = ShareOfWhite()(mixed)
+    both = [CrossEntropy()(logits, target) for target in (batch["target"], batch["target"].flip(0))]
+    assert 0 < share < 1
+    assert loss.item() == pytest.approx((1 - share) * both[0].item() + share * both[1].item(), rel=1e-6)
+
+
+def test_nothing_is_mixed_outside_of_training() -> None:
+    task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
+    loss, _ = task.measure(batch, "val")
+    assert loss.item() == pytest.approx(CrossEntropy()(ShareOfWhite()(batch["image"]), batch["target"]).item())
+
+
+def test_a_share_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"task\.cutmix=1\.5 is no share"):
+        Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.5)
