@@ -1,4 +1,4 @@
-"""Recipes measured, and what each of their ingredients gives: python scripts/recipes/run.py train|ablate|leaves|table ...
+"""Recipes measured, and what their ingredients give: python scripts/recipes/run.py train|ablate|leaves|table|page ...
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
@@ -65,7 +65,7 @@ def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]
     short = [f"trainer.budget={budget}"] if budget else []
     if given.verb != "ablate":
         return [(WHOLE, short)]
-    every = {WHOLE: []} | RECIPES[name]["without"]
+    every = {WHOLE: []} | RECIPES[name].get("without", {})
     return [(left_out, [*short, *words]) for left_out, words in every.items() if (given.only or "") in left_out]
 
 

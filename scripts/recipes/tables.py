@@ -7,20 +7,37 @@ from statistics import mean, stdev
 from typing import Any
 
 WHOLE = "nothing"  # is left out
+_HEAD = """\
+| experiment | scored by | at least | aim | validation | minutes, start to report | baseline |
+|---|---|---|---|---|---|---|
+"""
+_LEAVES = """\
+| experiment | scored by | leaves | photographs | gap |
+|---|---|---|---|---|
+"""
 SHARES = ("accuracy", "iou", "bd_rate/JPEG")  # shown in percent
 
 
 def tables(out: Path, recipes: Mapping[str, Any]) -> str:
-    """The table of all recipes, then one of each ablation, from the JSON files in `out`."""
+    """The tables of recipes, of each ablation and of what the embedded leaves teach, from the JSON files in `out`."""
     kept = {name: _read(out / f"{name}.json") for name in recipes}
-    rows = [_recipe_row(name, recipes[name], kept[name], out) for name in recipes if kept[name].get("train")]
-    parts = [
-        "| experiment | scored by | at least | aim | validation | minutes, start to report | baseline |\n"
-        "|---|---|---|---|---|---|---|\n" + "".join(rows)
-    ]
+    parts = []
+    for gpu, on in ((False, "two cores"), (True, "one GPU")):
+        rows = [
+            _recipe_row(name, recipes[name], kept[name], out)
+            for name in kept
+            if name.endswith("_gpu") == gpu and "train" in kept[name]
+        ]
+        if rows:
+            parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
         if "ablate" in kept[name]:
             parts.append(_ablation(name, recipe, kept[name]["ablate"]))
+    taught = [_leaves_row(name, recipes[name]["score"], kept[name]) for name in kept if "leaves" in kept[name]]
+    if taught:
+        parts.append(
+            f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{''.join(taught)}"
+        )
     return "\n".join(parts)
 
 
@@ -34,8 +51,27 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
     beside = f"`{recipe['baseline']}`: {_scores(baseline, score)}" if baseline else ""
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
-    cells = [f"`{name}`", score, *bounds, _scores(kept["train"], score), f"{minutes:.1f}", beside]
+    cells = [
+        f"`{' '.join([name, *_words(kept['train'][0])])}`",
+        score,
+        *bounds,
+        _scores(kept["train"], score),
+        f"{minutes:.1f}",
+        beside,
+    ]
     return f"| {' | '.join(cells)} |\n"
+
+
+def _words(row: Mapping[str, Any]) -> list[str]:
+    """What was said beside the experiment's name, the data's place and the seed."""
+    usual = ("experiment=", "data.root=", "seed=")
+    return [word for word in row["command"].split()[2:] if not word.startswith(usual)]
+
+
+def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
+    means = [mean(_values(kept[verb], score)) for verb in ("leaves", "train")]
+    gap = _shown(means[0] - means[1], score, sign=True)
+    return f"| `{name}` | {score} | {_scores(kept['leaves'], score)} | {_scores(kept['train'], score)} | {gap} |\n"
 
 
 def _ablation(name: str, recipe: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

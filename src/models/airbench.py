@@ -10,7 +10,6 @@ is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64, 25
 """
 
 import math
-
 from collections.abc import Sequence
 from itertools import pairwise
 
