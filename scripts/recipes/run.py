@@ -2,6 +2,7 @@
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
+compare NAME... runs them all with the same words, such as trainer.budget=4m, to be set side by side
 leaves NAME...  trains it on the embedded leaves instead of photographs, then evaluates it on the same photographs
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
@@ -27,8 +28,9 @@ RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).w
 def main() -> None:
     """Do what is asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("train", "ablate", "leaves", "table", "page"))
+    parser.add_argument("verb", choices=("train", "ablate", "compare", "leaves", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
+    parser.add_argument("--words", nargs="*", default=[], help="to be added to the sentence of each")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
     parser.add_argument("--budget", help="of training, in place of the recipe's own; of an ablation 3m unless said")
@@ -49,7 +51,7 @@ def _measure(given: argparse.Namespace) -> None:
     for name in given.names:
         for seed in range(given.seeds):
             for left_out, words in _variants(name, given):
-                row = _measured(name, [*words, f"seed={seed}"], given)
+                row = _measured(name, [*words, *given.words, f"seed={seed}"], given)
                 keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
 
 

@@ -11,6 +11,10 @@ _HEAD = """\
 | experiment | scored by | at least | aim | validation | minutes, start to report | baseline |
 |---|---|---|---|---|---|---|
 """
+_COMPARED = """\
+| experiment | words | scored by | validation |
+|---|---|---|---|
+"""
 _LEAVES = """\
 | experiment | scored by | leaves | photographs | gap |
 |---|---|---|---|---|
@@ -26,13 +30,16 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
         rows = [
             _recipe_row(name, recipes[name], kept[name], out)
             for name in kept
-            if name.endswith("_gpu") == gpu and "train" in kept[name]
+            if name.endswith("_gpu" if gpu else "_cpu") and "train" in kept[name]
         ]
         if rows:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
         if "ablate" in kept[name]:
             parts.append(_ablation(name, recipe, kept[name]["ablate"]))
+    compared = [_compared_row(name, recipes[name]["score"], kept[name]) for name in kept if "compare" in kept[name]]
+    if compared:
+        parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
     taught = [_leaves_row(name, recipes[name]["score"], kept[name]) for name in kept if "leaves" in kept[name]]
     if taught:
         parts.append(
@@ -47,9 +54,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], out: Path) -> str:
     score = recipe["score"]
-    minutes = mean(row["seconds"] for row in kept["train"]) / 60
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
-    beside = f"`{recipe['baseline']}`: {_scores(baseline, score)}" if baseline else ""
+    beside = ""
+    if baseline:
+        said = " ".join([recipe["baseline"], *_words(baseline[0])])
+        beside = f"`{said}`: {_scores(baseline, score)} in {_minutes(baseline)} minutes"
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
         f"`{' '.join([name, *_words(kept['train'][0])])}`",
@@ -66,6 +75,11 @@ def _words(row: Mapping[str, Any]) -> list[str]:
     """What was said beside the experiment's name, the data's place and the seed."""
     usual = ("experiment=", "data.root=", "seed=")
     return [word for word in row["command"].split()[2:] if not word.startswith(usual)]
+
+
+def _compared_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
+    words, rows = " ".join(_words(kept["compare"][0])), kept["compare"]
+    return f"| `{name}` | `{words}` | {score} | {_scores(rows, score)} |\n"
 
 
 def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
@@ -95,6 +109,10 @@ def _budget(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
     return [row["score"][score] for row in rows]
+
+
+def _minutes(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"{mean(row['seconds'] for row in rows) / 60:.1f}"
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
