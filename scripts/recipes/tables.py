@@ -65,7 +65,7 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
         score,
         *bounds,
         _scores(kept["train"], score),
-        f"{minutes:.1f}",
+        _minutes(kept["train"]),
         beside,
     ]
     return f"| {' | '.join(cells)} |\n"
