@@ -1,0 +1,66 @@
+"""What scripts/recipes makes of measurements: which sentence was measured, and differences of the right sign."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+
+RECIPES = {
+    "one_cpu": {"score": "accuracy", "target": 0.8, "aim": 0.9, "baseline": "plain"},
+    "one_gpu": {"score": "psnr/25"},
+    "plain": {"score": "accuracy"},
+}
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipe_tables", REPOSITORY / "scripts" / "recipes" / "tables.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(
+    name: str, score: dict[str, float], words: str = "", seed: int = 0, left_out: str = "nothing"
+) -> dict[str, Any]:
+    command = f"python train.py experiment={name} data.root=FOLDER {words} seed={seed}"
+    return {"command": command, "seconds": 90.0, "score": score, "left_out": left_out, "seed": seed}
+
+
+def put(folder: Path, name: str, **rows: list[dict[str, Any]]) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(rows))
+
+
+def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleType, tmp_path: Path) -> None:
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85}), row("one_cpu", {"accuracy": 0.87}, seed=1)])
+    put(tmp_path, "plain", train=[row("plain", {"accuracy": 0.7}, "trainer.budget=1m")])
+    put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5})])
+    on_cpu, on_gpu = tables.tables(tmp_path, RECIPES).split("On one GPU")
+    told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 |"
+    assert f"{told} `plain trainer.budget=1m`: 70.00 % in 1.5 minutes |" in on_cpu
+    assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 |  |" in on_gpu
+    assert "`plain`" not in on_cpu + on_gpu
+
+
+def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp_path: Path) -> None:
+    short = "trainer.budget=3m"
+    rows = [row("one_cpu", {"accuracy": 0.8}, short), row("one_cpu", {"accuracy": 0.75}, short, left_out="mirror")]
+    put(tmp_path, "one_cpu", ablate=rows)
+    told = tables.tables(tmp_path, RECIPES)
+    assert "each run within 3m of training" in told
+    assert "| mirror | 75.00 % | -5.00 % |" in told
+
+
+def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: ModuleType, tmp_path: Path) -> None:
+    photographs, leaves = [row("one_gpu", {"psnr/25": 31.5})], [row("one_gpu", {"psnr/25": 30.25}, "data=leaves")]
+    put(tmp_path, "one_gpu", train=photographs, leaves=leaves)
+    put(tmp_path, "plain", compare=[row("plain", {"accuracy": 0.7}, "trainer.budget=4m")])
+    told = tables.tables(tmp_path, RECIPES)
+    assert "| `one_gpu` | psnr/25 | 30.25 | 31.50 | -1.25 |" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
