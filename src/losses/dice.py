@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.losses.labels import IGNORED, as_labels, class_mean
+from imagier.losses.labels import IGNORED, as_labels, as_rows, class_mean
 
 
 class Dice(nn.Module):
@@ -35,12 +35,14 @@ class Dice(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
         classes = logits.shape[1]
-        labels = as_labels(target, self.ignore_index).flatten()
-        chance_NK = logits.float().softmax(dim=1).movedim(1, -1).reshape(-1, classes)
-        chance_NK = chance_NK * (labels != IGNORED).unsqueeze(1)
-        truth_NK = labels.unsqueeze(1) == torch.arange(classes, device=labels.device)
-        common_K = (chance_NK * truth_NK).sum(dim=0)
-        truth_K = truth_NK.sum(dim=0)
-        sizes_K = (chance_NK.sum(dim=0) + truth_K).clamp(min=1e-7)
+        labels_N = as_labels(target, self.ignore_index).flatten()
+        counted_N = labels_N != IGNORED
+        chance_NK = as_rows(logits).softmax(dim=1)
+        known_N = labels_N.clamp(min=0)
+        right_N = chance_NK.gather(1, known_N.unsqueeze(1)).squeeze(1) * counted_N
+        common_K = right_N.new_zeros(classes).index_add(0, known_N, right_N)
+        truth_K = torch.bincount(torch.where(counted_N, labels_N, classes), minlength=classes + 1)[:classes]
+        with torch.autocast(logits.device.type, enabled=False):  # a product, as a sum of products takes a third longer
+            sizes_K = (counted_N.float() @ chance_NK + truth_K).clamp(min=1e-7)
         losses_K = 1 - (2 * common_K + self.smooth) / (sizes_K + self.smooth)
         return class_mean(losses_K, truth_K > 0, self.class_weights)

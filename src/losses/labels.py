@@ -15,6 +15,11 @@ def as_labels(target: Tensor, ignore_index: int | None) -> Tensor:
     return labels if ignore_index is None else labels.masked_fill(labels == ignore_index, IGNORED)
 
 
+def as_rows(logits: Tensor) -> Tensor:
+    """Return logits [B, K, ...] as float32 [N, K], a row a label: a view of maps in channels_last, and faster."""
+    return logits.movedim(1, -1).reshape(-1, logits.shape[1]).float()
+
+
 def label_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor:
     """Return what each label counts, float32 of the labels' shape: its class's weight or 1; 0 where ignored."""
     counts = (labels != IGNORED).float()

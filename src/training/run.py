@@ -23,7 +23,14 @@ from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.frozen_features import FrozenFeatures
-from imagier.training.hardware import describe_hardware, make_trainer, process_count, settle_threads, trainer_settings
+from imagier.training.hardware import (
+    describe_hardware,
+    keep_freed_memory,
+    make_trainer,
+    process_count,
+    settle_threads,
+    trainer_settings,
+)
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
@@ -50,6 +57,7 @@ def run(cfg: DictConfig) -> float:
         data = in_turn(lambda: build.data_module(cfg))
         data.loader("train", shuffle=True, world=process_count(settings))  # refuses a batch that cannot be shared
         settle_threads(cfg, data.usual_workers("train"))
+        keep_freed_memory(cfg)
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
