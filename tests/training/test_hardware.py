@@ -1,5 +1,8 @@
 """Threads, workers and precision that a sentence means on this machine."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,3 +77,27 @@ def test_what_a_user_says_of_workers_changes_no_thread(
         usual.add(data.usual_workers("train"))
         assert data.worker_count("train") == (0 if workers is None else workers)
     assert len(usual) == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc to keep what is freed")
+def test_memory_that_is_freed_is_not_cleared_by_the_kernel_again() -> None:
+    program = """
+import resource, sys
+import torch
+from omegaconf import OmegaConf
+from imagier.training import hardware
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(16 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given = faults()
+hardware.keep_freed_memory(OmegaConf.create({"trainer": eval(sys.argv[1])}))
+faults()  # fills what will be kept
+print(given, faults())
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(dict(sentence().trainer))], capture_output=True, text=True, check=True
+    )
+    returned, kept = map(int, told.stdout.split())
+    assert kept < returned / 20
