@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from imagier.batch import Batch
-from imagier.errors import ConfigError
 from imagier.metrics.confusion import (
     ConfusionMatrix,
     accuracy,
@@ -23,46 +22,28 @@ class Segment(Task):
     Outputs are logits [B, K, H, W]; while training, a net may return a tuple (logits, *auxiliary logits), and each
     auxiliary loss counts `auxiliary_weight` as much (0.4 in PSPNet, arXiv 1612.01105). Pixels whose target is
     `facts.ignore_index` count nowhere.
-
-    Args:
-        auxiliary_weight: of each auxiliary loss.
-        pixel_stride: in training, losses and scores are of one pixel in so many, across and down, begun at random in
-            every batch: neighbours have next to nothing to add, and on a processor losses of all take as long as a net.
-
-    Raises:
-        ConfigError: for a stride below 1.
     """
 
     monitor, mode = "val/iou", "max"
 
-    def __init__(self, *args: Any, auxiliary_weight: float = 0.4, pixel_stride: int = 1, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, auxiliary_weight: float = 0.4, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not isinstance(pixel_stride, int) or pixel_stride < 1:
-            raise ConfigError(
-                f"task.pixel_stride={pixel_stride} is out of range: it must be a whole number of at least 1."
-            )
-        self.auxiliary_weight, self.pixel_stride = auxiliary_weight, pixel_stride
+        self.auxiliary_weight = auxiliary_weight
         facts = self.facts
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
-    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the loss, and predicted beside true classes, int64 [B, H, W], of the pixels looked at."""
+    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """Return the loss and the predicted classes, int64 [B, H, W]."""
         outputs = self(batch["image"])
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        chosen = self._chosen() if stage == "train" else (...,)
-        target, logits = batch["target"][chosen], logits[chosen]
-        loss = self.loss(logits, target)
+        loss = self.loss(logits, batch["target"])
         for extra in auxiliary:
-            loss = loss + self.auxiliary_weight * self.loss(extra[chosen], target)
-        return loss, (logits.detach().argmax(1), target)
+            loss = loss + self.auxiliary_weight * self.loss(extra, batch["target"])
+        return loss, logits.detach().argmax(1)
 
-    def _chosen(self) -> tuple[Any, ...]:
-        top, left = torch.randint(self.pixel_stride, (2,)).tolist()
-        return ..., slice(top, None, self.pixel_stride), slice(left, None, self.pixel_stride)
-
-    def count(self, stage: str, prediction: tuple[Tensor, Tensor], batch: Batch) -> None:
-        """Add one batch's predicted and true classes to the confusion matrix."""
-        self.confusion[stage].update(*prediction)
+    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
+        """Add one batch to the confusion matrix."""
+        self.confusion[stage].update(prediction, batch["target"])
 
     def scores(self, stage: str) -> dict[str, Tensor]:
         """Mean and per-class IoU, pixel accuracy, mean class accuracy."""
