@@ -6,7 +6,7 @@ G is a 3x3 convolution, the maximum of 2x2, batch normalisation, GELU, then conv
 Convolutions begin as the identity, as far as they have channels to pass on (dirac). The first one whitens patches of
 2x2 pixels and does not learn. Most of the work is done where an image is small. Deviations: whitened is what small
 photographs in general have, not the training images, so that a net needs no data to be built; what is left of an image
-is pooled to one pixel whatever its size. X
+is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64, 256, 256: 1,972,504 trainable parameters.
 """
 
 import math
