@@ -53,7 +53,7 @@ def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp
     rows = [row("one_cpu", {"accuracy": 0.8}, short), row("one_cpu", {"accuracy": 0.75}, short, left_out="mirror")]
     put(tmp_path, "one_cpu", ablate=rows)
     told = tables.tables(tmp_path, RECIPES)
-    assert "each run within 3m of training" in told
+    assert "`one_cpu trainer.budget=3m`:" in told
     assert "| mirror | 75.00 % | -5.00 % |" in told
 
 

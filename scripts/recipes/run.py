@@ -1,7 +1,7 @@
 """Recipes measured, and what their ingredients give: python scripts/recipes/run.py train|ablate|leaves|table|page ...
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
-ablate NAME...  runs it with one ingredient left out at a time, and whole, each within a budget of training
+ablate NAME...  runs it with one ingredient left out at a time, and whole, all with the same words: trainer.budget=3m
 compare NAME... runs them all with the same words, such as trainer.budget=4m, to be set side by side
 leaves NAME...  trains it on the embedded leaves instead of photographs, then evaluates it on the same photographs
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
@@ -15,7 +15,10 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
+from threading import Lock
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -30,12 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("train", "ablate", "compare", "leaves", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
-    parser.add_argument("--words", nargs="*", default=[], help="to be added to the sentence of each")
+    parser.add_argument("--words", nargs="*", help="to be added to the sentence of each")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
-    parser.add_argument("--budget", help="of training, in place of the recipe's own; of an ablation 3m unless said")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds from 0")
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once: where they share a machine, bound epochs, not time")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
     given = parser.parse_args()
@@ -48,11 +51,23 @@ def main() -> None:
 
 
 def _measure(given: argparse.Namespace) -> None:
-    for name in given.names:
-        for seed in range(given.seeds):
-            for left_out, words in _variants(name, given):
-                row = _measured(name, [*words, *given.words, f"seed={seed}"], given)
-                keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+    common = (["trainer.budget=3m"] if given.verb == "ablate" else []) if given.words is None else given.words
+    keeping = Lock()
+
+    def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
+        row = _measured(name, [*words, *common, f"seed={seed}"], given)
+        with keeping:
+            keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        begun = [
+            pool.submit(measure, name, seed, left_out, words)
+            for name in given.names
+            for seed in range(given.seeds)
+            for left_out, words in _variants(name, given).items()
+        ]
+    for one in begun:
+        one.result()  # raises what it raised
 
 
 def _write_page(page: Path, told: str) -> None:
@@ -61,14 +76,10 @@ def _write_page(page: Path, told: str) -> None:
     page.write_text(f"{before}<!-- recipes -->\n{told}\n<!-- /recipes -->{after}", encoding="utf-8")
 
 
-def _variants(name: str, given: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    """What is left out, and the words that leave it out."""
-    budget = given.budget or ("3m" if given.verb == "ablate" else None)
-    short = [f"trainer.budget={budget}"] if budget else []
-    if given.verb != "ablate":
-        return [(WHOLE, short)]
-    every = {WHOLE: []} | RECIPES[name].get("without", {})
-    return [(left_out, [*short, *words]) for left_out, words in every.items() if (given.only or "") in left_out]
+def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
+    """What is left out -> the words that leave it out."""
+    every = {WHOLE: []} | (RECIPES[name].get("without", {}) if given.verb == "ablate" else {})
+    return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
 
 
 def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[str, Any]:
@@ -79,10 +90,12 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
         measured_on = ["data=photos", root, f"data.split={RECIPES[name]['split']}"]
     else:
         trained_on, measured_on = [root], []
+    given.runs.mkdir(parents=True, exist_ok=True)
+    runs = Path(mkdtemp(prefix=f"{given.verb}-{name}-", dir=given.runs))  # its own, so that `latest` is this run
     began = time.monotonic()
-    _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={given.runs}")
+    _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={runs}")
     seconds = time.monotonic() - began
-    run = (given.runs / "latest").resolve()
+    run = (runs / "latest").resolve()
     return _row_of(run, measured_on) | {
         "command": " ".join(["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]),
         "seconds": round(seconds, 1),

@@ -36,7 +36,7 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
         if "ablate" in kept[name]:
-            parts.append(_ablation(name, recipe, kept[name]["ablate"]))
+            parts.append(_ablation(name, recipe["score"], kept[name]))
     compared = [_compared_row(name, recipes[name]["score"], kept[name]) for name in kept if "compare" in kept[name]]
     if compared:
         parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
@@ -88,23 +88,17 @@ def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
     return f"| `{name}` | {score} | {_scores(kept['leaves'], score)} | {_scores(kept['train'], score)} | {gap} |\n"
 
 
-def _ablation(name: str, recipe: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    score = recipe["score"]
+def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in kept["ablate"]:
         by_name.setdefault(row["left_out"], []).append(row)
-    whole = mean(_values(by_name[WHOLE], score))
-    lines = [
-        f"\n`{name}`, each run within {_budget(rows)} of training:\n\n| left out | {score} | change |\n|---|---|---|\n"
-    ]
+    wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
+    said, whole = " ".join([name, *_words(wholes[0])]), mean(_values(wholes, score))
+    lines = [f"\n`{said}`:\n\n| left out | {score} | change |\n|---|---|---|\n| {WHOLE} | {_scores(wholes, score)} | |\n"]
     for left_out, some in by_name.items():
-        change = "" if left_out == WHOLE else _shown(mean(_values(some, score)) - whole, score, sign=True)
+        change = _shown(mean(_values(some, score)) - whole, score, sign=True)
         lines.append(f"| {left_out} | {_scores(some, score)} | {change} |\n")
     return "".join(lines)
-
-
-def _budget(rows: Sequence[Mapping[str, Any]]) -> str:
-    return next(word for word in rows[0]["command"].split() if word.startswith("trainer.budget")).partition("=")[2]
 
 
 def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
