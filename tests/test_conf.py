@@ -74,6 +74,11 @@ def test_every_net_builds_and_answers_in_the_shape_of_its_task(name: str) -> Non
     assert answer.shape == (2, *channels.get(task, (3, height, width)))
 
 
+def test_denoise_gpu_keeps_below_three_million_parameters() -> None:
+    net = build.net(composed("experiment=denoise_gpu"), FACTS["denoise"])
+    assert sum(weights.numel() for weights in net.parameters()) < 3_000_000
+
+
 @pytest.mark.parametrize("name", choices(CONF, "experiment"))
 def test_every_recipe_builds_its_net(name: str) -> None:
     cfg = composed(f"experiment={name}")
