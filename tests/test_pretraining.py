@@ -12,7 +12,10 @@ from PIL import Image
 from imagier import build, cli
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SENTENCE = ["experiment=transfer_cpu", "debug=one_batch", "trainer.precision=32-true", "model.upsample=null"]
+SENTENCE = [
+    "experiment=transfer_cpu", "debug=one_batch", "trainer.precision=32-true", "model.upsample=null",
+    "model.freeze=true",
+]  # fmt: skip
 
 
 @pytest.fixture

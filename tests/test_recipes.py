@@ -57,6 +57,14 @@ def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp
     assert "| mirror | 75.00 % | -5.00 % |" in told
 
 
+def test_an_ablation_without_a_whole_of_its_own_is_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:
+    without = row("one_cpu", {"accuracy": 0.7}, "pretrain=null", left_out="pretraining")
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})], ablate=[without])
+    told = tables.tables(tmp_path, RECIPES)
+    assert "| nothing | 85.00 % | |" in told
+    assert "| pretraining | 70.00 % | -15.00 % |" in told
+
+
 def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: ModuleType, tmp_path: Path) -> None:
     photographs, leaves = [row("one_gpu", {"psnr/25": 31.5})], [row("one_gpu", {"psnr/25": 30.25}, "data=leaves")]
     put(tmp_path, "one_gpu", train=photographs, leaves=leaves)

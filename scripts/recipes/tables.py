@@ -94,7 +94,8 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
     said, whole = " ".join([name, *_words(wholes[0])]), mean(_values(wholes, score))
-    lines = [f"\n`{said}`:\n\n| left out | {score} | change |\n|---|---|---|\n| {WHOLE} | {_scores(wholes, score)} | |\n"]
+    lines = [f"\n`{said}`:\n\n| left out | {score} | change |\n|---|---|---|\n"]
+    lines.append(f"| {WHOLE} | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():
         change = _shown(mean(_values(some, score)) - whole, score, sign=True)
         lines.append(f"| {left_out} | {_scores(some, score)} | {change} |\n")
