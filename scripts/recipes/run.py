@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--root", help="of another experiment, below DATA")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds from 0")
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once; as they share a machine, bound epochs, not time")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
     given = parser.parse_args()
