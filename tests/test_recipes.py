@@ -48,6 +48,12 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     assert "`plain`" not in on_cpu + on_gpu
 
 
+def test_a_baseline_of_one_rate_is_told_by_its_quality_and_its_rate(tables: ModuleType, tmp_path: Path) -> None:
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})])
+    put(tmp_path, "plain", train=[row("plain", {"psnr": 20.6, "bpp": 2.0})])
+    assert "`plain`: 20.60 at 2.00 bits a pixel in 1.5 minutes" in tables.tables(tmp_path, RECIPES)
+
+
 def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp_path: Path) -> None:
     short = "trainer.budget=3m"
     rows = [row("one_cpu", {"accuracy": 0.8}, short), row("one_cpu", {"accuracy": 0.75}, short, left_out="mirror")]

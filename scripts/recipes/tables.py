@@ -58,7 +58,9 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     beside = ""
     if baseline:
         said = " ".join([recipe["baseline"], *_words(baseline[0])])
-        beside = f"`{said}`: {_scores(baseline, score)} in {_minutes(baseline)} minutes"
+        # A codec of one rate has no mean difference to another's curve, but a place beside it.
+        told = [score] if score in baseline[0]["score"] else ["psnr", "bpp"]
+        beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
         f"`{' '.join([name, *_words(kept['train'][0])])}`",
@@ -122,4 +124,6 @@ def _shown(value: float | None, score: str, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if score in SHARES:
         return f"{100 * value:{plus}.2f} %"
+    if score == "bpp":
+        return f"{value:{plus}.2f} bits a pixel"
     return f"{value:{plus}.4f}" if score == "mse" else f"{value:{plus}.2f}"

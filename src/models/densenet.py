@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_choice, check_image_size, check_minimum
+from imagier.models.views import with_mirror
 from imagier.models.weights import initialize, load_weights
 
 SHORTEST = {"imagenet": 29, "small": 8}  # the side in pixels of which one pixel is left at the end
@@ -25,6 +26,7 @@ class DenseNet121(nn.Module):
         stem: "imagenet" (7x7 convolution of stride 2, pooling) or "small" (3x3 convolution of stride 1, no pooling).
         upsample: the length in pixels to which the image's shorter side is enlarged (bilinear); None for no change.
         freeze: train only the head of 1024 x num_classes; the rest keeps its weights and its batch statistics.
+        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
         weights: None (Kaiming), "imagenet" for all but the head, or the path of a file.
 
     Raises:
@@ -39,9 +41,11 @@ class DenseNet121(nn.Module):
         stem: str = "imagenet",
         upsample: int | None = None,
         freeze: bool = False,
+        mirror: bool = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
+        self.mirror = mirror
         check_choice("stem", stem, ("imagenet", "small"))
         self.frozen = freeze
         self.enlargement = None
@@ -87,6 +91,11 @@ class DenseNet121(nn.Module):
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return the features before the head, [B, 1024]: all that can be frozen."""
+        if self.mirror and not self.training:
+            return with_mirror(self._embed, image_BCHW)  # the head is linear, so the logits' mean is of these
+        return self._embed(image_BCHW)
+
+    def _embed(self, image_BCHW: Tensor) -> Tensor:
         if self.enlargement is not None:
             image_BCHW = F.interpolate(image_BCHW, scale_factor=self.enlargement, mode="bilinear", align_corners=False)
         return F.relu(self.features(image_BCHW), inplace=True).mean(dim=(-2, -1))

@@ -45,7 +45,9 @@ class Classify(Task):
         target = batch["target"]
         image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix)
         logits = self(image)
-        loss = (1 - share) * self.loss(logits, target) + share * self.loss(logits, target.flip(0))
+        loss = self.loss(logits, target)
+        if share > 0:
+            loss = (1 - share) * loss + share * self.loss(logits, target.flip(0))
         return loss, logits.detach().argmax(1)
 
     def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:

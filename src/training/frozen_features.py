@@ -95,7 +95,7 @@ class FrozenFeatures(Callback):
         facts, source = self.data.facts, self.data.sources[split]
         data = [self.data.findings.fingerprint, str(facts.size), *source.ids]
         how = [str(_FORMAT), torch.__version__, kind, str(trainer.precision), str(self.data.batch_size)]
-        how += [repr(net.net), str(getattr(net.net, "enlargement", None))]
+        how += [repr(net.net), *(str(getattr(net.net, option, None)) for option in ("enlargement", "mirror"))]
         return digest([*how, *frozen, *data])
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from imagier.models.airbench import Airbench
+from imagier.models.densenet import DenseNet121
 from imagier.models.drunet import DRUNet
 from imagier.models.pixels import FromPixels
 from imagier.models.resnet9 import ResNet9
@@ -15,6 +16,7 @@ from imagier.models.wide_resnet import WideResNet
 
 NETS = {
     "airbench": lambda many: Airbench(3, 5, widths=[4, 6, 6], mirror=many),
+    "densenet": lambda many: DenseNet121(3, 5, mirror=many),
     "drunet": lambda many: DRUNet(3, [4, 6], depth=1, symmetries=many),
     "resnet9": lambda many: ResNet9(3, 5, width=4, mirror=many),
     "swiftnet": lambda many: SwiftNet(3, 5, width=4, ladder=4, mirror=many),
