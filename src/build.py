@@ -6,6 +6,7 @@ added wherever the signature asks for it by name.
 
 import functools
 import inspect
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,7 +36,10 @@ def data_module(cfg: DictConfig) -> ImageData:
         ConfigError, DataError: see `ImageData.setup`.
     """
     if "augment" in cfg:
-        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms"])
+        referred = re.findall(
+            r"\$\{augment\.(\w+)\}", OmegaConf.to_yaml(cfg.augment)
+        )  # settings of a list of transforms
+        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *dict.fromkeys(referred)])
     extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")

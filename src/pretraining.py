@@ -1,5 +1,6 @@
 """One sentence, two trainings: a net that begins with the weights which another experiment has just learnt."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,68 +10,90 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, nearest
-from imagier.launch import launch
+from imagier.launch import RUN_FOLDER, launch
+
+# Words of the sentence that are of both trainings: where things are, on what and with which net they compute. How long
+# and how the first one learns is its experiment's own business.
+_SHARED = ("seed", "debug", "paths", "logger", "trainer", "model", "data.root", "data.cache", "data.on_error")
+_OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.check_val_every_n_epoch")
+_MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
 
 
 def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) -> None:
-    """Train `experiment=PRETRAIN` on the same root, seed and paths, and let `cfg.model.weights` be its best checkpoint.
-
-    With debug=..., it is debugged as well.
+    """Train `experiment=PRETRAIN` with the words that concern both, and let `cfg.model.weights` be its best checkpoint.
 
     Nothing is done where `cfg.pretrain` is null, where `cfg.model.weights` already says with what to begin, and where a
-    run is resumed.
+    run is resumed. What the first training records of its sentence is a sentence of its own, so that it can be resumed.
 
     Args:
         cfg: of the run that is to come.
         conf: folder of the configuration groups.
-        train: a run, which leaves PATHS.RUNS/latest.
+        train: a run, which leaves its folder in the environment as RUN_FOLDER.
 
     Raises:
-        ConfigError: for an unknown experiment, one that has a pretraining of its own or another net, or several
-            processes.
+        ImagierError: for an unknown experiment, one that has a pretraining of its own or another net, or several
+            processes; and for whatever the training itself refuses.
     """
     if cfg.pretrain is None or cfg.model.get("weights") is not None or cfg.resume is not None:
         return
     first = _composed(cfg, conf)
-    if first.model.name != cfg.model.name or "weights" not in cfg.model:
-        raise ConfigError(
-            f"pretrain={cfg.pretrain} trains model={first.model.name}, whose weights model={cfg.model.name} cannot "
-            "begin with; let both be one net that has model.weights."
-        )
+    _check_same_net(cfg, first)
     if launch().world > 1 or cfg.trainer.devices != 1:
         raise ConfigError(
             f"pretrain={cfg.pretrain} is for one process: train experiment={cfg.pretrain} by itself, and say "
             "model.weights=RUN/checkpoints/best.ckpt."
         )
-    print(f"pretraining: experiment={cfg.pretrain}", file=sys.stderr, flush=True)
-    train(first)
-    cfg.model.weights = str((Path(cfg.paths.runs) / "latest").resolve() / "checkpoints" / "best.ckpt")
-    print(f"pretrained: {cfg.model.weights}", file=sys.stderr, flush=True)
+    _say(
+        f"pretraining: experiment={cfg.pretrain}. Should it be stopped, resume=RUN goes on with it, and this sentence "
+        "with model.weights=RUN/checkpoints/best.ckpt begins where it ends."
+    )
+    with _spoken_as(first):
+        check(first, conf)
+        train(first)
+    cfg.model.weights = str(Path(os.environ.pop(RUN_FOLDER)) / "checkpoints" / "best.ckpt")
+    _say(f"pretrained: {cfg.model.weights}")
 
 
 def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
+    """The first training's configuration, with a `hydra` node that knows its words."""
     names = choices(conf, "experiment")
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
         raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
-    debug = HydraConfig.get().runtime.choices.get("debug") if HydraConfig.initialized() else None
-    words = [f"experiment={cfg.pretrain}", *([f"debug={debug}"] if debug else [])]
+    words = [word for word in HydraConfig.get().overrides.task if _is_shared(word)]
     with _hydra_set_aside(), initialize_config_dir(str(conf), version_base="1.3"):
-        first = compose("train", words)
-    for key in ("seed", "paths"):
-        first[key] = cfg[key]
-    for key in {"root", "cache", "on_error"} & set(cfg.data) & set(first.data):
-        first.data[key] = cfg.data[key]
+        first = compose("train", [f"experiment={cfg.pretrain}", *words], return_hydra_config=True)
     if first.pretrain is not None:
         raise ConfigError(
             f"pretrain={cfg.pretrain} has a pretraining of its own ({first.pretrain}); name that instead."
         )
-    check(first, conf)
     return first
+
+
+def _is_shared(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0]
+    own = key in _OWN or key in [f"model.{option}" for option in _MAY_DIFFER]
+    return not own and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
+
+
+def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
+    name = f"pretrain={cfg.pretrain}"
+    if first.model.name != cfg.model.name or "weights" not in cfg.model:
+        raise ConfigError(
+            f"{name} trains model={first.model.name}, whose weights model={cfg.model.name} cannot begin with; let both "
+            "be one net that has model.weights."
+        )
+    for option in sorted({*map(str, cfg.model), *map(str, first.model)} - set(_MAY_DIFFER)):
+        one, other = first.model.get(option), cfg.model.get(option)
+        if one != other:
+            raise ConfigError(
+                f"{name} trains its net with model.{option}={one}, and this run has model.{option}={other}: say "
+                f"model.{option}=... in the sentence, which counts for both."
+            )
 
 
 @contextmanager
@@ -83,3 +106,21 @@ def _hydra_set_aside() -> Iterator[None]:
         yield
     finally:
         hydra.hydra = running
+
+
+@contextmanager
+def _spoken_as(first: DictConfig) -> Iterator[None]:
+    """Let the words that a run records be those of `first`, from which the `hydra` node is taken."""
+    instance = HydraConfig.instance()
+    outer = instance.cfg
+    instance.set_config(first)
+    with open_dict(first):
+        del first["hydra"]
+    try:
+        yield
+    finally:
+        instance.cfg = outer
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

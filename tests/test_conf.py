@@ -49,6 +49,22 @@ def task_of(group: str, choice: str) -> str:
     return str(tasks[0])
 
 
+INGREDIENTS = [
+    (name, left_out, words)
+    for name, recipe in OmegaConf.load(REPOSITORY / "scripts" / "recipes" / "recipes.yaml").items()
+    for left_out, words in recipe.get("without", {}).items()
+]
+
+
+@pytest.mark.parametrize(("name", "left_out", "words"), INGREDIENTS, ids=lambda value: str(value))
+def test_an_ingredient_that_is_left_out_is_in_the_recipe(name: str, left_out: str, words: list[str]) -> None:
+    whole, without = composed(f"experiment={name}"), composed(f"experiment={name}", *words)
+    check(without, CONF)
+    for word in words:
+        key = word.lstrip("~").partition("=")[0]
+        assert OmegaConf.select(whole, key) != OmegaConf.select(without, key), word
+
+
 def test_no_group_is_forgotten() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))}
     assert folders - {"local"} == set(GROUPS)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,10 @@ def objects(tmp_path: Path) -> Path:
     return tmp_path / "objects"
 
 
-def train(monkeypatch: pytest.MonkeyPatch, root: Path, *words: str) -> Path:
+def train(monkeypatch: pytest.MonkeyPatch, root: Path, *words: str, sentence: Sequence[str] = SENTENCE) -> Path:
     """The newest run after the sentence."""
     runs = root.parent / "runs"
-    given = [*SENTENCE, f"data.root={root}", f"paths.runs={runs}", f"paths.cache={root.parent / 'cache'}", *words]
+    given = [*sentence, f"data.root={root}", f"paths.runs={runs}", f"paths.cache={root.parent / 'cache'}", *words]
     monkeypatch.setattr(sys, "argv", ["train", *given])
     cli.main("train")
     return (runs / "latest").resolve()
@@ -57,6 +58,24 @@ def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(
     assert all(torch.equal(value, learnt[name]) for name, value in kept.items())  # the second trains the head alone
     third = train(monkeypatch, objects, f"model.weights={first / 'checkpoints/best.ckpt'}")
     assert len(list(third.parent.iterdir())) == 3  # nothing was trained before it
+    assert all(torch.equal(value, learnt[name]) for name, value in weights(third).items())
+
+
+def test_the_first_run_records_a_sentence_of_its_own_and_shares_the_net(
+    objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = train(monkeypatch, objects, "model.stem=small", "seed=3", "trainer.max_epochs=1")
+    (first,) = set(second.parent.iterdir()) - {second}
+    said = [set((run / "overrides.txt").read_text().splitlines()) for run in (first, second)]
+    assert "experiment=transfer_cpu" in said[1]
+    shared = {"debug=one_batch", "trainer.precision=32-true", "model.upsample=null", "model.stem=small", "seed=3"}
+    told = {"experiment=transfer_source", *shared}
+    assert {word for word in said[0] if not word.startswith(("paths.", "data."))} == told
+    monkeypatch.setattr(sys, "argv", ["train", f"resume={first}", "trainer.max_epochs=2"])
+    cli.main("train")
+    again = build.read_checkpoint(first / "checkpoints" / "last.ckpt")
+    assert again["imagier"]["facts"]["classes"] == list(CLASSES[:5])
+    assert set(second.parent.iterdir()) == {first, second}
 
 
 @pytest.mark.parametrize(
@@ -76,3 +95,13 @@ def test_what_cannot_be_is_said(
         train(monkeypatch, objects, *words)
     assert ended.value.code == 2
     assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_another_net_is_refused_before_it_is_trained(
+    objects: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train(monkeypatch, objects, sentence=["experiment=transfer_cpu", "pretrain=baseline_densenet"])
+    told = "trains its net with model.upsample=None, and this run has model.upsample=64: say model.upsample=... in the"
+    assert told in capsys.readouterr().err
+    assert not (objects.parent / "runs").exists()

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,18 @@ def tables() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def script(tables: ModuleType) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipe_run", REPOSITORY / "scripts" / "recipes" / "run.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "tables", tables)
+        spec.loader.exec_module(module)
+    return module
+
+
 def row(
     name: str, score: dict[str, float], words: str = "", seed: int = 0, left_out: str = "nothing"
 ) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 |"
     assert f"{told} `plain trainer.budget=1m`: 70.00 % in 1.5 minutes |" in on_cpu
     assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 |  |" in on_gpu
-    assert "`plain`" not in on_cpu + on_gpu
+    assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # beside it, and no recipe itself
 
 
 def test_a_baseline_of_one_rate_is_told_by_its_quality_and_its_rate(tables: ModuleType, tmp_path: Path) -> None:
@@ -78,3 +91,66 @@ def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: M
     told = tables.tables(tmp_path, RECIPES)
     assert "| `one_gpu` | psnr/25 | 30.25 | 31.50 | -1.25 |" in told
     assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *words: str) -> list[list[str]]:
+    """The sentences that a command would train."""
+    sentences = []
+
+    def measured(name: str, words: list[str], given: Any) -> dict[str, Any]:
+        sentences.append([name, *words])
+        return row(name, {"accuracy": 0.5}, " ".join(words[:-1]))
+
+    monkeypatch.setattr(
+        script, "RECIPES", {"one_cpu": {"without": {"mirror": ["model.mirror=false", "trainer.budget=9m"]}}}
+    )
+    monkeypatch.setattr(script, "_measured", measured)
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    script.main()
+    return sentences
+
+
+def test_an_ingredient_s_own_words_win_over_those_of_all(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["ablate", "one_cpu", "--data", str(tmp_path), "--out", str(tmp_path), "--words", "trainer.budget=1m"]
+    whole, mirror = asked(monkeypatch, script, *command)
+    assert whole == ["one_cpu", "trainer.budget=1m", "seed=0"]
+    assert mirror == ["one_cpu", "trainer.budget=1m", "model.mirror=false", "trainer.budget=9m", "seed=0"]
+    kept = json.loads((tmp_path / "one_cpu.json").read_text())["ablate"]
+    assert [one["left_out"] for one in kept] == ["nothing", "mirror"]
+
+
+def test_rows_of_other_words_are_not_mixed(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "one_cpu", "--data", str(tmp_path), "--out", str(tmp_path)]
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85}, seed=seed) for seed in (0, 1)], leaves=[])
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, script, *command, "--words", "trainer.budget=1m")
+    assert "one_cpu was measured with --words nothing: say so again, or --anew to forget" in capsys.readouterr().err
+    assert len(asked(monkeypatch, script, *command)) == 1
+    assert len(asked(monkeypatch, script, *command, "--words", "trainer.budget=1m", "--anew")) == 1
+    kept = json.loads((tmp_path / "one_cpu.json").read_text())
+    assert [one["command"].split()[-2] for one in kept["train"]] == ["trainer.budget=1m"]
+    assert "leaves" in kept
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "one_cpu"], "train needs the NAME of an experiment, or several, and --data FOLDER"),
+        (
+            ["ablate", "one_cpu", "--only", "morror", "--data", "."],
+            "--only morror fits nothing of one_cpu, which has mirror",
+        ),
+        (["leaves", "one_cpu", "--data", "."], "recipes.yaml gives it no split"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_measured_is_said(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, script, *words)
+    assert told in capsys.readouterr().err

@@ -6,7 +6,8 @@ compare NAME... runs them all with the same words, such as trainer.budget=4m, to
 leaves NAME...  trains it on the embedded leaves instead of photographs, then evaluates it on the same photographs
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
-What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes.
+What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
+words are not mixed with those that are there: --anew lets go of these.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from threading import Lock
 from typing import Any
 
 from omegaconf import OmegaConf
-from tables import WHOLE, tables
+from tables import WHOLE, tables, words_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
@@ -41,21 +42,53 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
+    parser.add_argument("--anew", action="store_true", help="forget what was measured of these names by this verb")
     given = parser.parse_args()
     if given.verb == "table":
         print(tables(given.out, RECIPES))
     elif given.verb == "page":
         _write_page(ROOT / "docs" / "recipes.md", tables(given.out, RECIPES))
     else:
-        _measure(given)
+        if given.data is None or not given.names:
+            parser.error(f"{given.verb} needs the NAME of an experiment, or several, and --data FOLDER.")
+        given.data, given.runs, given.out = given.data.resolve(), given.runs.resolve(), given.out.resolve()
+        if complaint := _complaint(given, _common(given)):
+            parser.error(complaint)
+        _measure(given, _common(given))
 
 
-def _measure(given: argparse.Namespace) -> None:
-    common = (["trainer.budget=3m"] if given.verb == "ablate" else []) if given.words is None else given.words
+def _common(given: argparse.Namespace) -> list[str]:
+    """The words that every sentence is given, whatever is left out of it."""
+    common: list[str] = (
+        given.words if given.words is not None else {"ablate": ["trainer.budget=3m"]}.get(given.verb, [])
+    )
+    return [*(["data=leaves"] if given.verb == "leaves" else []), *common]
+
+
+def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
+    for name in given.names:
+        if given.verb == "leaves" and "split" not in RECIPES.get(name, {}):
+            return f"leaves {name}: recipes.yaml gives it no split of the photographs to measure on."
+        if not _variants(name, given):
+            names = ", ".join(RECIPES.get(name, {}).get("without", {})) or "no ingredients"
+            return f"--only {given.only} fits nothing of {name}, which has {names}."
+        kept = _kept(given.out / f"{name}.json").get(given.verb, [])
+        said = [words_of(row) for row in kept if row["left_out"] == WHOLE]
+        if said and said[0] != common and not given.anew:
+            words = " ".join(said[0]) or "nothing"
+            return f"{name} was measured with --words {words}: say so again, or --anew to forget what was measured."
+    return None
+
+
+def _measure(given: argparse.Namespace, common: list[str]) -> None:
     keeping = Lock()
+    if given.anew:
+        for name in given.names:
+            path = given.out / f"{name}.json"
+            _write(path, {verb: rows for verb, rows in _kept(path).items() if verb != given.verb})
 
     def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
-        row = _measured(name, [*words, *common, f"seed={seed}"], given)
+        row = _measured(name, [*common, *words, f"seed={seed}"], given)
         with keeping:
             keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
 
@@ -78,7 +111,7 @@ def _write_page(page: Path, told: str) -> None:
 
 def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
     """What is left out -> the words that leave it out."""
-    every = {WHOLE: []} | (RECIPES[name].get("without", {}) if given.verb == "ablate" else {})
+    every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
     return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
 
 
@@ -86,7 +119,7 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     """Run the sentence and evaluate its checkpoint; the seconds are those of the sentence, from start to end."""
     root = f"data.root={given.data / (given.root or RECIPES.get(name, {}).get('root', '.'))}"
     if given.verb == "leaves":
-        words, trained_on = ["data=leaves", *words], []
+        trained_on: list[str] = []
         measured_on = ["data=photos", root, f"data.split={RECIPES[name]['split']}"]
     else:
         trained_on, measured_on = [root], []
@@ -117,11 +150,19 @@ def _call(*words: str) -> None:
 
 def keep(path: Path, verb: str, row: dict[str, Any]) -> None:
     """Add a row, in place of an earlier one of the same kind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept = _kept(path)
     same = [(other["left_out"], other["seed"]) == (row["left_out"], row["seed"]) for other in kept.get(verb, [])]
     rows = [other for other, is_same in zip(kept.get(verb, []), same, strict=True) if not is_same]
     kept[verb] = [*rows, row]
+    _write(path, kept)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _write(path: Path, kept: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".aside")
     aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     aside.replace(path)

@@ -35,12 +35,14 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
         if rows:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
-        if "ablate" in kept[name]:
+        rows = kept[name].get("ablate", [])
+        if rows and any(row["left_out"] == WHOLE for row in [*rows, *kept[name].get("train", [])]):
             parts.append(_ablation(name, recipe["score"], kept[name]))
     compared = [_compared_row(name, recipes[name]["score"], kept[name]) for name in kept if "compare" in kept[name]]
     if compared:
         parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
-    taught = [_leaves_row(name, recipes[name]["score"], kept[name]) for name in kept if "leaves" in kept[name]]
+    both = [name for name in kept if {"leaves", "train"} <= set(kept[name])]
+    taught = [_leaves_row(name, recipes[name]["score"], kept[name]) for name in both]
     if taught:
         parts.append(
             f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{''.join(taught)}"
@@ -57,13 +59,13 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
     beside = ""
     if baseline:
-        said = " ".join([recipe["baseline"], *_words(baseline[0])])
+        said = " ".join([recipe["baseline"], *words_of(baseline[0])])
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
         told = [score] if score in baseline[0]["score"] else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
-        f"`{' '.join([name, *_words(kept['train'][0])])}`",
+        f"`{' '.join([name, *words_of(kept['train'][0])])}`",
         score,
         *bounds,
         _scores(kept["train"], score),
@@ -73,21 +75,22 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     return f"| {' | '.join(cells)} |\n"
 
 
-def _words(row: Mapping[str, Any]) -> list[str]:
+def words_of(row: Mapping[str, Any]) -> list[str]:
     """What was said beside the experiment's name, the data's place and the seed."""
     usual = ("experiment=", "data.root=", "seed=")
     return [word for word in row["command"].split()[2:] if not word.startswith(usual)]
 
 
 def _compared_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
-    words, rows = " ".join(_words(kept["compare"][0])), kept["compare"]
+    words, rows = " ".join(words_of(kept["compare"][0])), kept["compare"]
     return f"| `{name}` | `{words}` | {score} | {_scores(rows, score)} |\n"
 
 
 def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
     means = [mean(_values(kept[verb], score)) for verb in ("leaves", "train")]
     gap = _shown(means[0] - means[1], score, sign=True)
-    return f"| `{name}` | {score} | {_scores(kept['leaves'], score)} | {_scores(kept['train'], score)} | {gap} |\n"
+    said = " ".join([name, *words_of(kept["train"][0])])
+    return f"| `{said}` | {score} | {_scores(kept['leaves'], score)} | {_scores(kept['train'], score)} | {gap} |\n"
 
 
 def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
@@ -95,7 +98,7 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
     for row in kept["ablate"]:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
-    said, whole = " ".join([name, *_words(wholes[0])]), mean(_values(wholes, score))
+    said, whole = " ".join([name, *words_of(wholes[0])]), mean(_values(wholes, score))
     lines = [f"\n`{said}`:\n\n| left out | {score} | change |\n|---|---|---|\n"]
     lines.append(f"| {WHOLE} | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():

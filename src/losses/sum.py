@@ -44,6 +44,7 @@ class Sum(nn.Module):
         super().__init__()
         if not terms:
             raise ConfigError(f"loss.terms is empty: name at least one of {', '.join(TERMS)}.")
+        self.register_buffer("class_weights", class_weights, persistent=False)  # by which a task weighs its batches
         self.terms, self.weights = nn.ModuleDict(), {}
         for name, given in terms.items():
             options = dict(given or {})

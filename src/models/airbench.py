@@ -96,8 +96,10 @@ class Airbench(nn.Module):
 def _whitening(in_channels: int) -> Tensor:
     """Return the patterns, each over its deviation, and their negatives: float [8 in_channels, in_channels, 2, 2]."""
     colors = [torch.tensor(color, dtype=torch.float32) for color in (_COLORS if in_channels == 3 else [(1,)])]
+    scale = 1.0 if in_channels == 3 else 3**-0.5  # of three colours that are alike, one
     patterns = [
-        torch.outer(color / color.norm(), torch.tensor(patch) / 2).unflatten(1, (2, 2)) / math.hypot(deviation, _FAINT)
+        torch.outer(color / color.norm(), torch.tensor(patch) / 2).unflatten(1, (2, 2))
+        / math.hypot(scale * deviation, _FAINT)
         for color, deviations in zip(colors, _DEVIATIONS, strict=False)
         for patch, deviation in zip(_PATCHES, deviations, strict=True)
     ]

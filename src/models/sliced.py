@@ -45,7 +45,7 @@ class Sliced(WithHyperlatents):
         in_channels: channels of the image.
         width: channels inside the transforms.
         latents: channels of the latents, of 256 that a block of a grey picture has and 768 of one in colours.
-        slices: how many there are; each is about twice as wide as the one before.
+        slices: how many there are; the first two are of one width, each other is twice as wide as the one before.
         side: channels of the hyper-latents and of what predicts.
         lambdas: the trade-offs served; see `Codec`.
         weights: None, or the path of a file of weights.

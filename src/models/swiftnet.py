@@ -1,6 +1,6 @@
 """SwiftNet, after Orsic et al. 2019, arXiv 1903.08469: a residual encoder and a light ladder back up.
 
-    image -> C(w/2), /2 -> C(w), /2 -> R -> C(2w), /2 -> R R -> C(4w), /2 -> R R (dilated by 1, 2, 4, 8)
+    image -> C(w/2), /2 -> C(w), /2 -> R -> C(2w), /2 -> R R -> C(4w), /2 -> R R (dilated by 2 and 4)
                                        |                   |              |
        logits <- shuffle x4 <- 1x1 <- L <----------------- L <----------- 1x1
 
