@@ -22,6 +22,7 @@ from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
 from imagier.errors import ConfigError, ImagierError, TrainingError, nearest
 from imagier.models.pixels import FromPixels
+from imagier.models.weights import forget_classes
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
@@ -81,7 +82,18 @@ def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
 def net(cfg: DictConfig, facts: Facts) -> FromPixels:
     """Make the net of `cfg.model` for these facts, taking uint8 pixels."""
     inner = call(cfg.model, "model", _known(facts), leave_out=frozenset({"name"}))
+    if cfg.task.name == "classify" and _learnt_other_classes(str(cfg.model.get("weights")), facts):
+        forget_classes(inner)
     return FromPixels(inner, facts.mean, facts.std, channels_last=cfg.trainer.channels_last is not False)
+
+
+def _learnt_other_classes(weights: str, facts: Facts) -> bool:
+    """Whether the file is a checkpoint of this house for as many classes as these, and others."""
+    if not weights.endswith(".ckpt"):
+        return False
+    stored = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True, mmap=True)
+    theirs = stored.get("imagier", {}).get("facts", {}).get("classes", [])
+    return len(theirs) == facts.num_classes and list(theirs) != list(facts.classes)
 
 
 def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:

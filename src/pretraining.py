@@ -64,9 +64,10 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
         raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
-    words = [word for word in HydraConfig.get().overrides.task if _is_shared(word)]
+    said = [f"experiment={cfg.pretrain}", *(word for word in HydraConfig.get().overrides.task if _is_shared(word))]
     with _hydra_set_aside(), initialize_config_dir(str(conf), version_base="1.3"):
-        first = compose("train", [f"experiment={cfg.pretrain}", *words], return_hydra_config=True)
+        _check_same_kind(cfg, compose("train", [word for word in said if word.startswith(("experiment=", "model="))]))
+        first = compose("train", said, return_hydra_config=True)
     if first.pretrain is not None:
         raise ConfigError(
             f"pretrain={cfg.pretrain} has a pretraining of its own ({first.pretrain}); name that instead."
@@ -80,19 +81,22 @@ def _is_shared(word: str) -> bool:
     return not own and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
 
 
-def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
-    name = f"pretrain={cfg.pretrain}"
+def _check_same_kind(cfg: DictConfig, first: DictConfig) -> None:
+    """Of nets that differ, one would not know the other's options."""
     if first.model.name != cfg.model.name or "weights" not in cfg.model:
         raise ConfigError(
-            f"{name} trains model={first.model.name}, whose weights model={cfg.model.name} cannot begin with; let both "
-            "be one net that has model.weights."
+            f"pretrain={cfg.pretrain} trains model={first.model.name}, whose weights model={cfg.model.name} cannot "
+            "begin with; let both be one net that has model.weights."
         )
+
+
+def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
     for option in sorted({*map(str, cfg.model), *map(str, first.model)} - set(_MAY_DIFFER)):
         one, other = first.model.get(option), cfg.model.get(option)
         if one != other:
             raise ConfigError(
-                f"{name} trains its net with model.{option}={one}, and this run has model.{option}={other}: say "
-                f"model.{option}=... in the sentence, which counts for both."
+                f"pretrain={cfg.pretrain} trains its net with model.{option}={one}, and this run has model.{option}="
+                f"{other}: say model.{option}=... in the sentence, which counts for both."
             )
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from imagier import build, cli
+from imagier.batch import Facts
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENTENCE = [
@@ -59,6 +60,20 @@ def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(
     third = train(monkeypatch, objects, f"model.weights={first / 'checkpoints/best.ckpt'}")
     assert len(list(third.parent.iterdir())) == 3  # nothing was trained before it
     assert all(torch.equal(value, learnt[name]) for name, value in weights(third).items())
+
+
+def test_a_head_of_other_classes_is_forgotten_and_one_of_the_same_is_kept(
+    objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = train(monkeypatch, objects)
+    (first,) = set(second.parent.iterdir()) - {second}
+    _, cfg, said = build.from_checkpoint(second / "checkpoints" / "best.ckpt")
+    learnt = build.read_checkpoint(first / "checkpoints" / "best.ckpt")
+    cfg.model.weights = str(first / "checkpoints" / "best.ckpt")
+    other, same = (build.net(cfg, Facts.from_dict(one["facts"])).net for one in (said, learnt["imagier"]))
+    assert not any(parameter.any() for parameter in other.classifier.parameters())
+    kept = [value for name, value in learnt["state_dict"].items() if name.endswith("classifier.weight")]
+    assert torch.equal(same.classifier.weight, kept[0])
 
 
 def test_the_first_run_records_a_sentence_of_its_own_and_shares_the_net(

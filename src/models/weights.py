@@ -100,6 +100,16 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
         )
 
 
+def forget_classes(net: nn.Module) -> None:
+    """Let a classifier's last linear layer begin at zero (Kolesnikov et al. 2020, arXiv 1912.11370).
+
+    Left as another training made it, it would be sure of the wrong classes, and what unlearns that spoils the features.
+    """
+    *_, head = (layer for layer in net.modules() if isinstance(layer, nn.Linear))
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+
+
 def read_file(path: Path) -> dict[str, Tensor]:
     """Return the tensors stored at `path` by name, without executing anything the file may hold.
 
