@@ -6,7 +6,6 @@ added wherever the signature asks for it by name.
 
 import functools
 import inspect
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +26,11 @@ from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
+_OF_TRANSFORMS = (
+    "pixels",
+    "side",
+    "size",
+)  # what conf/augment's lists refer to; an experiment's stay under another list
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
@@ -37,10 +41,7 @@ def data_module(cfg: DictConfig) -> ImageData:
         ConfigError, DataError: see `ImageData.setup`.
     """
     if "augment" in cfg:
-        referred = re.findall(
-            r"\$\{augment\.(\w+)\}", OmegaConf.to_yaml(cfg.augment)
-        )  # settings of a list of transforms
-        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *dict.fromkeys(referred)])
+        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *_OF_TRANSFORMS])
     extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")

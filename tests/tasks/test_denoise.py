@@ -179,7 +179,7 @@ def denoised(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(root / f"{place:02d}.png")
     say(
         "train", "task=denoise", "model.widths=[8,12]", "model.depth=1", "data=photos", f"data.root={root}",
-        "augment.transforms.0.height=32", "augment.transforms.0.width=32", "data.batch_size=4", "data.repeat=6",
+        "augment.side=32", "data.batch_size=4", "data.repeat=6",
         "trainer=cpu", "trainer.max_epochs=3", "callbacks.pictures.every_n_epochs=2", f"paths.runs={runs}",
     )  # fmt: skip
     return runs / "latest"

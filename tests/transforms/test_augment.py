@@ -6,9 +6,9 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
-import yaml
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from imagier import build
 from imagier.errors import ConfigError
 from imagier.transforms.augment import Augment
 from imagier.transforms.exact import HorizontalFlip
@@ -30,7 +30,8 @@ PLENTY = [
 
 
 def shipped(name: str) -> list[Any]:
-    return instantiate(yaml.safe_load((CONF / f"{name}.yaml").read_text())["transforms"])
+    cfg = OmegaConf.create({"augment": OmegaConf.load(CONF / f"{name}.yaml")})
+    return list(build.call_nested(cfg.augment.transforms, "augment.transforms"))
 
 
 def scene(height: int = 48, width: int = 64, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ def coded_grid(samples: Sequence[Sample]) -> np.ndarray:
     """
     factor = _amplification(samples)
     rows = [_coded_row(sample, factor) for sample in samples]
-    amplified = f"difference, amplified {factor} times" if factor > 1 else "difference"
+    amplified = f"difference, {factor} times" if factor > 1 else "difference"
     return mosaic(rows, ("original", "decoded", amplified, "JPEG of this size"))
 
 
@@ -51,7 +51,7 @@ def _coded_row(sample: Sample, factor: int) -> Row:
     window = _telling_window(original)
     difference = np.clip(128 + factor * (decoded.astype(np.int32) - original), 0, 255).astype(np.uint8)
     tiles = [
-        Tile(_with_detail(original, window, framed=True), (f"{original.size:,} bytes uncompressed",)),
+        Tile(_with_detail(original, window, framed=True), (f"{original.size:,} bytes",)),
         Tile(_with_detail(decoded, window), _priced(size, decoded, original)),
         Tile(_with_detail(difference, window)),
         Tile(
@@ -62,9 +62,10 @@ def _coded_row(sample: Sample, factor: int) -> Row:
     return Row(tiles, title=sample.id)
 
 
-def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, str]:
+def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, ...]:
     rate = 8 * size / (original_HWC.shape[0] * original_HWC.shape[1])
-    return f"{size:,} bytes, {rate:.3f} bits per pixel", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
+    # Lines that fit below a picture of 256 pixels.
+    return f"{size:,} bytes", f"{rate:.3f} bits per pixel", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
 
 
 def _amplification(samples: Sequence[Sample]) -> int:
