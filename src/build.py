@@ -92,8 +92,9 @@ def _learnt_other_classes(weights: str, facts: Facts) -> bool:
     """Whether the file is a checkpoint of this house for as many classes as these, and others."""
     if not weights.endswith(".ckpt"):
         return False
-    stored = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True, mmap=True)
-    theirs = stored.get("imagier", {}).get("facts", {}).get("classes", [])
+    stored = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+    about = stored.get("imagier", {}) if isinstance(stored, dict) else {}
+    theirs = about.get("facts", {}).get("classes", [])
     return len(theirs) == facts.num_classes and list(theirs) != list(facts.classes)
 
 

@@ -18,7 +18,19 @@ from imagier.launch import RUN_FOLDER, launch
 
 # Words of the sentence that are of both trainings: where things are, on what and with which net they compute. How long
 # and how the first one learns is its experiment's own business.
-_SHARED = ("seed", "debug", "paths", "logger", "trainer", "model", "data.root", "data.cache", "data.on_error")
+_SHARED = (
+    "seed",
+    "debug",
+    "paths",
+    "logger",
+    "trainer",
+    "model",
+    "data.root",
+    "data.cache",
+    "data.on_error",
+    "data.workers",
+    "data.decode_once",
+)
 _OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.check_val_every_n_epoch")
 _MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
 

@@ -119,6 +119,7 @@ def test_an_ingredient_s_own_words_win_over_those_of_all(
     assert mirror == ["one_cpu", "trainer.budget=1m", "model.mirror=false", "trainer.budget=9m", "seed=0"]
     kept = json.loads((tmp_path / "one_cpu.json").read_text())["ablate"]
     assert [one["left_out"] for one in kept] == ["nothing", "mirror"]
+    assert all(one["words"] == ["trainer.budget=1m"] for one in kept)
 
 
 def test_rows_of_other_words_are_not_mixed(
@@ -134,6 +135,18 @@ def test_rows_of_other_words_are_not_mixed(
     kept = json.loads((tmp_path / "one_cpu.json").read_text())
     assert [one["command"].split()[-2] for one in kept["train"]] == ["trainer.budget=1m"]
     assert "leaves" in kept
+    part = ["ablate", "one_cpu", "--only", "mirror", *command[2:], "--words", "trainer.budget="]
+    asked(monkeypatch, script, *part[:-1], f"{part[-1]}2m")  # without a whole of its own
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, script, *part[:-1], f"{part[-1]}3m")
+
+
+def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:
+    without = row("one_cpu", {"accuracy": 0.7}, "trainer.budget=1m", left_out="mirror") | {
+        "words": ["trainer.budget=1m"]
+    }
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})], ablate=[without])
+    assert "mirror" not in tables.tables(tmp_path, RECIPES)
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
             names = ", ".join(RECIPES.get(name, {}).get("without", {})) or "no ingredients"
             return f"--only {given.only} fits nothing of {name}, which has {names}."
         kept = _kept(given.out / f"{name}.json").get(given.verb, [])
-        said = [words_of(row) for row in kept if row["left_out"] == WHOLE]
-        if said and said[0] != common and not given.anew:
-            words = " ".join(said[0]) or "nothing"
+        said = [row.get("words", words_of(row)) for row in kept if "words" in row or row["left_out"] == WHOLE]
+        if any(words != common for words in said) and not given.anew:
+            words = " ".join(word for word in said[0] if word != "data=leaves") or "nothing"
             return f"{name} was measured with --words {words}: say so again, or --anew to forget what was measured."
     return None
 
@@ -88,7 +88,7 @@ def _measure(given: argparse.Namespace, common: list[str]) -> None:
             _write(path, {verb: rows for verb, rows in _kept(path).items() if verb != given.verb})
 
     def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
-        row = _measured(name, [*common, *words, f"seed={seed}"], given)
+        row = _measured(name, [*common, *words, f"seed={seed}"], given) | {"words": common}
         with keeping:
             keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
 

@@ -35,8 +35,7 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
         if rows:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
-        rows = kept[name].get("ablate", [])
-        if rows and any(row["left_out"] == WHOLE for row in [*rows, *kept[name].get("train", [])]):
+        if _has_whole(kept[name].get("ablate", []), kept[name].get("train", [])):
             parts.append(_ablation(name, recipe["score"], kept[name]))
     compared = [_compared_row(name, recipes[name]["score"], kept[name]) for name in kept if "compare" in kept[name]]
     if compared:
@@ -48,6 +47,13 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
             f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{''.join(taught)}"
         )
     return "\n".join(parts)
+
+
+def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an ablation has a whole to be held against: its own, or the recipe itself with the same words."""
+    if any(row["left_out"] == WHOLE for row in rows):
+        return True
+    return bool(rows and trained) and all(row.get("words", []) == words_of(trained[0]) for row in rows)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -87,15 +87,15 @@ class DenseNet121(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
+        if self.mirror and not self.training:
+            return with_mirror(self._logits, image_BCHW)
+        return self._logits(image_BCHW)
+
+    def _logits(self, image_BCHW: Tensor) -> Tensor:
         return self.head(self.embed(image_BCHW))
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return the features before the head, [B, 1024]: all that can be frozen."""
-        if self.mirror and not self.training:
-            return with_mirror(self._embed, image_BCHW)  # the head is linear, so the logits' mean is of these
-        return self._embed(image_BCHW)
-
-    def _embed(self, image_BCHW: Tensor) -> Tensor:
         if self.enlargement is not None:
             image_BCHW = F.interpolate(image_BCHW, scale_factor=self.enlargement, mode="bilinear", align_corners=False)
         return F.relu(self.features(image_BCHW), inplace=True).mean(dim=(-2, -1))

@@ -105,8 +105,8 @@ def forget_classes(net: nn.Module) -> None:
 
     Left as another training made it, it would be sure of the wrong classes, and what unlearns that spoils the features.
     """
-    *_, head = (layer for layer in net.modules() if isinstance(layer, nn.Linear))
-    for parameter in head.parameters():
+    heads = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+    for parameter in heads[-1].parameters() if heads else ():
         nn.init.zeros_(parameter)
 
 

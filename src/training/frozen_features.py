@@ -44,6 +44,8 @@ class FrozenFeatures(Callback):
         if not (isinstance(net, FromPixels) and net.frozen):
             return
         splits: list[Split] = ["train", "val"]
+        if getattr(net.net, "mirror", False):
+            splits.remove("val")  # measured over two views, while features are of one
         if self.data.augment:
             log.info(
                 "the frozen part of the net runs in every training step, because augment changes the pictures; "
@@ -95,7 +97,7 @@ class FrozenFeatures(Callback):
         facts, source = self.data.facts, self.data.sources[split]
         data = [self.data.findings.fingerprint, str(facts.size), *source.ids]
         how = [str(_FORMAT), torch.__version__, kind, str(trainer.precision), str(self.data.batch_size)]
-        how += [repr(net.net), *(str(getattr(net.net, option, None)) for option in ("enlargement", "mirror"))]
+        how += [repr(net.net), str(getattr(net.net, "enlargement", None))]
         return digest([*how, *frozen, *data])
 
 

@@ -42,6 +42,17 @@ def test_they_change_nothing_but_the_time(garments_root: Path, tmp_path: Path, m
         assert one == pytest.approx(other, rel=1e-4)
 
 
+def test_a_mean_over_two_views_is_measured_without_them(
+    garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["model.mirror=true", "trainer.max_epochs=1", f"paths.cache={tmp_path / 'cache'}"]
+    cached = train(garments_root, tmp_path / "cached", *words)
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # training's, which sees one view
+    monkeypatch.setattr(FrozenFeatures, "on_fit_start", lambda *given: None)
+    for one, other in zip(cached, train(garments_root, tmp_path / "plain", *words), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
 def test_what_they_depend_on_makes_new_ones(garments_root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for number, word in enumerate(["seed=0", "seed=1", "data.limit=20", "trainer.precision=bf16-mixed"]):
