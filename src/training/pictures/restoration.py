@@ -62,10 +62,9 @@ def _coded_row(sample: Sample, factor: int) -> Row:
     return Row(tiles, title=sample.id)
 
 
-def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, ...]:
+def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, str]:
     rate = 8 * size / (original_HWC.shape[0] * original_HWC.shape[1])
-    # Lines that fit below a picture of 256 pixels.
-    return f"{size:,} bytes", f"{rate:.3f} bits per pixel", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
+    return f"{size:,} bytes, {rate:.3f} bpp", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
 
 
 def _amplification(samples: Sequence[Sample]) -> int:
