@@ -63,7 +63,7 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
 
 def test_a_baseline_of_one_rate_is_told_by_its_quality_and_its_rate(tables: ModuleType, tmp_path: Path) -> None:
     put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})])
-    put(tmp_path, "plain", train=[row("plain", {"psnr": 20.6, "bpp": 2.0})])
+    put(tmp_path, "plain", train=[row("plain", {"psnr": 20.6, "bpp": 2.0, "accuracy": float("nan")})])
     assert "`plain`: 20.60 at 2.00 bits a pixel in 1.5 minutes" in tables.tables(tmp_path, RECIPES)
 
 
