@@ -26,11 +26,8 @@ from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
-_OF_TRANSFORMS = (
-    "pixels",
-    "side",
-    "size",
-)  # what conf/augment's lists refer to; an experiment's stay under another list
+# Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
+_OF_TRANSFORMS = ("pixels", "side", "size")
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 

@@ -59,10 +59,9 @@ def main() -> None:
 
 def _common(given: argparse.Namespace) -> list[str]:
     """The words that every sentence is given, whatever is left out of it."""
-    common: list[str] = (
-        given.words if given.words is not None else {"ablate": ["trainer.budget=3m"]}.get(given.verb, [])
-    )
-    return [*(["data=leaves"] if given.verb == "leaves" else []), *common]
+    usual = ["trainer.budget=3m"] if given.verb == "ablate" else []
+    words: list[str] = usual if given.words is None else given.words
+    return ["data=leaves", *words] if given.verb == "leaves" else words
 
 
 def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:

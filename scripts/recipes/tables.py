@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -68,7 +68,7 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     if baseline:
         said = " ".join([recipe["baseline"], *words_of(baseline[0])])
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
-        told = [score] if isfinite(baseline[0]["score"][score]) else ["psnr", "bpp"]
+        told = [score] if isfinite(baseline[0]["score"].get(score, nan)) else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
