@@ -6,7 +6,6 @@ added wherever the signature asks for it by name.
 
 import functools
 import inspect
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.batch import Facts
+from imagier.checkpoint_file import learnt_classes, read_checkpoint
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
 from imagier.errors import ConfigError, ImagierError, TrainingError, nearest
@@ -27,7 +27,7 @@ from imagier.transforms.augment import Augment
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
 # Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-_OF_TRANSFORMS = ("pixels", "side", "size")
+_OF_TRANSFORMS = ("hue", "jitter", "pixels", "side", "size")
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
@@ -87,12 +87,8 @@ def net(cfg: DictConfig, facts: Facts) -> FromPixels:
 
 def _learnt_other_classes(weights: str, facts: Facts) -> bool:
     """Whether the file is a checkpoint of this house for as many classes as these, and others."""
-    if not weights.endswith(".ckpt"):
-        return False
-    stored = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
-    about = stored.get("imagier", {}) if isinstance(stored, dict) else {}
-    theirs = about.get("facts", {}).get("classes", [])
-    return len(theirs) == facts.num_classes and list(theirs) != list(facts.classes)
+    theirs = learnt_classes(Path(weights)) if weights.endswith(".ckpt") else []
+    return len(theirs) == facts.num_classes and theirs != list(facts.classes)
 
 
 def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -274,32 +270,6 @@ def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
     """
     active = [(name, node) for name, node in cfg.callbacks.items() if node and None not in node.values()]
     return [call(node, f"callbacks.{name}", known) for name, node in active]
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this house, without executing anything in it.
-
-    Raises:
-        TrainingError: when the file is not such a checkpoint.
-    """
-    try:
-        _refuse_damage(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise TrainingError(
-            f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]}); it is damaged or no "
-            "checkpoint. A run folder keeps another one: checkpoints/best.ckpt or checkpoints/last.ckpt."
-        ) from error
-    if not isinstance(checkpoint, dict) or "imagier" not in checkpoint:
-        raise TrainingError(f"{path} was not written by imagier: it holds no configuration. Name one of a run folder.")
-    return checkpoint
-
-
-def _refuse_damage(path: Path) -> None:
-    """Check the file's own checksums, which torch does not: it takes damaged weights for others."""
-    with zipfile.ZipFile(path) as file:
-        if damaged := file.testzip():
-            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
 
 
 def from_checkpoint(path: Path) -> tuple[Task, DictConfig, dict[str, Any]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from imagier import build, cli
 from imagier.batch import Facts
+from imagier.checkpoint_file import read_checkpoint
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENTENCE = [
@@ -54,12 +55,12 @@ def pair(objects: Path) -> tuple[Path, Path]:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = build.read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    state: dict[str, torch.Tensor] = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
     return {name: value for name, value in state.items() if ".features." in name}
 
 
 def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(objects: Path, pair: tuple[Path, Path]) -> None:
-    of_first, of_second = (build.read_checkpoint(run / "checkpoints" / "best.ckpt") for run in pair)
+    of_first, of_second = (read_checkpoint(run / "checkpoints" / "best.ckpt") for run in pair)
     assert of_first["imagier"]["facts"]["classes"] == list(CLASSES[:5])
     assert of_second["imagier"]["facts"]["classes"] == list(CLASSES[5:])
     learnt, kept = map(weights, pair)
@@ -73,7 +74,7 @@ def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(objects: 
 def test_a_head_of_other_classes_is_forgotten_and_one_of_the_same_is_kept(pair: tuple[Path, Path]) -> None:
     first, second = pair
     _, cfg, said = build.from_checkpoint(second / "checkpoints" / "best.ckpt")
-    learnt = build.read_checkpoint(first / "checkpoints" / "best.ckpt")
+    learnt = read_checkpoint(first / "checkpoints" / "best.ckpt")
     cfg.model.weights = str(first / "checkpoints" / "best.ckpt")
     other, same = (build.net(cfg, Facts.from_dict(one["facts"])).net for one in (said, learnt["imagier"]))
     assert not any(parameter.any() for parameter in other.classifier.parameters())
@@ -89,7 +90,7 @@ def test_the_first_run_records_a_sentence_of_its_own_and_goes_on_with_it(pair: t
     told = {"experiment=transfer_source", *shared}
     assert {word for word in said[0] if not word.startswith(("paths.", "data."))} == told
     say(f"resume={first}", "trainer.max_epochs=2")
-    again = build.read_checkpoint(first / "checkpoints" / "last.ckpt")
+    again = read_checkpoint(first / "checkpoints" / "last.ckpt")
     assert again["imagier"]["facts"]["classes"] == list(CLASSES[:5])
     assert set(second.parent.iterdir()) == {first, second}
 

@@ -141,6 +141,24 @@ def test_rows_of_other_words_are_not_mixed(
         asked(monkeypatch, script, *part[:-1], f"{part[-1]}3m")
 
 
+def test_comparisons_with_other_words_stand_side_by_side_and_those_with_the_same_words_together(
+    script: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "plain", compare=[row("plain", {"accuracy": 0.7}, "trainer.budget=4m")])
+    command = ["compare", "one_cpu", "plain", "--seeds", "2", "--data", str(tmp_path), "--out", str(tmp_path)]
+    for _ in range(2):  # again, in place of what was measured
+        begun = asked(monkeypatch, script, *command, "--words", "trainer.max_epochs=8")
+        assert [(one[0], one[-1]) for one in begun] == [
+            (name, f"seed={seed}") for seed in (0, 1) for name in ("one_cpu", "plain")
+        ]
+    told = tables.tables(tmp_path, RECIPES)
+    assert told.count("| `one_cpu` |") == 1
+    assert told.count("| `plain` |") == 2
+    eight = "`trainer.max_epochs=8` | accuracy | 50.00 % ± 0.00 % (2 seeds) |"
+    assert f"| `one_cpu` | {eight}\n| `plain` | {eight}" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
+
+
 def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:
     without = row("one_cpu", {"accuracy": 0.7}, "trainer.budget=1m", left_out="mirror") | {
         "words": ["trainer.budget=1m"]

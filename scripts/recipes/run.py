@@ -7,7 +7,7 @@ leaves NAME...  trains it on the embedded leaves instead of photographs, then ev
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
-words are not mixed with those that are there: --anew lets go of these.
+words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
             return f"--only {given.only} fits nothing of {name}, which has {names}."
         kept = _kept(given.out / f"{name}.json").get(given.verb, [])
         said = [row.get("words", words_of(row)) for row in kept if "words" in row or row["left_out"] == WHOLE]
-        if any(words != common for words in said) and not given.anew:
+        if any(words != common for words in said) and not given.anew and given.verb != "compare":
             words = " ".join(word for word in said[0] if word != "data=leaves") or "nothing"
             return f"{name} was measured with --words {words}: say so again, or --anew to forget what was measured."
     return None
@@ -81,21 +81,22 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
 
 def _measure(given: argparse.Namespace, common: list[str]) -> None:
     keeping = Lock()
-    if given.anew:
-        for name in given.names:
-            path = given.out / f"{name}.json"
-            _write(path, {verb: rows for verb, rows in _kept(path).items() if verb != given.verb})
+    old = set(given.names if given.anew else ())  # whose earlier rows go when the first new one is there
 
     def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
         row = _measured(name, [*common, *words, f"seed={seed}"], given) | {"words": common}
         with keeping:
-            keep(given.out / f"{name}.json", given.verb, row | {"left_out": left_out, "seed": seed})
+            path = given.out / f"{name}.json"
+            if name in old:
+                old.remove(name)
+                _write(path, {verb: rows for verb, rows in _kept(path).items() if verb != given.verb})
+            keep(path, given.verb, row | {"left_out": left_out, "seed": seed})
 
     with ThreadPoolExecutor(given.jobs) as pool:
         begun = [
             pool.submit(measure, name, seed, left_out, words)
-            for name in given.names
             for seed in range(given.seeds)
+            for name in given.names
             for left_out, words in _variants(name, given).items()
         ]
     for one in begun:
@@ -150,9 +151,12 @@ def _call(*words: str) -> None:
 def keep(path: Path, verb: str, row: dict[str, Any]) -> None:
     """Add a row, in place of an earlier one of the same kind."""
     kept = _kept(path)
-    same = [(other["left_out"], other["seed"]) == (row["left_out"], row["seed"]) for other in kept.get(verb, [])]
-    rows = [other for other, is_same in zip(kept.get(verb, []), same, strict=True) if not is_same]
-    kept[verb] = [*rows, row]
+
+    def kind(one: dict[str, Any]) -> tuple[Any, ...]:
+        words = one.get("words", words_of(one)) if verb == "compare" else None  # else all rows have the same
+        return one["left_out"], one["seed"], words
+
+    kept[verb] = [*(other for other in kept.get(verb, []) if kind(other) != kind(row)), row]
     _write(path, kept)
 
 

@@ -38,7 +38,7 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
     for name, recipe in recipes.items():
         if _has_whole(kept[name].get("ablate", []), kept[name].get("train", [])):
             parts.append(_ablation(name, recipe["score"], kept[name]))
-    compared = [_compared_row(name, recipes[name]["score"], kept[name]) for name in kept if "compare" in kept[name]]
+    compared = _compared_rows(recipes, {name: rows["compare"] for name, rows in kept.items() if "compare" in rows})
     if compared:
         parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
     both = [name for name in kept if {"leaves", "train"} <= set(kept[name])]
@@ -88,9 +88,17 @@ def words_of(row: Mapping[str, Any]) -> list[str]:
     return [word for word in row["command"].split()[2:] if not word.startswith(usual)]
 
 
-def _compared_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
-    words, rows = " ".join(words_of(kept["compare"][0])), kept["compare"]
-    return f"| `{name}` | `{words}` | {score} | {_scores(rows, score)} |\n"
+def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A row for each experiment and each set of words, those of the same words together."""
+    by_words: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for name, rows in kept.items():
+        for row in rows:
+            by_words.setdefault(" ".join(words_of(row)), {}).setdefault(name, []).append(row)
+    return [
+        f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} |\n"
+        for words, together in by_words.items()
+        for name, rows in together.items()
+    ]
 
 
 def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:

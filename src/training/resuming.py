@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from imagier import build
 from imagier.batch import Facts
+from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
         ConfigError: naming what differs.
         TrainingError: when the file is no checkpoint.
     """
-    checkpoint = build.read_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     said = checkpoint["imagier"]
     then, now = said["config"], build.plain(cfg)
     _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])

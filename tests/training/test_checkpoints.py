@@ -7,7 +7,8 @@ import pytest
 import torch
 from made import run_of
 
-from imagier.build import from_checkpoint, read_checkpoint
+from imagier.build import from_checkpoint
+from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import TrainingError
 from imagier.training.checkpoints import WholeFileIO
 
