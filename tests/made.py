@@ -33,7 +33,7 @@ def net_of(
     task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None, channels: int = 3
 ) -> Any:
     """A net, and its description."""
-    made, cfg, said = _task_of(task, model, words, size, channels)
+    made, cfg, said = task_of(task, model, words, size, channels)
     net = build.net_of(made)
     return net, describe(net, cfg, said)
 
@@ -42,7 +42,7 @@ def run_of(
     folder: Path, task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None
 ) -> tuple[FromPixels, Description]:
     """The same net, and `folder` as a run leaves it: with its checkpoint."""
-    made, cfg, said = _task_of(task, model, words, size)
+    made, cfg, said = task_of(task, model, words, size)
     (folder / "checkpoints").mkdir(parents=True)
     config = OmegaConf.to_container(cfg, resolve=True)
     about = {"imagier": said | {"config": config}, "epoch": said["epoch"], "global_step": said["step"]}
@@ -51,7 +51,8 @@ def run_of(
     return net, describe(net, cfg, said)
 
 
-def _task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None, channels: int = 3) -> Any:
+def task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None, channels: int = 3) -> Any:
+    """A task of `model` as a sentence makes it, its configuration, and what a checkpoint says beside."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"task={task}", f"model={model}", *SMALL.get(model, []), *words])
     labelled = task in ("segment", "classify")

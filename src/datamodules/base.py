@@ -206,9 +206,12 @@ class ImageData(LightningDataModule):
         return self.loader(split, shuffle=shuffle, rank=rank, world=world)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the tensors; Lightning's own way goes through every name in the batch and moves a target twice."""
+        """Move what nets see; Lightning's own way goes through every name in the batch and moves a target twice.
+
+        `index` seeds what a task draws, which the host does: fetched from a GPU, it would wait for the step before.
+        """
         moved = batch.copy()
-        for key in ("image", "target", "index", "features"):
+        for key in ("image", "target", "features"):
             if key in batch:
                 moved[key] = batch[key].to(device, non_blocking=True)
         if batch["target"] is batch["image"]:

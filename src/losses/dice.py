@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from imagier.counting import counted
 from imagier.errors import ConfigError
 from imagier.losses.labels import IGNORED, as_labels, as_rows, class_mean
 
@@ -41,7 +42,7 @@ class Dice(nn.Module):
         known_N = labels_N.clamp(min=0)
         right_N = chance_NK.gather(1, known_N.unsqueeze(1)).squeeze(1) * counted_N
         common_K = right_N.new_zeros(classes).index_add(0, known_N, right_N)
-        truth_K = torch.bincount(torch.where(counted_N, labels_N, classes), minlength=classes + 1)[:classes]
+        truth_K = counted(torch.where(counted_N, labels_N, classes), classes + 1)[:classes]
         with torch.autocast(logits.device.type, enabled=False):  # a product, as a sum of products takes a third longer
             sizes_K = (counted_N.float() @ chance_NK + truth_K).clamp(min=1e-7)
         losses_K = 1 - (2 * common_K + self.smooth) / (sizes_K + self.smooth)

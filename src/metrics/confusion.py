@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from imagier.counting import counted
+
 
 class ConfusionMatrix(Metric):
     """Counts of (truth, prediction) pairs.
@@ -17,16 +19,19 @@ class ConfusionMatrix(Metric):
         ignore_index: truths of this value are not counted.
 
     `update(prediction, target)` takes class indices of equal shape, any integer dtype; truths outside 0..K-1 other than
-    `ignore_index` raise ValueError. `compute()` returns int64 [K, K], rows the truth, columns the prediction.
+    `ignore_index` raise ValueError: at once on a CPU, on a GPU from `compute()`, so that no step waits for the device.
+    `compute()` returns int64 [K, K], rows the truth, columns the prediction.
     """
 
     full_state_update = False
     counts: Tensor
+    strays: Tensor
 
     def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
         super().__init__()
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("strays", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count one batch."""
@@ -35,14 +40,24 @@ class ConfusionMatrix(Metric):
         truth = target.long().flatten()
         if self.ignore_index is not None:
             truth = torch.where(truth == self.ignore_index, size, truth)
-        counts = torch.bincount(truth * size + prediction.long().flatten(), minlength=size * (size + 1))
-        if len(counts) > size * (size + 1):
-            raise ValueError(f"a truth of {int(target.max())} lies outside 0 to {size - 1} and is not ignored")
+        bins = size * (size + 1)
+        if truth.device.type != "cpu":
+            stray = (truth < 0) | (truth > size)
+            self.strays += stray.sum()
+            truth = torch.where(stray, size, truth)
+        counts = counted(truth * size + prediction.long().flatten(), bins)
+        if len(counts) > bins:
+            raise ValueError(self._complaint(f"a truth of {int(target.max())}"))
         self.counts += counts[: size * size].view(size, size)
 
     def compute(self) -> Tensor:
         """Return the counts so far, int64 [K, K]."""
+        if self.strays:
+            raise ValueError(self._complaint(f"{int(self.strays)} times a truth"))
         return self.counts
+
+    def _complaint(self, what: str) -> str:
+        return f"{what} lies outside 0 to {self.num_classes - 1} and is not ignored"
 
 
 def intersection_over_union(counts_KK: Tensor) -> Tensor:

@@ -22,11 +22,22 @@ class ExponentialMovingAverage(WeightAveraging):
         super().__init__(use_buffers=True, multi_avg_fn=self._average)
         self.decay = decay
 
-    def _average(self, averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep the averages where the net will be trained, and their count where asking for it waits for nothing.
+
+        The net itself is still on the CPU here. Averages that stayed there would fetch all of it in every step.
+        """
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.n_averaged = torch.tensor(0)
+
+    def _average(self, averages: list[Tensor], currents: list[Tensor], _: Tensor | int) -> None:
         if not averages[0].is_floating_point():  # BatchNorm counts its batches in whole numbers
             torch._foreach_copy_(averages, currents)
             return
-        updates = int(count)
+        assert self._average_model is not None
+        updates = int(self._average_model.n_averaged)
         torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + updates) / (10 + updates)))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ LABELLING = {
     "densenet small": lambda c, k: DenseNet121(c, k, stem="small"),
     "resnet9": lambda c, k: ResNet9(c, k, (32, 48), width=4),
     "airbench": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], mirror=True),
+    "airbench of depth 3": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], depth=3),
     "wide_resnet": lambda c, k: WideResNet(c, k, depth=10, widen=1, mirror=True),
     "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
     "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
@@ -73,6 +74,9 @@ def test_nets_of_papers_have_their_parameters() -> None:
     assert trainable(WideResNet(3, 10)) == 36_479_194  # "36.5M" in the paper
     assert trainable(WideResNet(3, 10, depth=40, widen=4)) == 8_949_210  # "8.9M"
     assert trainable(Airbench(3, 10)) == 1_972_504  # "1.97M"
+    kernels = 9 * (24 * 128 + 2 * 128**2 + 128 * 384 + 2 * 384**2 + 384 * 512 + 2 * 512**2) + 512 * 10
+    norms, first = 2 * 3 * (128 + 384 + 512), 24  # scales and biases; biases of the layer that whitens
+    assert trainable(Airbench(3, 10, widths=(128, 384, 512), depth=3)) == kernels + norms + first  # that of 96 %
     assert trainable(SwiftNet(3, 19)) == 3_537_680
     with pytest.raises(ConfigError, match=r"model.depth=27 .*6 n \+ 4, such as 28"):
         WideResNet(3, 10, depth=27)

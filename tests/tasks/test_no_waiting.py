@@ -1,0 +1,84 @@
+"""On a GPU a training step asks the device for nothing: the host prepares the next step while this one is computed.
+
+A "meta" tensor has no values. Whatever would wait for one (`.item()`, `bool`, `bincount`, a boolean mask) fails on it.
+"""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from made import task_of
+from pytorch_lightning import LightningModule
+from torch import nn
+
+from imagier.counting import counted, counted_apart
+from imagier.metrics.confusion import ConfusionMatrix
+from imagier.training.ema import ExponentialMovingAverage
+
+SIZE = (64, 64)
+STEPS = [
+    ("segment", "swiftnet", ("loss=cross_entropy_dice",)),
+    ("segment", "unet", ("loss=cross_entropy",)),
+    ("segment", "unet", ("loss=lovasz",)),
+    ("segment", "unet", ("loss=focal",)),
+    ("segment", "unet", ("loss=ohem",)),
+    ("segment", "pspnet", ()),
+    ("segment", "fcn8", ()),
+    ("classify", "airbench", ("task.cutmix=1.0", "loss.label_smoothing=0.1")),
+    ("classify", "wide_resnet", ()),
+    ("denoise", "drunet", ("model.widths=[8,8,8]", "noise=blind")),
+    ("denoise", "autoencoder", ("noise=report",)),
+    ("compress", "sliced", ()),
+    ("compress", "hyperprior", ()),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "words"), STEPS, ids=[" ".join((*s[:2], *s[2])) for s in STEPS])
+def test_a_training_step_does_not_wait(
+    task: str, model: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = task_of(task, model, words, SIZE)[0].to("meta").train()
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" knows no mixed precision,
+    if task == "denoise":  # and has no generator of random numbers
+        monkeypatch.setattr(net, "noise", lambda image, seeds: image.float() + len(seeds))
+    image = torch.zeros(4, 3, *SIZE, dtype=torch.uint8, device="meta")
+    labels = {"segment": torch.zeros(4, *SIZE, dtype=torch.uint8), "classify": torch.zeros(4, dtype=torch.int64)}
+    target = labels[task].to("meta") if task in labels else image
+    batch = {"image": image, "target": target, "index": torch.arange(4), "id": list("abcd")}
+    net._step(cast(Any, batch), "train").backward()
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 5000])
+def test_counting_without_waiting_is_bincount(size: int) -> None:
+    index = torch.from_numpy(np.random.default_rng(0).integers(0, 12, size))
+    assert torch.equal(counted_apart(index, 12), counted(index, 12))
+
+
+def test_what_could_not_be_refused_in_the_step_is_refused_with_the_scores() -> None:
+    confusion = ConfusionMatrix(3)
+    confusion.update(torch.tensor([0]), torch.tensor([1]))
+    confusion.strays += 2
+    with pytest.raises(ValueError, match="2 times a truth lies outside 0 to 2"):
+        confusion.compute()
+
+
+class Net(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+def test_averaged_weights_are_kept_where_the_net_is_trained() -> None:
+    """While callbacks are set up the net is still on the CPU; an average left there copies all of it in every step."""
+    callback, net = ExponentialMovingAverage(0.9), Net()
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    callback.setup(cast(Any, trainer), cast(Any, net), "fit")
+    average = callback._average_model
+    assert average is not None
+    assert {tensor.device.type for tensor in average.module.state_dict().values()} == {"meta"}
+    for _ in range(3):
+        average.update_parameters(net.to("meta"))
+    assert int(average.n_averaged) == 3
