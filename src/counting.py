@@ -13,7 +13,7 @@ def counted(index_N: Tensor, bins: int) -> Tensor:
     everything queued there has to be done first. Here neighbours count into 64 tables, since threads that add to one
     number do so one after the other.
     """
-    if index_N.device.type == "cpu":
+    if index_N.device.type in ("cpu", "mps"):  # Apple's GPU is as it was: nobody has tried the other way there
         return torch.bincount(index_N, minlength=bins)
     return counted_apart(index_N, bins)
 
