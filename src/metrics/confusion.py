@@ -47,17 +47,15 @@ class ConfusionMatrix(Metric):
             truth = torch.where(stray, size, truth)
         counts = counted(truth * size + prediction.long().flatten(), bins)
         if len(counts) > bins:
-            raise ValueError(self._complaint(f"a truth of {int(target.max())}"))
+            raise ValueError(f"a truth of {int(target.max())} lies outside 0 to {size - 1} and is not ignored")
         self.counts += counts[: size * size].view(size, size)
 
     def compute(self) -> Tensor:
         """Return the counts so far, int64 [K, K]."""
         if self.strays:
-            raise ValueError(self._complaint(f"{int(self.strays)} times a truth"))
+            last = self.num_classes - 1
+            raise ValueError(f"{int(self.strays)} truths lie outside 0 to {last} and are not ignored")
         return self.counts
-
-    def _complaint(self, what: str) -> str:
-        return f"{what} lies outside 0 to {self.num_classes - 1} and is not ignored"
 
 
 def intersection_over_union(counts_KK: Tensor) -> Tensor:
