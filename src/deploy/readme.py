@@ -33,6 +33,10 @@ pixels = codec.decompress(answer.data)
 Files are read by this bundle and by the checkpoint that it was made of, and by no other net: to the same pixels on any
 machine, at any `threads=` and by any runtime."""
 
+_INT8 = """An ONNX graph in int8 that is opened by onnxruntime itself wants
+`SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier sets it: without it, sums overflow
+on processors without VNNI."""
+
 
 def readme(bundle: Bundle, folder: Path) -> str:
     """The text, for a bundle that will lie at `folder`."""
@@ -64,4 +68,6 @@ def _table(bundle: Bundle) -> list[str]:
         for graph in bundle.graphs
     ]
     names = ("graph", "precision", "greatest difference", "equal decisions", "change of the metric, points")
-    return ["\n".join([f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *rows])] if rows else []
+    table = ["\n".join([f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *rows])] if rows else []
+    rounded = any(graph.format == "onnx" and graph.precision == "int8" for graph in bundle.graphs)
+    return [*table, _INT8] if rounded else table

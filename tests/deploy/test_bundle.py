@@ -52,6 +52,7 @@ def test_int8_is_smaller_and_compared(tmp_path: Path, form: str, suffixes: list[
     sizes = {precision: sum(bundle.path(f"model-{precision}{end}").stat().st_size for end in suffixes)
              for precision in ("fp32", "int8")}  # fmt: skip
     assert sizes["int8"] < 0.4 * sizes["fp32"]
+    assert ("x64quantprecision" in (bundle.folder / "README.md").read_text()) == (form == "onnx")
     agreement = bundle.graph(form, "int8").agreement
     assert agreement["difference"] > 0
     assert abs(agreement["graph"] - agreement["reference"]) <= 0.5
