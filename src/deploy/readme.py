@@ -34,8 +34,8 @@ Files are read by this bundle and by the checkpoint that it was made of, and by 
 machine, at any `threads=` and by any runtime."""
 
 _INT8 = """An ONNX graph in int8 that is opened by onnxruntime itself wants
-`SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier sets it: without it, sums overflow
-on processors without VNNI."""
+`SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier sets it: without it, sums
+overflow on processors without VNNI."""
 
 
 def readme(bundle: Bundle, folder: Path) -> str:

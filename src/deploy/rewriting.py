@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 STEPS = 127  # of a weight in int8, to either side
 SCALED_ALIKE = ("Relu", "MaxPool", "AveragePool")  # of channels multiplied by a factor, the factor times what they were
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # onnxruntime fails where two share a constant without VNNI
 SPREAD = 1000  # largest ratio of the factors of two channels
 
 
@@ -40,8 +41,9 @@ class _Rewriting:
             if self._normalises(node):
                 self._become_convolution(node, factors[node.output[0]])
         for node in self.graph.node:
-            if node.op_type == "Conv" and node.input[1] in self.constants:
-                self._give(node, 1, rounded(self._value(node, 1)))
+            if node.op_type in WEIGHTED and node.input[1] in self.constants:
+                weight = self._value(node, 1)
+                self._give(node, 1, rounded(weight) if node.op_type == "Conv" else weight)
         read = {name for node in self.graph.node for name in node.input}
         kept = [constant for name, constant in self.constants.items() if name in read]  # onnxruntime warns of others
         del self.graph.initializer[:]
