@@ -76,6 +76,7 @@ class ImageData(LightningDataModule):
         self.decode_once = decode_once
         self.sources: dict[Split, Source] = {}
         self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] a split, for its batches to bring along
+        self.stand_ins: dict[Split, Split] = {}  # a split that has no samples -> the one whose samples it has
         self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
 
     @abstractmethod

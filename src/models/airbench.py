@@ -9,6 +9,9 @@ gave, before the last GELU (`depth` 3). Convolutions begin as the identity, as f
 small. Deviations: whitened is what small photographs in general have, not the training images, so that a net needs no
 data to be built; what is left of an image is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64,
 256, 256: 1,972,504 trainable parameters.
+
+Several of them behind one whitening (`members`) answer with their mean, a deep ensemble (Lakshminarayanan et al. 2017,
+arXiv 1612.01474). In training each is given its own part of every batch: an epoch costs what one net's does.
 """
 
 import math
@@ -45,6 +48,7 @@ class Airbench(nn.Module):
         whiten: fix the first convolution so that it whitens patches, of grey and RGB; otherwise, or with other
             channels, it learns.
         mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
+        members: nets that answer together, with the mean of their logits.
         weights: None to begin as the paper does, or the path of a file of weights.
 
     Raises:
@@ -60,9 +64,11 @@ class Airbench(nn.Module):
         depth: int = 2,
         whiten: bool = True,
         mirror: bool = False,
+        members: int = 1,
         weights: str | None = None,
     ) -> None:
         super().__init__()
+        check_minimum("members", members)
         if isinstance(widths, str | int) or len(widths) != 3:
             raise ConfigError(f"model.widths={widths} is no list of three: give the channels of each group.")
         for width in widths:
@@ -75,14 +81,11 @@ class Airbench(nn.Module):
         first = 8 * in_channels  # as many as whitening makes: every pattern of 2x2 pixels, and its negative
         whitening = nn.Conv2d(in_channels, first, 2)
         self.stem = nn.Sequential(whitening, nn.GELU())
-        self.groups = nn.Sequential(*(_group(a, b, depth) for a, b in pairwise([first, *widths])))
-        self.pool = nn.AdaptiveMaxPool2d(1)
-        self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
+        self.members = nn.ModuleList(Member(first, widths, depth, num_classes) for _ in range(members))
         initialize(self)
-        for group in self.groups:
-            for layer in group.modules():
-                if isinstance(layer, nn.Conv2d):
-                    nn.init.dirac_(layer.weight.data[: layer.in_channels])
+        for layer in self.members.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.dirac_(layer.weight.data[: layer.in_channels])
         if whiten and in_channels in (1, 3):
             whitening.weight.requires_grad_(False).copy_(_whitening(in_channels))
         load_weights(self, weights)
@@ -95,7 +98,25 @@ class Airbench(nn.Module):
         return self._logits(image_BCHW)
 
     def _logits(self, image_BCHW: Tensor) -> Tensor:
-        logits_BK: Tensor = self.classifier(self.pool(self.groups(self.stem(image_BCHW))).flatten(1)) / 9
+        x_BCHW = self.stem(image_BCHW)
+        if self.training:
+            parts = zip(self.members, x_BCHW.tensor_split(len(self.members)), strict=True)
+            return torch.cat([member(part) for member, part in parts if len(part)])
+        return torch.stack([member(x_BCHW) for member in self.members]).mean(0)
+
+
+class Member(nn.Module):
+    """All but the whitening, from float [B, in_channels, H, W] to logits [B, num_classes]."""
+
+    def __init__(self, in_channels: int, widths: Sequence[int], depth: int, num_classes: int) -> None:
+        super().__init__()
+        self.groups = nn.Sequential(*(_group(a, b, depth) for a, b in pairwise([in_channels, *widths])))
+        self.pool = nn.AdaptiveMaxPool2d(1)
+        self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the logits."""
+        logits_BK: Tensor = self.classifier(self.pool(self.groups(x_BCHW)).flatten(1)) / 9
         return logits_BK
 
 

@@ -105,9 +105,11 @@ def forget_classes(net: nn.Module) -> None:
 
     Left as another training made it, it would be sure of the wrong classes, and what unlearns that spoils the features.
     """
-    heads = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    for parameter in heads[-1].parameters() if heads else ():
-        nn.init.zeros_(parameter)
+    linear = [(name.rpartition(".")[2], layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear)]
+    for name, layer in linear:
+        if name == linear[-1][0]:  # of every member, where a net has several
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -99,6 +99,13 @@ class WholeFileIO(TorchCheckpointIO):
             ) from error
 
 
+class Validated(NamedTuple):
+    """What a validation found: every score by its name without the split; counts of confusion, int64 [K, K]."""
+
+    scores: dict[str, float]
+    confusion: torch.Tensor | None
+
+
 class Checkpoints(Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
 
@@ -117,6 +124,7 @@ class Checkpoints(Checkpoint):
         self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
         self.best_score: float | None = None
+        self.validated: Validated | None = None  # what made it the best; None where an earlier session had found that
         self.best_epoch, self.best_step = 0, 0
         self._improved = False
         self._signal = 0  # the one that came
@@ -160,6 +168,11 @@ class Checkpoints(Checkpoint):
         value = float(score)
         if self.best_score is None or (value > self.best_score if self.mode == "max" else value < self.best_score):
             self.best_score, self.best_epoch, self.best_step = value, trainer.current_epoch, trainer.global_step
+            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            self.validated = Validated(
+                {name[len("val/") :]: value for name, value in scores.items() if name.startswith("val/")},
+                getattr(pl_module, "confusion_counts", {}).get("val"),
+            )
             self._improved = True
         if self._improved and not trainer.is_last_batch and not trainer.should_stop:
             trainer.save_checkpoint(self.best)  # validated in mid-epoch: the epoch's end will have other weights
@@ -185,6 +198,7 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo `state_dict`."""
+        self.validated = None
         self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
 
     def _save(self, trainer: Trainer, best: bool = False) -> None:

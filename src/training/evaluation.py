@@ -29,10 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict[str, float]:
-    """Return every score of `task` on `split` by its name without the split, for instance {"loss": ..., "iou": ...}."""
+    """Return every score of `task` on `split` by its name without the split, for instance {"loss": ..., "iou": ...}.
+
+    The task stays on the trainer's device, for whatever else it will be asked.
+    """
     loader = data.loader(split)
     run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
     (scores,) = run(task, loader, verbose=False)
+    task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     return {name.removeprefix(f"{stage}/"): value for name, value in scores.items()}
 
 

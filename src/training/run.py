@@ -18,7 +18,7 @@ from imagier.launch import leader, waiting_since
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
-from imagier.training.checkpoints import Checkpoints, ending_at_once, loud_interrupts
+from imagier.training.checkpoints import Checkpoints, Validated, ending_at_once, loud_interrupts
 from imagier.training.companions import watched
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
@@ -99,11 +99,12 @@ def _fit_and_report(
     if not leader():
         return float("nan")  # measuring and reporting are for one process
     with ending_at_once(checkpoints.best):
-        log.info("measuring the best checkpoint, of epoch %d", checkpoints.best_epoch + 1)
+        log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], devices=1)
-        splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
-        results = {split: measure(judge, task, data, split) for split in splits}
+        results = _measured(
+            judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)
+        )
         print_scores(results, data.facts)
         spent = schedule.earlier + time.monotonic() - began
         finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
@@ -111,6 +112,34 @@ def _fit_and_report(
     log.info("best checkpoint: %s", checkpoints.best)
     log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
+
+
+def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:
+    """What the best checkpoint's own validation found; None where measuring it again might find something else.
+
+    Several processes share the samples out, a compiled net rounds in other places, and a frozen one was asked from its
+    features on.
+    """
+    trained = trainer.lightning_module
+    assert isinstance(trained, Task)
+    if trainer.world_size > 1 or build.net_of(trained).frozen or trained.net._compiled_call_impl is not None:
+        return None
+    return checkpoints.validated
+
+
+def _measured(
+    judge: Trainer, task: Task, data: ImageData, splits: list[Split], validated: Validated | None
+) -> dict[Split, dict[str, float]]:
+    """Every score of every split. What is known is not measured again: on slow cores it takes minutes."""
+    results: dict[Split, dict[str, float]] = {}
+    for split in splits:
+        same = data.stand_ins.get(split, split)
+        known = validated if same == "val" else None
+        results[split] = known.scores if known else measure(judge, task, data, split)
+        if known and known.confusion is not None:
+            task.confusion_counts[split] = known.confusion
+    task.to(judge.strategy.root_device)
+    return results
 
 
 def _epochs(trainer: Trainer) -> int:
