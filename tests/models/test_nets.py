@@ -45,6 +45,7 @@ LABELLING = {
     "resnet9": lambda c, k: ResNet9(c, k, (32, 48), width=4),
     "airbench": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], mirror=True),
     "airbench of depth 3": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], depth=3),
+    "airbench of two members": lambda c, k: Airbench(c, k, (32, 48), widths=[4, 6, 6], members=2),
     "wide_resnet": lambda c, k: WideResNet(c, k, depth=10, widen=1, mirror=True),
     "timm": lambda c, k: Timm(c, k, architecture="mobilenetv3_small_050"),
     "timm of fixed size": lambda c, k: Timm(c, k, (32, 48), architecture="test_vit"),
@@ -114,6 +115,19 @@ def test_training_reaches_every_parameter(name: str) -> None:
     unreached = [key for key, value in net.named_parameters() if value.requires_grad and value.grad is None]
     assert unreached == []
     assert all(value.grad.isfinite().all() for value in net.parameters() if value.grad is not None)
+
+
+def test_members_learn_from_parts_of_a_batch_and_answer_together() -> None:
+    net, images = Airbench(3, 5, widths=[4, 6, 6], members=3).train(), torch.randn(7, 3, 32, 32)
+    logits = net(images)
+    assert logits.shape == (7, 5)
+    logits[:3].sum().backward()  # of seven, the first has three
+    reached = [any(parameter.grad.any() for parameter in member.parameters()) for member in net.members]
+    assert reached == [True, False, False]
+    net.eval()
+    alone = [member(net.stem(images)) for member in net.members]
+    assert not torch.allclose(alone[0], alone[1])
+    torch.testing.assert_close(net(images), sum(alone) / 3)
 
 
 def test_frozen_features_do_not_drift() -> None:

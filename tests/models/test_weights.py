@@ -12,6 +12,7 @@ import torchvision.models as zoo
 
 from imagier.errors import ConfigError
 from imagier.models import weights
+from imagier.models.airbench import Airbench
 from imagier.models.densenet import DenseNet121
 from imagier.models.fcn8 import FCN8
 from imagier.models.pixels import FromPixels
@@ -60,6 +61,15 @@ def test_a_head_for_other_classes_is_left_out_and_named(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"net\.pth filled .* head\.weight, head\.bias"):
         other = small(num_classes=7, path=path)
     assert torch.equal(other.encoder[0][0].weight, net.encoder[0][0].weight)
+
+
+def test_a_head_is_forgotten_in_every_member_and_nothing_else_is() -> None:
+    net = Airbench(3, 5, widths=[4, 6, 6], members=2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    weights.forget_classes(net)
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"members.0.classifier.weight", "members.1.classifier.weight"}
+    assert not any(net.state_dict()[name].any() for name in changed)
 
 
 def test_grey_images_get_the_sum_of_the_kernels_for_rgb(tmp_path: Path) -> None:

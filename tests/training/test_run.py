@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from imagier import cli
+from imagier.training import run as run_module
 from imagier.training.metrics_csv import read_rows
 
 QUICK = ["trainer=cpu", "trainer.max_epochs=2"]
@@ -81,6 +82,32 @@ def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
         assert record["metrics"] == told[split]
         assert sum(map(sum, record["confusion"])) > 0
     assert "iou/vehicle" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [([], ["test"]), (["data.split=[0.7,0.3,0]"], []), (["trainer.compile=true"], ["val", "test"])],
+    ids=["", "no test pictures", "compiled"],
+)
+def test_what_the_last_validation_found_is_not_measured_again(
+    tmp_path: Path, materials_root: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], measured: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def measure(trainer: Any, task: Any, data: Any, split: str) -> dict[str, float]:
+        asked.append(split)
+        return real(trainer, task, data, split)
+
+    real = run_module.measure
+    monkeypatch.setattr(run_module, "measure", measure)
+    small = ["model=mlp", "model.hidden=[8]", "data.size=[16,16]", *QUICK]
+    say(
+        "train", "task=classify", "data=photos", f"data.root={materials_root}", *small, *words, f"paths.runs={tmp_path}"
+    )
+    scores = json.loads((tmp_path / "latest" / "metrics.json").read_text())
+    assert asked == measured
+    assert set(scores) == {"val", "test"}
+    assert (scores["val"] == scores["test"]) == ("test" not in asked)
 
 
 def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
