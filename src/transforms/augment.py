@@ -1,7 +1,7 @@
 """Augmentation of an image together with its target, as a pure function of a seed.
 
-Transforms that only move pixels are this house's own (`imagier.transforms.exact`) and cost next to nothing; all others
-are albumentations', which is imported where one of them is asked for.
+Transforms that only move pixels, and TrivialAugment, are this house's own (`imagier.transforms.exact`, `trivial`) and
+cost next to nothing; all others are albumentations', which is imported where one of them is asked for.
 """
 
 import copy
@@ -27,7 +27,7 @@ Target = np.ndarray | int
 
 
 class Draw(NamedTuple):
-    """What chance has decided for one sample: numbers in [0, 1) for the exact transforms, a seed for the others."""
+    """What chance has decided for one sample: numbers in [0, 1) for this house's transforms, a seed for the others."""
 
     numbers: list[float]
     seed: int
@@ -37,7 +37,7 @@ class Augment:
     """Resizes, then applies the transforms in their order; everything random is drawn from one seed a sample.
 
     Args:
-        transforms: `imagier.transforms.exact` and albumentations transforms in the order of their application; they
+        transforms: this house's and albumentations' transforms in the order of their application; they
             are copied.
         size: (height, width) to which images and targets are resized first, or None.
         num_classes: how many classes masks hold; 0 without labels.
@@ -73,7 +73,7 @@ class Augment:
 
     @property
     def exact(self) -> bool:
-        """Whether all transforms only move pixels."""
+        """Whether all transforms are this house's own, which small pictures pass by whole batches."""
         return all(isinstance(stage, Exact) for stage in self._stages)
 
     def draw(self, seeds: np.ndarray) -> list[Draw]:
@@ -121,7 +121,7 @@ class Augment:
     def apply_all(
         self, images_BHWC: np.ndarray, targets: np.ndarray, seeds: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `apply` makes of each sample, for a batch at once; only where all transforms are exact.
+        """What `apply` makes of each sample, for a batch at once; only where all transforms are `exact`.
 
         Args:
             images_BHWC: uint8, all of the size that a call would resize them to; they may be written into.
