@@ -122,9 +122,8 @@ def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:
     """
     trained = trainer.lightning_module
     assert isinstance(trained, Task)
-    if trainer.world_size > 1 or build.net_of(trained).frozen or trained.net._compiled_call_impl is not None:
-        return None
-    return checkpoints.validated
+    compiled = trained.net._compiled_call_impl is not None
+    return None if compiled or trainer.world_size > 1 or build.net_of(trained).frozen else checkpoints.validated
 
 
 def _measured(
@@ -132,12 +131,15 @@ def _measured(
 ) -> dict[Split, dict[str, float]]:
     """Every score of every split. What is known is not measured again: on slow cores it takes minutes."""
     results: dict[Split, dict[str, float]] = {}
+    if validated is not None:
+        results["val"] = validated.scores
+        if validated.confusion is not None:
+            task.confusion_counts["val"] = validated.confusion
     for split in splits:
         same = data.stand_ins.get(split, split)
-        known = validated if same == "val" else None
-        results[split] = known.scores if known else measure(judge, task, data, split)
-        if known and known.confusion is not None:
-            task.confusion_counts[split] = known.confusion
+        results[split] = results.get(same) or measure(judge, task, data, split)
+        if same in task.confusion_counts:
+            task.confusion_counts[split] = task.confusion_counts[same]
     task.to(judge.strategy.root_device)
     return results
 

@@ -86,7 +86,11 @@ def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
 
 @pytest.mark.parametrize(
     ("words", "measured"),
-    [([], ["test"]), (["data.split=[0.7,0.3,0]"], []), (["trainer.compile=true"], ["val", "test"])],
+    [
+        ([], ["test"]),
+        (["data.split=[0.7,0.3,0]"], []),
+        (["trainer.compile=true"], ["val", "test"]),
+    ],
     ids=["", "no test pictures", "compiled"],
 )
 def test_what_the_last_validation_found_is_not_measured_again(
@@ -108,6 +112,9 @@ def test_what_the_last_validation_found_is_not_measured_again(
     assert asked == measured
     assert set(scores) == {"val", "test"}
     assert (scores["val"] == scores["test"]) == ("test" not in asked)
+    say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val")
+    (record,) = tmp_path.glob("classify/*/*/evaluate/photos-val/metrics.json")
+    assert json.loads(record.read_text())["metrics"] == scores["val"]
 
 
 def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
