@@ -104,12 +104,18 @@ def forget_classes(net: nn.Module) -> None:
     """Let a classifier's last linear layer begin at zero (Kolesnikov et al. 2020, arXiv 1912.11370).
 
     Left as another training made it, it would be sure of the wrong classes, and what unlearns that spoils the features.
+    A net of several members has as many such layers.
     """
-    linear = [(name.rpartition(".")[2], layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear)]
+    linear = [(_alike(name), layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear)]
     for name, layer in linear:
-        if name == linear[-1][0]:  # of every member, where a net has several
+        if name == linear[-1][0]:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+
+
+def _alike(name: str) -> str:
+    """The name of a layer without its members' numbers: `members.#.classifier`."""
+    return re.sub(r"\.\d+(?=\.)", ".#", name)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:

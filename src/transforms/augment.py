@@ -37,8 +37,7 @@ class Augment:
     """Resizes, then applies the transforms in their order; everything random is drawn from one seed a sample.
 
     Args:
-        transforms: this house's and albumentations' transforms in the order of their application; they
-            are copied.
+        transforms: this house's and albumentations' transforms in the order of their application; they are copied.
         size: (height, width) to which images and targets are resized first, or None.
         num_classes: how many classes masks hold; 0 without labels.
         ignore_index: the mask value that counts nowhere, or None. Where a transform uncovers a mask, it holds this

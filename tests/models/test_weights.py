@@ -70,6 +70,14 @@ def test_a_head_is_forgotten_in_every_member_and_nothing_else_is() -> None:
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"members.0.classifier.weight", "members.1.classifier.weight"}
     assert not any(net.state_dict()[name].any() for name in changed)
+    other = torch.nn.ModuleDict({"body": torch.nn.Sequential(torch.nn.Linear(2, 2)), "head": torch.nn.Linear(2, 2)})
+    other["tail"] = torch.nn.Sequential(torch.nn.Linear(2, 3))  # of a name that ends as the first's does
+    weights.forget_classes(other)
+    assert [bool(layer.weight.any()) for layer in (other["body"][0], other["head"], other["tail"][0])] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_grey_images_get_the_sum_of_the_kernels_for_rgb(tmp_path: Path) -> None:
