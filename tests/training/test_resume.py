@@ -107,7 +107,7 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     ) as run:  # fmt: skip
         assert run.stdout is not None
         for line in run.stdout:
-            if line.startswith("measuring"):
+            if line.startswith("the best checkpoint is"):
                 run.send_signal(number)
                 break
         rest = run.stdout.read()
