@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import albumentations as A
 import numpy as np
@@ -49,13 +49,19 @@ def small_pictures(given: Namespace, folder: Path) -> Row:
     ours = ready(FashionMNIST, root, folder, batch_size=128, augment=augment).train_dataloader()
     steps = [transforms.RandomHorizontalFlip(), transforms.RandomCrop(28, padding=2), transforms.PILToTensor()]
     rival = datasets.FashionMNIST(root, transform=transforms.Compose(steps))
+    what = ("Fashion-MNIST batches, flip and shift of 2", "torchvision's dataset in a DataLoader", "speed-up", 10)
+    return small_batches(what, ours, rival, given.repeats)
+
+
+def small_batches(
+    what: tuple[str, str, Literal["speed-up"], float], ours: Any, rival: Dataset[Any], repeats: int
+) -> Row:
+    """Batches of 128, beside a DataLoader over `rival`; `what` is how the row begins."""
     best, workers = best_of(lambda workers: DataLoader(rival, 128, shuffle=True, num_workers=workers))
     count = min(BATCHES, len(ours), len(best))
-    times = in_turn(lambda: drain(ours, count), lambda: drain(best, count), given.repeats)
-    return Row(
-        "Fashion-MNIST batches, flip and shift of 2", "torchvision's dataset in a DataLoader", "speed-up", 10, *times,
-        images=128 * count, note=f"the rival with {workers} workers, the better of 0 and 2",
-    )  # fmt: skip
+    times = in_turn(lambda: drain(ours, count), lambda: drain(best, count), repeats)
+    note = f"the rival with {workers} workers, the better of 0 and 2"
+    return Row(*what, *times, images=128 * count, note=note)
 
 
 def many_small_files(given: Namespace, folder: Path) -> Iterator[Row]:
@@ -95,13 +101,8 @@ def trivially_augmented(given: Namespace, folder: Path) -> Row:
     ours = ready(Photos, root, folder, batch_size=128, split=[0.98, 0.01, 0.01], augment=augment).train_dataloader()
     steps = [transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, padding=4), transforms.TrivialAugmentWide()]
     rival = datasets.ImageFolder(root, transforms.Compose([*steps, transforms.PILToTensor()]))
-    best, workers = best_of(lambda workers: DataLoader(rival, 128, shuffle=True, num_workers=workers))
-    count = min(BATCHES, len(ours), len(best))
-    times = in_turn(lambda: drain(ours, count), lambda: drain(best, count), given.repeats)
-    return Row(
-        "small JPEG files, flip, shift and TrivialAugment", "torchvision's in a DataLoader", "speed-up", 5, *times,
-        images=128 * count, note=f"the rival with {workers} workers, the better of 0 and 2",
-    )  # fmt: skip
+    what = ("small JPEG files, flip, shift and TrivialAugment", "torchvision's in a DataLoader", "speed-up", 5)
+    return small_batches(what, ours, rival, given.repeats)
 
 
 def large_frames(given: Namespace, folder: Path) -> Iterator[Row]:

@@ -168,9 +168,9 @@ class Checkpoints(Checkpoint):
         value = float(score)
         if self.best_score is None or (value > self.best_score if self.mode == "max" else value < self.best_score):
             self.best_score, self.best_epoch, self.best_step = value, trainer.current_epoch, trainer.global_step
-            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            found = trainer.callback_metrics.items()
             self.validated = Validated(
-                {name[len("val/") :]: value for name, value in scores.items() if name.startswith("val/")},
+                {name.removeprefix("val/"): score.item() for name, score in found if name.startswith("val/")},
                 getattr(pl_module, "confusion_counts", {}).get("val"),
             )
             self._improved = True
@@ -198,7 +198,6 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo `state_dict`."""
-        self.validated = None
         self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
 
     def _save(self, trainer: Trainer, best: bool = False) -> None:

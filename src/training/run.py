@@ -140,7 +140,7 @@ def _measured(
         results[split] = results.get(same) or measure(judge, task, data, split)
         if same in task.confusion_counts:
             task.confusion_counts[split] = task.confusion_counts[same]
-    task.to(judge.strategy.root_device)
+    task.to(judge.strategy.root_device)  # where the report will ask it, though nothing had to be measured there
     return results
 
 

@@ -73,11 +73,8 @@ def test_a_head_is_forgotten_in_every_member_and_nothing_else_is() -> None:
     other = torch.nn.ModuleDict({"body": torch.nn.Sequential(torch.nn.Linear(2, 2)), "head": torch.nn.Linear(2, 2)})
     other["tail"] = torch.nn.Sequential(torch.nn.Linear(2, 3))  # of a name that ends as the first's does
     weights.forget_classes(other)
-    assert [bool(layer.weight.any()) for layer in (other["body"][0], other["head"], other["tail"][0])] == [
-        True,
-        True,
-        False,
-    ]
+    left = [bool(layer.weight.any()) for layer in (other["body"][0], other["head"], other["tail"][0])]
+    assert left == [True, True, False]
 
 
 def test_grey_images_get_the_sum_of_the_kernels_for_rgb(tmp_path: Path) -> None:
