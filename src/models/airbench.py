@@ -7,8 +7,8 @@ The paper's larger nets (95 % and more) have a third convolution and normalisati
 gave, before the last GELU (`depth` 3). Convolutions begin as the identity, as far as they have channels to pass on
 (dirac). The first one whitens patches of 2x2 pixels and does not learn. Most of the work is done where an image is
 small. Deviations: whitened is what small photographs in general have, not the training images, so that a net needs no
-data to be built; what is left of an image is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64,
-256, 256: 1,972,504 trainable parameters.
+data to be built, and its bias does not learn either, which spares the largest gradient; what is left of an image is
+pooled to one pixel whatever its size. With RGB, 10 classes and widths 64, 256, 256: 1,972,480 trainable parameters.
 
 Several of them behind one whitening (`members`) answer with their mean, a deep ensemble (Lakshminarayanan et al. 2017,
 arXiv 1612.01474). In training each is given its own part of every batch: an epoch costs what one net's does.
@@ -87,7 +87,7 @@ class Airbench(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.dirac_(layer.weight.data[: layer.in_channels])
         if whiten and in_channels in (1, 3):
-            whitening.weight.requires_grad_(False).copy_(_whitening(in_channels))
+            whitening.requires_grad_(False).weight.copy_(_whitening(in_channels))
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
