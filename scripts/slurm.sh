@@ -3,6 +3,7 @@
 #   sbatch scripts/slurm.sh task=segment data=cityscapes data.root=/data/cityscapes data.batch_size=64
 #   sbatch --nodes=2 scripts/slurm.sh ...    what sbatch is told goes before what stands here
 # A job that comes to its time limit saves, is queued again and goes on where it was; so does one that is preempted.
+# What has a pretraining is two jobs: the experiment that its `pretrain` names, then itself with model.weights=RUN/checkpoints/best.ckpt.
 #SBATCH --job-name=imagier
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4

@@ -65,7 +65,7 @@ class Samples(Dataset[Batch | ImagierError]):
         self, source: Source, augment: Augment, seed: int, on_error: Literal["raise", "skip"] = "raise"
     ) -> None:
         self.source, self.augment, self.seed, self.on_error = source, augment, seed, on_error
-        self._rows = _small_rows(source, augment.size) if augment.exact else None
+        self._rows = _small_rows(source, augment.size) if augment.batched else None
 
     def __len__(self) -> int:
         return len(self.source)

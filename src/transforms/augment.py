@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from imagier.randomness import uniforms
-from imagier.transforms.exact import Exact
+from imagier.transforms.base import Transform
 from imagier.transforms.resize import resize_image, resize_mask
 
 # Otherwise albumentations asks a server for its newest version when it is imported.
@@ -59,21 +59,21 @@ class Augment:
         self._stages: list[Any] = []
         others: list[Any] = []
         for transform in copy.deepcopy([*transforms, None]):
-            if others and (transform is None or isinstance(transform, Exact)):
+            if others and (transform is None or isinstance(transform, Transform)):
                 from imagier.transforms.composed import Composed  # albumentations takes a second to import
 
                 self._stages.append(Composed(others, num_classes, ignore_index))
                 others = []
-            if isinstance(transform, Exact):
+            if isinstance(transform, Transform):
                 self._stages.append(transform)
             elif transform is not None:
                 others.append(transform)
-        self._count = sum(stage.draws for stage in self._stages if isinstance(stage, Exact))
+        self._count = sum(stage.draws for stage in self._stages if isinstance(stage, Transform))
 
     @property
-    def exact(self) -> bool:
+    def batched(self) -> bool:
         """Whether all transforms are this house's own, which small pictures pass by whole batches."""
-        return all(isinstance(stage, Exact) for stage in self._stages)
+        return all(isinstance(stage, Transform) for stage in self._stages)
 
     def draw(self, seeds: np.ndarray) -> list[Draw]:
         """What chance decides for samples of these seeds, uint64 [B]; all at once, since one by one is slow."""
@@ -104,23 +104,23 @@ class Augment:
             target = resize_mask(target, self.size) if target.ndim == 2 else resize_image(target, self.size)
         used = 0
         for stage in self._stages:
-            if not isinstance(stage, Exact):
+            if not isinstance(stage, Transform):
                 image, target = stage(image, target, draw.seed)
                 continue
             numbers = draw.numbers[used : used + stage.draws]
             used += stage.draws
             is_itself = target is image
-            image = stage.move(image, numbers, 0)
+            image = stage.apply(image, numbers, 0)
             if is_itself:
                 target = image
             elif isinstance(target, np.ndarray):
-                target = stage.move(target, numbers, self.fill if target.ndim == 2 else 0)
+                target = stage.apply(target, numbers, self.fill if target.ndim == 2 else 0)
         return image, target
 
     def apply_all(
         self, images_BHWC: np.ndarray, targets: np.ndarray, seeds: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `apply` makes of each sample, for a batch at once; only where all transforms are `exact`.
+        """What `apply` makes of each sample, for a batch at once; only where it is `batched`.
 
         Args:
             images_BHWC: uint8, all of the size that a call would resize them to; they may be written into.
@@ -133,9 +133,9 @@ class Augment:
             mine = numbers_BD[:, used : used + stage.draws]
             used += stage.draws
             is_itself = targets is images_BHWC
-            images_BHWC = stage.move_all(images_BHWC, mine, 0)
+            images_BHWC = stage.apply_all(images_BHWC, mine, 0)
             if is_itself:
                 targets = images_BHWC
             elif targets.ndim > 1:
-                targets = stage.move_all(targets, mine, self.fill if targets.ndim == 3 else 0)
+                targets = stage.apply_all(targets, mine, self.fill if targets.ndim == 3 else 0)
         return images_BHWC, targets

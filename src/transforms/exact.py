@@ -4,7 +4,6 @@ Each takes its numbers in [0, 1) from outside and returns a view of the picture 
 each picture once. Small pictures pass here many times faster than through a general library.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import cv2
@@ -12,37 +11,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from imagier.errors import ConfigError
+from imagier.transforms.base import Transform
 
 _LARGE = 4096  # bytes from which OpenCV mirrors and turns faster than the copy of a view does
 
 
-class Exact(ABC):
-    """Base of these transforms. `draws` says how many numbers in [0, 1) decide what happens to a sample."""
-
-    draws: int
-
-    @abstractmethod
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Return the pixels at their new places, without changing `pixels`.
-
-        Args:
-            pixels: uint8 [H, W, C] or [H, W], such as a picture and then its mask.
-            numbers: `draws` of them; the same for a picture and its mask.
-            fill: what is where nothing was.
-        """
-
-    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """`move` for a batch at once, where calling it for each small picture would take longer than the work does.
-
-        Args:
-            pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be written into.
-            numbers_BD: float64 [B, draws].
-            fill: what is where nothing was.
-        """
-        return np.stack([self.move(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)])
-
-
-class HorizontalFlip(Exact):
+class HorizontalFlip(Transform):
     """Exchange left and right with probability `p`."""
 
     draws = 1
@@ -50,11 +24,11 @@ class HorizontalFlip(Exact):
     def __init__(self, p: float = 0.5) -> None:
         self.p = _probability("HorizontalFlip", p)
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Mirror or not."""
         return _mirrored(pixels) if numbers[0] < self.p else pixels
 
-    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+    def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
         """Mirror those that are to be."""
         chosen = numbers_BD[:, 0] < self.p
         if chosen.any():
@@ -64,7 +38,7 @@ class HorizontalFlip(Exact):
         return pixels_BHW
 
 
-class VerticalFlip(Exact):
+class VerticalFlip(Transform):
     """Exchange top and bottom with probability `p`."""
 
     draws = 1
@@ -72,17 +46,17 @@ class VerticalFlip(Exact):
     def __init__(self, p: float = 0.5) -> None:
         self.p = _probability("VerticalFlip", p)
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Mirror or not."""
         return pixels[::-1] if numbers[0] < self.p else pixels
 
 
-class D4(Exact):
+class D4(Transform):
     """One of the eight symmetries of a square: turned by quarters, mirrored or not; every one as likely."""
 
     draws = 1
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Transpose, mirror sidewise, mirror upside down: three bits of the number say which of them."""
         which = int(numbers[0] * 8)
         if which & 1:
@@ -92,7 +66,7 @@ class D4(Exact):
         return pixels[::-1] if which & 4 else pixels
 
 
-class RandomCrop(Exact):
+class RandomCrop(Transform):
     """A part of `height` x `width` anywhere; with `pad`, pictures that are too small are first reflected at the edge.
 
     Raises:
@@ -104,7 +78,7 @@ class RandomCrop(Exact):
     def __init__(self, height: int, width: int, pad: bool = False) -> None:
         self.height, self.width, self.pad = _whole("height", height, 1), _whole("width", width, 1), pad
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Cut the part out."""
         height, width = pixels.shape[:2]
         if height < self.height or width < self.width:
@@ -119,17 +93,17 @@ class RandomCrop(Exact):
         left = int(numbers[1] * (width - self.width + 1))
         return pixels[top : top + self.height, left : left + self.width]
 
-    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+    def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
         """Cut all parts out with one index."""
         height, width = pixels_BHW.shape[1:3]
         if height < self.height or width < self.width:
-            return super().move_all(pixels_BHW, numbers_BD, fill)
+            return super().apply_all(pixels_BHW, numbers_BD, fill)
         tops = (numbers_BD[:, 0] * (height - self.height + 1)).astype(int)
         lefts = (numbers_BD[:, 1] * (width - self.width + 1)).astype(int)
         return _windows(pixels_BHW, tops, lefts, self.height, self.width)
 
 
-class Shift(Exact):
+class Shift(Transform):
     """Move by up to `pixels` in each direction, every whole number as likely; what is uncovered is filled."""
 
     draws = 2
@@ -137,7 +111,7 @@ class Shift(Exact):
     def __init__(self, pixels: int) -> None:
         self.pixels = _whole("pixels", pixels, 0)
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Copy to the new place."""
         height, width = pixels.shape[:2]
         down, right = (int(number * (2 * self.pixels + 1)) - self.pixels for number in numbers)
@@ -148,7 +122,7 @@ class Shift(Exact):
         ]
         return moved
 
-    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+    def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
         """Lay each picture on a larger ground, and cut that at its place."""
         reach, (height, width) = self.pixels, pixels_BHW.shape[1:3]
         ground = np.full(
@@ -159,7 +133,7 @@ class Shift(Exact):
         return _windows(ground, tops, lefts, height, width)
 
 
-class Erase(Exact):
+class Erase(Transform):
     """Cover a rectangle with one grey value, as random erasing does (Zhong et al. 2017, arXiv 1708.04896).
 
     In a mask, what is covered counts nowhere.
@@ -179,7 +153,7 @@ class Erase(Exact):
             raise ConfigError(f"augment: Erase has ratio={ratio}; give the smallest height over width, up to 1.")
         self.p, self.area, self.ratio = _probability("Erase", p), (area[0], area[1]), ratio
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Cover a copy."""
         if numbers[0] >= self.p:
             return pixels
@@ -187,7 +161,7 @@ class Erase(Exact):
         self._cover(covered, numbers, fill)
         return covered
 
-    def move_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+    def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
         """Cover those that are to be."""
         for row in np.flatnonzero(numbers_BD[:, 0] < self.p):
             self._cover(pixels_BHW[row], numbers_BD[row].tolist(), fill)

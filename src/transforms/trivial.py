@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from imagier.transforms.exact import Exact
+from imagier.transforms.base import Transform
 
 Change = Callable[[np.ndarray, float], np.ndarray]  # of a picture, uint8 [H, W, C], by a strength in [-1, 1)
 
@@ -20,15 +20,12 @@ _LEVELS = np.arange(256, dtype=np.float64)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
 
 
-class TrivialAugment(Exact):
-    """Shear, shift, turn, brighten, sharpen, ... or leave alone. Masks follow those changes that move pixels.
-
-    It computes pixels, which exact transforms do not, but is asked as they are, for whole batches of small pictures.
-    """
+class TrivialAugment(Transform):
+    """Shear, shift, turn, brighten, sharpen, ... or leave alone. Masks follow those changes that move pixels."""
 
     draws = 2
 
-    def move(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Change a copy: the first number says how, the second by how much. `fill` is what a shear or turn uncovers."""
         which, strength = int(numbers[0] * (len(_MOVES) + len(_CHANGES))), 2 * numbers[1] - 1
         if which < len(_MOVES):

@@ -10,7 +10,8 @@ import pytest
 from imagier.errors import ConfigError
 from imagier.randomness import sample_seeds, uniforms
 from imagier.transforms.augment import Augment
-from imagier.transforms.exact import D4, Erase, Exact, HorizontalFlip, RandomCrop, Shift, VerticalFlip
+from imagier.transforms.base import Transform
+from imagier.transforms.exact import D4, Erase, HorizontalFlip, RandomCrop, Shift, VerticalFlip
 
 rng = np.random.default_rng(5)
 PICTURES = [
@@ -21,10 +22,10 @@ for picture in PICTURES:
     picture.setflags(write=False)
 
 
-def everything(transform: Exact, picture: np.ndarray, fill: int = 7) -> set[bytes]:
+def everything(transform: Transform, picture: np.ndarray, fill: int = 7) -> set[bytes]:
     """All results of a transform, as bytes."""
     numbers = rng.random((400, transform.draws)).tolist()
-    return {transform.move(picture, row, fill).tobytes() for row in numbers}
+    return {transform.apply(picture, row, fill).tobytes() for row in numbers}
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: str(picture.shape))
@@ -49,14 +50,14 @@ def test_crops_and_shifts_reach_every_place(picture: np.ndarray) -> None:
 
 
 def test_a_shift_beyond_the_edge_leaves_the_filling() -> None:
-    assert (Shift(50).move(PICTURES[0], [0.999, 0.0], 3) == 3).all()
+    assert (Shift(50).apply(PICTURES[0], [0.999, 0.0], 3) == 3).all()
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: str(picture.shape))
 def test_erasing_covers_one_rectangle_with_one_value(picture: np.ndarray) -> None:
     transform, shares = Erase(p=0.5, area=[0.1, 0.3]), []
     for row in rng.random((200, transform.draws)).tolist():
-        changed = (moved := transform.move(picture, row, 7)) != picture
+        changed = (moved := transform.apply(picture, row, 7)) != picture
         changed = changed.any(-1) if picture.ndim == 3 else changed
         if not changed.any():
             continue
@@ -73,17 +74,17 @@ def test_erasing_covers_one_rectangle_with_one_value(picture: np.ndarray) -> Non
 def test_a_batch_is_erased_as_its_pictures_are() -> None:
     pictures = rng.integers(0, 256, (40, 9, 7, 1), np.uint8)
     numbers = rng.random((40, Erase.draws))
-    one_by_one = [Erase().move(*pair, 0) for pair in zip(pictures, numbers.tolist(), strict=True)]
-    np.testing.assert_array_equal(Erase().move_all(pictures.copy(), numbers, 0), one_by_one)
+    one_by_one = [Erase().apply(*pair, 0) for pair in zip(pictures, numbers.tolist(), strict=True)]
+    np.testing.assert_array_equal(Erase().apply_all(pictures.copy(), numbers, 0), one_by_one)
 
 
 def test_small_pictures_are_reflected_before_a_crop() -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    cut = RandomCrop(5, 4, pad=True).move(picture, [0.0, 0.0], 0)
+    cut = RandomCrop(5, 4, pad=True).apply(picture, [0.0, 0.0], 0)
     assert cut[:, 0].tolist() == [4, 0, 4, 8, 4]
-    assert RandomCrop(9, 9, pad=True).move(picture[:1, :1], [0.5, 0.5], 0).shape == (9, 9)
+    assert RandomCrop(9, 9, pad=True).apply(picture[:1, :1], [0.5, 0.5], 0).shape == (9, 9)
     with pytest.raises(ConfigError, match=r"crops 5 x 4 and met an image of 3 x 4.*pad=true"):
-        RandomCrop(5, 4).move(picture, [0.0, 0.0], 0)
+        RandomCrop(5, 4).apply(picture, [0.0, 0.0], 0)
 
 
 def test_a_probability_is_one() -> None:
@@ -124,11 +125,11 @@ def test_a_batch_draws_what_its_samples_draw_alone() -> None:
     "transform", [HorizontalFlip(), VerticalFlip(), Shift(2), RandomCrop(4, 5), RandomCrop(8, 8, True), D4()]
 )
 @pytest.mark.parametrize("shape", [(6, 6, 1), (6, 6, 3), (6, 6)])
-def test_all_at_once_is_one_after_another(transform: Exact, shape: tuple[int, ...]) -> None:
+def test_all_at_once_is_one_after_another(transform: Transform, shape: tuple[int, ...]) -> None:
     pictures = rng.integers(0, 256, (64, *shape), np.uint8)
     numbers = rng.random((64, transform.draws))
-    singly = [transform.move(picture, row, 9) for picture, row in zip(pictures, numbers.tolist(), strict=True)]
-    assert np.array_equal(transform.move_all(pictures.copy(), numbers, 9), np.stack(singly))
+    singly = [transform.apply(picture, row, 9) for picture, row in zip(pictures, numbers.tolist(), strict=True)]
+    assert np.array_equal(transform.apply_all(pictures.copy(), numbers, 9), np.stack(singly))
 
 
 def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:

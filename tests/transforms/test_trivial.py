@@ -32,7 +32,7 @@ def picture(channels: int = 3) -> np.ndarray:
 
 
 def changed(kind: int, pixels: np.ndarray, number: float = STRENGTH, fill: int = 0) -> np.ndarray:
-    return TrivialAugment().move(pixels, [(kind + 0.5) / KINDS, number], fill)
+    return TrivialAugment().apply(pixels, [(kind + 0.5) / KINDS, number], fill)
 
 
 @pytest.mark.parametrize("kind", THEIRS)
@@ -80,7 +80,7 @@ def test_batches_are_changed_as_one_by_one() -> None:
     augment, seeds = Augment([TrivialAugment()]), np.arange(50, dtype=np.uint64)
     images = np.stack([picture()] * 50)
     together, classes = augment.apply_all(images.copy(), np.arange(50), seeds)
-    assert augment.exact
+    assert augment.batched
     assert classes.tolist() == list(range(50))
     alone = [augment.apply(image, 0, draw)[0] for image, draw in zip(images, augment.draw(seeds), strict=True)]
     assert np.array_equal(together, np.stack(alone))

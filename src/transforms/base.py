@@ -1,0 +1,32 @@
+"""What a transform of this house is: small pictures pass by whole batches, and all chance comes from outside."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Transform(ABC):
+    """Base of these transforms. `draws` says how many numbers in [0, 1) decide what happens to a sample."""
+
+    draws: int
+
+    @abstractmethod
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Return what becomes of the pixels, without changing `pixels`.
+
+        Args:
+            pixels: uint8 [H, W, C] or [H, W], such as a picture and then its mask.
+            numbers: `draws` of them; the same for a picture and its mask.
+            fill: what is where nothing was.
+        """
+
+    def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
+        """`apply` for a batch at once, where calling it for each small picture would take longer than the work does.
+
+        Args:
+            pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be written into.
+            numbers_BD: float64 [B, draws].
+            fill: what is where nothing was.
+        """
+        return np.stack([self.apply(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)])
