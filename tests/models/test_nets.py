@@ -76,8 +76,8 @@ def test_nets_of_papers_have_their_parameters() -> None:
     assert trainable(WideResNet(3, 10, depth=40, widen=4)) == 8_949_210  # "8.9M"
     assert trainable(Airbench(3, 10)) == 1_972_480  # "1.97M"
     kernels = 9 * (24 * 128 + 2 * 128**2 + 128 * 384 + 2 * 384**2 + 384 * 512 + 2 * 512**2) + 512 * 10
-    norms, first = 2 * 3 * (128 + 384 + 512), 24  # scales and biases; biases of the layer that whitens
-    assert trainable(Airbench(3, 10, widths=(128, 384, 512), depth=3)) == kernels + norms + first  # that of 96 %
+    norms = 2 * 3 * (128 + 384 + 512)  # scales and biases
+    assert trainable(Airbench(3, 10, widths=(128, 384, 512), depth=3)) == kernels + norms  # that of 96 %
     assert trainable(SwiftNet(3, 19)) == 3_537_680
     with pytest.raises(ConfigError, match=r"model.depth=27 .*6 n \+ 4, such as 28"):
         WideResNet(3, 10, depth=27)
