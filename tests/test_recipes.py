@@ -43,7 +43,8 @@ def row(
     name: str, score: dict[str, float], words: str = "", seed: int = 0, left_out: str = "nothing"
 ) -> dict[str, Any]:
     command = f"python train.py experiment={name} data.root=FOLDER {words} seed={seed}"
-    return {"command": command, "seconds": 90.0, "score": score, "left_out": left_out, "seed": seed}
+    measured = {"command": command, "seconds": 90.0, "score": score, "machine": "Intel(R) Xeon(R) Processor"}
+    return measured | {"left_out": left_out, "seed": seed}
 
 
 def put(folder: Path, name: str, **rows: list[dict[str, Any]]) -> None:
@@ -55,9 +56,9 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     put(tmp_path, "plain", train=[row("plain", {"accuracy": 0.7}, "trainer.budget=1m")])
     put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5})])
     on_cpu, on_gpu = tables.tables(tmp_path, RECIPES).split("On one GPU")
-    told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 |"
+    told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 | Intel Xeon |"
     assert f"{told} `plain trainer.budget=1m`: 70.00 % in 1.5 minutes |" in on_cpu
-    assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 |  |" in on_gpu
+    assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 | Intel Xeon |  |" in on_gpu
     assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # beside it, and no recipe itself
 
 
@@ -72,7 +73,7 @@ def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp
     rows = [row("one_cpu", {"accuracy": 0.8}, short), row("one_cpu", {"accuracy": 0.75}, short, left_out="mirror")]
     put(tmp_path, "one_cpu", ablate=rows)
     told = tables.tables(tmp_path, RECIPES)
-    assert "`one_cpu trainer.budget=3m`:" in told
+    assert "`one_cpu trainer.budget=3m`, on Intel Xeon:" in told
     assert "| mirror | 75.00 % | -5.00 % |" in told
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 WHOLE = "nothing"  # is left out
 _HEAD = """\
-| experiment | scored by | at least | aim | validation | minutes, start to report | baseline |
-|---|---|---|---|---|---|---|
+| experiment | scored by | at least | aim | validation | minutes, start to report | machine | baseline |
+|---|---|---|---|---|---|---|---|
 """
 _COMPARED = """\
 | experiment | words | scored by | validation |
@@ -77,6 +77,7 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
         *bounds,
         _scores(kept["train"], score),
         _minutes(kept["train"]),
+        _machines(kept["train"]),
         beside,
     ]
     return f"| {' | '.join(cells)} |\n"
@@ -114,7 +115,7 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
     said, whole = " ".join([name, *words_of(wholes[0])]), mean(_values(wholes, score))
-    lines = [f"\n`{said}`:\n\n| left out | {score} | change |\n|---|---|---|\n"]
+    lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | {score} | change |\n|---|---|---|\n"]
     lines.append(f"| {WHOLE} | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():
         change = _shown(mean(_values(some, score)) - whole, score, sign=True)
@@ -128,6 +129,12 @@ def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
 
 def _minutes(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{mean(row['seconds'] for row in rows) / 60:.1f}"
+
+
+def _machines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Their processors or GPUs, without what lawyers add to the names."""
+    names = {row["machine"].replace("(R)", "").removesuffix(" Processor") for row in rows}
+    return ", ".join(sorted(names))
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:

@@ -40,12 +40,18 @@ class EpochLines(Callback):
 
     def __init__(self, throughput: Throughput) -> None:
         self.throughput = throughput
+        self._validated = False  # in this epoch; Lightning goes on knowing the scores of an earlier one
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that there are scores to tell."""
+        self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line."""
         assert isinstance(pl_module, Task)
         known = trainer.callback_metrics
-        names = dict.fromkeys(("val/loss", str(pl_module.monitor)))
+        names = dict.fromkeys(("val/loss", str(pl_module.monitor)) if self._validated else ())
+        self._validated = False
         parts = [f"train/loss {float(pl_module.mean_loss['train'].compute()):.4g}"]
         parts += [f"{name} {float(known[name]):.4g}" for name in names if name in known]
         parts += [f"{text} {label}" for label, text in _speeds(self.throughput.figures()).items()]

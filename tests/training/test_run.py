@@ -198,6 +198,14 @@ def test_the_end_is_validated_however_many_epochs_lie_between_validations(
     assert validated[0] >= 2
 
 
+def test_a_line_tells_no_score_of_an_earlier_epoch(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=4", "test=false"]
+    say("train", *words, "trainer.check_val_every_n_epoch=2")
+    lines = re.findall(r"epoch (\d)/4: (.*)", (tmp_path / "latest" / "log.txt").read_text())
+    assert [number for number, told in lines if "val/" in told] == ["2", "4"]
+    assert all("train/loss" in told for _, told in lines)
+
+
 def test_the_budget_ends_the_run_and_the_schedule_fits_it(garments_root: Path, tmp_path: Path) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.budget=3s"]
     say("train", *words, "scheduler=cosine", "scheduler.final=0.0", "trainer.log_every_n_steps=1")
