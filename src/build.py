@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from imagier.batch import Facts
+from imagier.batch import Facts, Split
 from imagier.checkpoint_file import learnt_classes, read_checkpoint
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
@@ -31,8 +31,12 @@ _OF_TRANSFORMS = ("hue", "jitter", "pixels", "side", "size")
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
-def data_module(cfg: DictConfig) -> ImageData:
+def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
     """Make the data module of `cfg.data`, its files found, examined and ready.
+
+    Args:
+        cfg: the configuration of a run.
+        measured: where nothing is trained, the split that must be there; see `ImageData.setup`.
 
     Raises:
         ConfigError, DataError: see `ImageData.setup`.
@@ -44,7 +48,7 @@ def data_module(cfg: DictConfig) -> ImageData:
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")
     data: ImageData = call(cfg.data, "data", extra)
     data.prepare_data()
-    data.setup()
+    data.setup(measured=measured)
     return data
 
 

@@ -87,15 +87,20 @@ class ImageData(LightningDataModule):
     def describe(self) -> Facts:
         """State the facts of this data set; called once, after the splits are open."""
 
-    def setup(self, stage: str | None = None) -> None:
+    def setup(self, stage: str | None = None, measured: Split | None = None) -> None:
         """Open every split, examine all files once, and state the facts. Idempotent.
+
+        Args:
+            stage: Lightning's; it makes no difference here.
+            measured: where nothing is trained, the split that is asked for, or "all" for what there is: others may be
+                missing, as where somebody keeps back a test set.
 
         Raises:
             DataError: naming the file at fault, the value met and the cure (with on_error="raise").
         """
         if self.sources:
             return
-        sources = {split: self._opened(split) for split in SPLITS}
+        sources = self._all_opened(measured)
         size = self.expected_size(sources)
         keep = Keep(self.name, self.root, self.cache, size, self.decode_once) if self.decode_once else None
         self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
@@ -105,7 +110,8 @@ class ImageData(LightningDataModule):
             state = self.findings.splits[split].state
             decoded = keep.decoded(source, state) if keep and size in (None, self.size) else None
             self.sources[split] = Subset(decoded or source, self.findings.good(split)[: self.limit])
-        self._look_at_balance()
+        if "train" in self.sources:
+            self._look_at_balance()
 
     def _look_at_balance(self) -> None:
         counts = self.class_counts()
@@ -123,8 +129,22 @@ class ImageData(LightningDataModule):
 
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) of the images in a batch: `size`, else the one that all files have, else None."""
-        found = {size for split in SPLITS for size in self.findings.sizes(split)}
+        found = {size for split in self.findings.splits for size in self.findings.sizes(split)}
         return self.size or (found.pop() if len(found) == 1 else None)
+
+    def _all_opened(self, measured: Split | None) -> dict[Split, Source]:
+        sources: dict[Split, Source] = {}
+        missing: list[DataError] = []
+        for split in SPLITS:
+            try:
+                sources[split] = self._opened(split)
+            except DataError as error:
+                if measured in (None, split):
+                    raise
+                missing.append(error)
+        if not sources:
+            raise missing[0]
+        return sources
 
     def _opened(self, split: Split) -> Source:
         try:

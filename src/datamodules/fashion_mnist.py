@@ -106,7 +106,7 @@ class FashionMNIST(ImageData):
 
     def describe(self) -> Facts:
         """Ten classes of grey pictures; mean and deviation are measured (0.2860 and 0.3530 for the official files)."""
-        mean, std = _statistics(self._train[0])
+        mean, std = _statistics((self._train if "train" in self.findings.splits else self._test)[0])
         return Facts(
             name=self.name,
             channels=1,
@@ -137,7 +137,7 @@ class FashionMNIST(ImageData):
     def _read(self, part: str) -> tuple[np.ndarray, np.ndarray, list[Path]]:
         """Pictures uint8 [N, 28, 28, 1], labels uint8 [N], and their two files."""
         folder = _raw_folder(self._locate())
-        if missing := _missing(folder):
+        if missing := [name for name in _missing(folder) if name.startswith(part)]:
             raise DataError(
                 f"{folder} lacks {', '.join(missing)} (plain or with .gz) of Fashion-MNIST; the files may also lie in "
                 "data.root itself. Correct data.root, or add data.download=true to have them fetched."

@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> float:
 def _evaluate(cfg: DictConfig, path: Path) -> float:
     task, trained, said = build.from_checkpoint(path)
     facts = Facts.from_dict(said["facts"])
-    data = data_for(cfg, trained)
+    data = data_for(cfg, trained, cfg.split)
     refuse_other_meaning(facts, data.facts)
     if cfg.split == "all":
         data.join()
@@ -94,21 +94,34 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     return scores[task.monitor.removeprefix("val/")]
 
 
-def data_for(cfg: DictConfig, trained: DictConfig) -> ImageData:
-    """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes."""
+def data_for(cfg: DictConfig, trained: DictConfig, measured: Split | None = None) -> ImageData:
+    """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes.
+
+    Args:
+        cfg: what was said, maybe with `data`.
+        trained: the configuration of the run that made the checkpoint.
+        measured: the one split that must be there, or "all" for whatever there is; None for every split.
+    """
     given = cfg.get("data")
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
     with open_dict(settings):
         if given is not None and "_target_" in given:
             settings.data = given
-            for key in ("size", "channels", "label_set"):  # what the net was trained for, unless said otherwise
+            for key in (
+                "size",
+                "channels",
+                "label_set",
+                "classes",
+            ):  # what the net was trained for, unless said otherwise
                 if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
         settings.pop("augment", None)
         settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
-    return build.data_module(settings)
+        if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):
+            settings.data.per_class = None  # all that the folder holds
+    return build.data_module(settings, measured)
 
 
 def refuse_other_meaning(trained: Facts, given: Facts) -> None:

@@ -1,0 +1,61 @@
+"""Pictures that were kept back from training, in a folder that has nothing else, measured by the same sentence."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import spoken
+
+QUICK = ["trainer=cpu", "trainer.max_epochs=1", "test=false"]
+
+
+def measured(run: Path, split: str, *words: str) -> dict[str, Any]:
+    spoken("evaluate", f"ckpt={run}", f"split={split}", f"output={run.parent}/measured", *words, cwd=run.parent)
+    record: dict[str, Any] = json.loads((run.parent / "measured" / "metrics.json").read_text())
+    return record
+
+
+@pytest.mark.parametrize("words", [[], ["data=cityscapes"]], ids=["its own data", "data said anew"])
+def test_streets_without_those_to_train_with(streets_root: Path, tmp_path: Path, words: list[str]) -> None:
+    small = ["task=segment", "model.width=4", "data=cityscapes", "data.label_set=category", "data.size=[48,96]"]
+    spoken("train", *small, *QUICK, f"data.root={streets_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    for kind in ("leftImg8bit", "gtFine"):
+        shutil.copytree(streets_root / kind / "test", tmp_path / "kept" / kind / "test")
+    run = (tmp_path / "latest").resolve()
+    whole = measured(run, "test", f"data.root={streets_root}")
+    for split in ("test", "all"):
+        alone = measured(run, split, *words, f"data.root={tmp_path}/kept")
+        assert (alone["samples"], alone["metrics"]) == (6, whole["metrics"])
+    said = spoken("evaluate", f"ckpt={run}", "split=val", f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
+    assert "the split 'val' needs at least one" in said
+    said = spoken("train", *small, f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
+    assert "the split 'train' needs at least one" in said
+
+
+def test_garments_without_those_to_train_with(garments_root: Path, tmp_path: Path) -> None:
+    small = ["task=classify", "model=mlp", "model.hidden=[32]", "data=fashion_mnist", *QUICK]
+    spoken("train", *small, f"data.root={garments_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for path in garments_root.rglob("t10k*"):
+        shutil.copy(path, kept)
+    run = (tmp_path / "latest").resolve()
+    whole = measured(run, "test", f"data.root={garments_root}")
+    alone = measured(run, "test", "data=fashion_mnist", f"data.root={kept}")
+    assert (alone["samples"], alone["metrics"]) == (60, whole["metrics"])
+    assert "lacks train-images" in spoken("train", *small, f"data.root={kept}", cwd=tmp_path, code=3)
+
+
+@pytest.mark.parametrize("words", [[], ["data=photos"]], ids=["its own data", "data said anew"])
+def test_a_net_of_some_classes_is_measured_on_all_their_pictures(
+    materials_root: Path, tmp_path: Path, words: list[str]
+) -> None:
+    some = sorted(path.name for path in materials_root.iterdir() if path.is_dir())[:2]
+    small = ["task=classify", "model=cnn", "data=photos", "data.size=[32,32]", f"data.classes={some}".replace(" ", "")]
+    few = [*small, "data.per_class=4", *QUICK]
+    spoken("train", *few, f"data.root={materials_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    record = measured((tmp_path / "latest").resolve(), "all", *words, f"data.root={materials_root}")
+    assert record["samples"] == 60
