@@ -8,6 +8,8 @@ table, page     measure nothing; print what OUT holds, or write it into docs/rec
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
 words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
+A row says the machine, the commit, the budget, the epochs, and the scores of best.ckpt on the validation part; those of
+what was trained first (`pretrain`) beside them.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds from 0")
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
+    parser.add_argument("--machine", help="what to call this machine, where its processor's name is that of others too")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
     parser.add_argument("--anew", action="store_true", help="forget what was measured of these names by this verb")
@@ -112,6 +116,8 @@ def _write_page(page: Path, told: str) -> None:
 def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
     """What is left out -> the words that leave it out."""
     every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
+    common = _common(given)  # which may leave an ingredient out of all of them
+    every = {left_out: words for left_out, words in every.items() if not words or not set(words) <= set(common)}
     return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
 
 
@@ -128,11 +134,17 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     began = time.monotonic()
     _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={runs}")
     seconds = time.monotonic() - began
-    run = (runs / "latest").resolve()
-    return _row_of(run, measured_on) | {
-        "command": " ".join(["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]),
-        "seconds": round(seconds, 1),
-    }
+    row = _row_of((runs / "latest").resolve(), measured_on)
+    return (
+        row
+        | ({"machine": given.machine} if given.machine else {})
+        | {
+            "command": " ".join(
+                ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
+            ),
+            "seconds": round(seconds, 1),
+        }
+    )
 
 
 def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
@@ -140,8 +152,20 @@ def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
     _call("scripts/evaluate.py", f"ckpt={run}", "split=val", *data)
     (evaluated,) = sorted((run / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
     found = json.loads(evaluated.read_text())
-    machine = json.loads((run / "summary.json").read_text())["machine"]
-    return {"score": found["metrics"], "samples": found["samples"], "machine": machine}
+    summary, config = json.loads((run / "summary.json").read_text()), OmegaConf.load(run / "config.yaml")
+    row = {
+        # What does not exist, such as a difference of curves where there is one rate, is null in JSON.
+        "score": {name: value if isfinite(value) else None for name, value in found["metrics"].items()},
+        "samples": found["samples"],
+        "epochs": summary["epochs"],
+        "budget": config.trainer.budget,
+        "machine": summary["machine"],
+        "commit": json.loads((run / "environment.json").read_text())["commit"],
+    }
+    if config.pretrain and config.model.weights:
+        first = Path(config.model.weights).parents[1]
+        row["pretrained"] = json.loads((first / "metrics.json").read_text())["val"]
+    return row
 
 
 def _call(*words: str) -> None:

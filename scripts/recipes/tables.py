@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -68,7 +67,7 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     if baseline:
         said = " ".join([recipe["baseline"], *words_of(baseline[0])])
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
-        told = [score] if isfinite(baseline[0]["score"].get(score, nan)) else ["psnr", "bpp"]
+        told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
@@ -115,11 +114,12 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
     said, whole = " ".join([name, *words_of(wholes[0])]), mean(_values(wholes, score))
-    lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | {score} | change |\n|---|---|---|\n"]
-    lines.append(f"| {WHOLE} | {_scores(wholes, score)} | |\n")
+    lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
+    lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():
         change = _shown(mean(_values(some, score)) - whole, score, sign=True)
-        lines.append(f"| {left_out} | {_scores(some, score)} | {change} |\n")
+        by = " ".join(word for word in words_of(some[0]) if word not in words_of(wholes[0]))
+        lines.append(f"| {left_out} | `{by}` | {_scores(some, score)} | {change} |\n")
     return "".join(lines)
 
 
@@ -143,9 +143,9 @@ def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     return _shown(mean(values), score) + spread
 
 
-def _shown(value: float | None, score: str, *, sign: bool = False) -> str:
-    if value is None:
-        return ""
+def _shown(value: float | str | None, score: str, *, sign: bool = False) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
     plus = "+" if sign else ""
     if score in SHARES:
         return f"{100 * value:{plus}.2f} %"

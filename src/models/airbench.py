@@ -6,7 +6,7 @@ G is a 3x3 convolution, the maximum of 2x2, batch normalisation, GELU, then conv
 The paper's larger nets (95 % and more) have a third convolution and normalisation, to which is added what the first
 gave, before the last GELU (`depth` 3). Convolutions begin as the identity, as far as they have channels to pass on
 (dirac). The first one whitens patches of 2x2 pixels and does not learn. Most of the work is done where an image is
-small. Deviations: whitened is what small photographs in general have, not the training images, so that a net needs no
+small. Deviations: what is whitened are CIFAR-10's photographs, whatever the training images are, so that a net needs no
 data to be built, and its bias does not learn either, which spares the largest gradient; what is left of an image is
 pooled to one pixel whatever its size. With RGB, 10 classes and widths 64, 256, 256: 1,972,480 trainable parameters.
 
