@@ -8,7 +8,9 @@ C is a 3x3 convolution without bias, batch normalisation, ReLU; R a basic residu
 from below, adds a 1x1 convolution of the encoder's map, and smooths with C. Deviations: a narrower encoder that stops
 at a sixteenth of the sides and dilates there instead of pooling a pyramid, which suits small frames and training from
 nothing; the last step up is a convolution whose channels are the pixels of 4 x 4 cells (Shi et al. 2016, arXiv
-1609.05158), for a pole is narrower than a cell. With width 64, RGB and 19 classes: 3,537,680 parameters.
+1609.05158), for a pole is narrower than a cell. Cells of 2 x 2 are for frames so small that people are a few of these
+across: the first C does not halve, and all sides above are half as long. With width 64, RGB and 19 classes: 3,537,680
+parameters.
 """
 
 from itertools import pairwise
@@ -16,23 +18,23 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum
 from imagier.models.views import with_mirror
 from imagier.models.weights import initialize, load_weights
-
-CELL = 4  # pixels a side, of the finest map
 
 
 class SwiftNet(nn.Module):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
 
-    H and W must be multiples of `stride`, 16.
+    H and W must be multiples of `stride`, four times `cell`.
 
     Args:
         in_channels: channels of the image.
         num_classes: channels of the logits.
-        width: channels at a quarter of the sides; each level below doubles them.
+        width: channels of the finest map; each level below doubles them.
         ladder: channels on the way back up.
+        cell: pixels a side of the finest map's cells, 4 or 2.
         mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
         weights: None for Kaiming initialisation, or the path of a file of weights.
 
@@ -40,14 +42,13 @@ class SwiftNet(nn.Module):
         ConfigError: for an argument out of range or weights that do not fit.
     """
 
-    stride = 16
-
     def __init__(
         self,
         in_channels: int,
         num_classes: int,
         width: int = 64,
         ladder: int = 64,
+        cell: int = 4,
         mirror: bool = False,
         weights: str | None = None,
     ) -> None:
@@ -55,8 +56,11 @@ class SwiftNet(nn.Module):
         self.mirror = mirror
         check_minimum("width", width, 2)
         check_minimum("ladder", ladder)
+        if cell not in (2, 4):
+            raise ConfigError(f"model.cell={cell} is out of range: the finest map of swiftnet has cells of 2 or 4.")
+        self.cell, self.stride = cell, 4 * cell
         widths = [width // 2, width, 2 * width, 4 * width]
-        self.stem = conv(in_channels, widths[0], stride=2)
+        self.stem = conv(in_channels, widths[0], stride=cell // 2)
         dilations = [[1], [1, 1], [2, 4]]
         self.levels = nn.ModuleList(
             nn.Sequential(conv(a, b, stride=2), *(Residual(b, dilation) for dilation in level))
@@ -64,7 +68,7 @@ class SwiftNet(nn.Module):
         )
         self.laterals = nn.ModuleList(nn.Conv2d(channels, ladder, 1) for channels in widths[1:])
         self.smooth = nn.ModuleList(conv(ladder, ladder) for _ in widths[2:])
-        self.head = nn.Conv2d(ladder, num_classes * CELL**2, 1)
+        self.head = nn.Conv2d(ladder, num_classes * cell**2, 1)
         initialize(self)
         for block in self.modules():
             if isinstance(block, Residual):
@@ -85,7 +89,7 @@ class SwiftNet(nn.Module):
         *finer, coarsest = (lateral(features) for lateral, features in zip(self.laterals, maps, strict=True))
         for lateral, smooth in zip(reversed(finer), self.smooth, strict=True):
             coarsest = smooth(F.interpolate(coarsest, scale_factor=2.0, mode="nearest") + lateral)
-        return F.pixel_shuffle(self.head(coarsest), CELL)
+        return F.pixel_shuffle(self.head(coarsest), self.cell)
 
 
 class Residual(nn.Module):
