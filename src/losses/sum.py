@@ -11,7 +11,6 @@ from imagier.errors import ConfigError, nearest
 from imagier.losses.cross_entropy import CrossEntropy
 from imagier.losses.dice import Dice
 from imagier.losses.focal import Focal
-from imagier.losses.labels import as_rows
 from imagier.losses.lovasz import Lovasz
 from imagier.losses.ohem import OHEM
 
@@ -61,8 +60,7 @@ class Sum(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
-        rows_NK, labels_N = as_rows(logits), target.flatten()  # once: else each term copies what is in bf16
-        return torch.stack([self.weights[name] * term(rows_NK, labels_N) for name, term in self.terms.items()]).sum()
+        return torch.stack([self.weights[name] * term(logits, target) for name, term in self.terms.items()]).sum()
 
 
 def _term(name: str, options: Mapping[str, Any]) -> type[nn.Module]:
