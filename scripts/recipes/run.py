@@ -135,16 +135,9 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={runs}")
     seconds = time.monotonic() - began
     row = _row_of((runs / "latest").resolve(), measured_on)
-    return (
-        row
-        | ({"machine": given.machine} if given.machine else {})
-        | {
-            "command": " ".join(
-                ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
-            ),
-            "seconds": round(seconds, 1),
-        }
-    )
+    said = ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
+    called = {"machine": given.machine or row["machine"]}
+    return row | called | {"command": " ".join(said), "seconds": round(seconds, 1)}
 
 
 def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
@@ -162,9 +155,8 @@ def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
         "machine": summary["machine"],
         "commit": json.loads((run / "environment.json").read_text())["commit"],
     }
-    if config.pretrain and config.model.weights:
-        first = Path(config.model.weights).parents[1]
-        row["pretrained"] = json.loads((first / "metrics.json").read_text())["val"]
+    if config.pretrain and (first := Path(config.model.weights).parents[1] / "metrics.json").is_file():
+        row["pretrained"] = json.loads(first.read_text())["val"]
     return row
 
 

@@ -114,7 +114,7 @@ class Photos(ImageData):
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
         """`USUAL_SIZE` where the first pictures show that `auto` will mean it."""
-        first = [self._locate() / name for name in sources["train"].ids[:_PROBED]]
+        first = [self._locate() / name for name in next(iter(sources.values())).ids[:_PROBED]]
         differ = self.auto and self.labels and len(set(filter(None, map(picture_size, first)))) > 1
         return USUAL_SIZE if differ else self.size
 

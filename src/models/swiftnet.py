@@ -9,7 +9,7 @@ from below, adds a 1x1 convolution of the encoder's map, and smooths with C. Dev
 at a sixteenth of the sides and dilates there instead of pooling a pyramid, which suits small frames and training from
 nothing; the last step up is a convolution whose channels are the pixels of 4 x 4 cells (Shi et al. 2016, arXiv
 1609.05158), for a pole is narrower than a cell. Cells of 2 x 2 are for frames so small that people are a few of these
-across: the first C does not halve, and all sides above are half as long. With width 64, RGB and 19 classes: 3,537,680
+across: the first C does not halve, and every map has twice the sides. With width 64, RGB and 19 classes: 3,537,680
 parameters.
 """
 

@@ -18,22 +18,18 @@ class Classify(Task):
     Args:
         cutmix: share, in [0, 1], of the training batches whose images get a rectangle of one another, and whose loss is
             the mean over both labels by their areas (Yun et al. 2019, arXiv 1905.04899).
-        cutmix_rise: epochs over which that share rises from 0, at least 0. Images that were seen a few times teach most
-            as they are; the more often they were seen, the more there is to remember that mixing hides.
 
     Raises:
-        ConfigError: for a number out of range.
+        ConfigError: for a share out of range.
     """
 
     monitor, mode = "val/accuracy", "max"
 
-    def __init__(self, *args: Any, cutmix: float = 0.0, cutmix_rise: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cutmix: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= cutmix <= 1:
             raise ConfigError(f"task.cutmix={cutmix} is no share of the batches; give a number from 0 to 1.")
-        if not isinstance(cutmix_rise, int) or cutmix_rise < 0:
-            raise ConfigError(f"task.cutmix_rise={cutmix_rise} is no number of epochs; give a whole one of at least 0.")
-        facts, self.cutmix, self.cutmix_rise = self.facts, cutmix, cutmix_rise
+        facts, self.cutmix = self.facts, cutmix
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
@@ -47,8 +43,7 @@ class Classify(Task):
         if "features" in batch:
             raise ConfigError("task.cutmix mixes images, and a frozen net has seen them already: set task.cutmix=0.")
         target = batch["target"]
-        risen = min(1.0, self.current_epoch / self.cutmix_rise) if self.cutmix_rise else 1.0
-        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), risen * self.cutmix)
+        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix)
         logits = self(image)
         loss = self.loss(logits, target)
         if share > 0:

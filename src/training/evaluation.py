@@ -107,12 +107,8 @@ def data_for(cfg: DictConfig, trained: DictConfig, measured: Split | None = None
     with open_dict(settings):
         if given is not None and "_target_" in given:
             settings.data = given
-            for key in (
-                "size",
-                "channels",
-                "label_set",
-                "classes",
-            ):  # what the net was trained for, unless said otherwise
+            # What the net was trained for, unless said otherwise.
+            for key in ("size", "channels", "label_set", "classes"):
                 if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
         elif given is not None:

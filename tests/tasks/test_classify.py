@@ -57,18 +57,6 @@ def test_the_loss_of_mixed_images_is_the_mean_over_both_labels_by_area() -> None
     assert loss.item() == pytest.approx((1 - share) * both[0].item() + share * both[1].item(), rel=1e-6)
 
 
-@pytest.mark.parametrize(("epoch", "share"), [(0, 0.0), (1, 0.25), (2, 0.5), (4, 1.0), (9, 1.0)])
-def test_the_share_of_mixed_batches_rises_with_the_epochs(
-    epoch: int, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Classify, "current_epoch", epoch)
-    task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0, cutmix_rise=4), batch_of(6)
-    torch.manual_seed(0)
-    asked = CrossEntropy()(ShareOfWhite()(batch["image"]), batch["target"])
-    mixed = sum(bool(task.measure(batch, "train")[0] != asked) for _ in range(200)) / 200
-    assert mixed == pytest.approx(share, abs=0.1)
-
-
 def test_nothing_is_mixed_outside_of_training() -> None:
     task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
     loss, _ = task.measure(batch, "val")
@@ -78,5 +66,3 @@ def test_nothing_is_mixed_outside_of_training() -> None:
 def test_a_share_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task\.cutmix=1\.5 is no share"):
         Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.5)
-    with pytest.raises(ConfigError, match=r"task\.cutmix_rise=-1 is no number of epochs"):
-        Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=0.5, cutmix_rise=-1)
