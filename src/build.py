@@ -27,7 +27,7 @@ from imagier.transforms.augment import Augment
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
 # Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-_OF_TRANSFORMS = ("heights", "hue", "jitter", "pixels", "ratio", "side", "size")
+_OF_TRANSFORMS = ("heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 

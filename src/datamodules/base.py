@@ -41,6 +41,7 @@ class ImageData(LightningDataModule):
         seed: of order and augmentation.
         size: (height, width) to which every image is resized, or None to leave sizes alone.
         augment: transforms for the training split, see `imagier.transforms.augment.Augment`.
+        augment_first: training pictures are augmented as they are and then resized, not the other way round.
         repeat: how many times an epoch goes through the training samples, each time with other augmentation.
         on_error: what to do about unreadable samples: "raise" stops before training, "skip" leaves them out.
         decode_once: keep decoded samples in `cache`, where every epoch, process and run finds them: True, False, or
@@ -61,6 +62,7 @@ class ImageData(LightningDataModule):
         seed: int = 0,
         size: Sequence[int] | None = None,
         augment: Sequence[Any] = (),
+        augment_first: bool = False,
         repeat: int = 1,
         on_error: Literal["raise", "skip"] = "raise",
         decode_once: bool | Literal["auto"] = "auto",
@@ -72,8 +74,8 @@ class ImageData(LightningDataModule):
         self.cache = Path(cache).expanduser()
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
-        self.augment, self.repeat, self.on_error, self.limit = augment, repeat, on_error, limit
-        self.decode_once = decode_once
+        self.augment, self.augment_first, self.repeat = augment, augment_first, repeat
+        self.on_error, self.limit, self.decode_once = on_error, limit, decode_once
         self.sources: dict[Split, Source] = {}
         self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] a split, for its batches to bring along
         self.stand_ins: dict[Split, Split] = {}  # a split that has no samples -> the one whose samples it has
@@ -101,7 +103,7 @@ class ImageData(LightningDataModule):
         if self.sources:
             return
         sources = self._all_opened(measured)
-        size = self.expected_size(sources)
+        size = None if self.augment_first else self.expected_size(sources)
         keep = Keep(self.name, self.root, self.cache, size, self.decode_once) if self.decode_once else None
         self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
         self.facts = self.describe()
@@ -180,6 +182,7 @@ class ImageData(LightningDataModule):
             size=self.size,
             num_classes=self.facts.num_classes,
             ignore_index=self.facts.ignore_index,
+            resize_last=self.augment_first and shuffle,
         )
         if shuffle and self.batch_size > world:
             self._refuse_sizes_that_do_not_stack(transform)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.losses.labels import as_labels, as_rows, label_weights
+from imagier.losses.labels import as_labels, as_maps, label_weights
 
 
 class CrossEntropy(nn.Module):
@@ -40,7 +40,7 @@ class CrossEntropy(nn.Module):
         # Not reduction="mean", which is not a number where every label is ignored, nor "sum", which on a GPU adds in no
         # fixed order.
         losses = F.cross_entropy(
-            as_rows(logits), labels.flatten(), weight=weights, label_smoothing=self.label_smoothing, reduction="none"
+            as_maps(logits), labels, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
         )
         counted = label_weights(labels, self.class_weights).sum()
         return losses.sum() / counted.where(counted > 0, 1.0)

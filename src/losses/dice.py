@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from imagier.counting import counted
 from imagier.errors import ConfigError
-from imagier.losses.labels import IGNORED, as_labels, as_rows, class_mean
+from imagier.losses.labels import IGNORED, as_labels, as_maps, class_mean
 
 
 class Dice(nn.Module):
@@ -36,14 +36,13 @@ class Dice(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
         classes = logits.shape[1]
-        labels_N = as_labels(target, self.ignore_index).flatten()
-        counted_N = labels_N != IGNORED
-        chance_NK = as_rows(logits).softmax(dim=1)
-        known_N = labels_N.clamp(min=0)
-        right_N = chance_NK.gather(1, known_N.unsqueeze(1)).squeeze(1) * counted_N
-        common_K = right_N.new_zeros(classes).index_add(0, known_N, right_N)
-        truth_K = counted(torch.where(counted_N, labels_N, classes), classes + 1)[:classes]
-        with torch.autocast(logits.device.type, enabled=False):  # a product, as a sum of products takes a third longer
-            sizes_K = (counted_N.float() @ chance_NK + truth_K).clamp(min=1e-7)
+        labels = as_labels(target, self.ignore_index)
+        valid, known = labels != IGNORED, labels.clamp(min=0)
+        chance = as_maps(logits).softmax(dim=1)
+        right = chance.gather(1, known.unsqueeze(1)).squeeze(1) * valid
+        common_K = right.new_zeros(classes).index_add(0, known.flatten(), right.flatten())
+        truth_K = counted(torch.where(valid, labels, classes).flatten(), classes + 1)[:classes]
+        everywhere = [0, *range(2, chance.ndim)]
+        sizes_K = ((chance * valid.unsqueeze(1)).sum(dim=everywhere) + truth_K).clamp(min=1e-7)
         losses_K = 1 - (2 * common_K + self.smooth) / (sizes_K + self.smooth)
         return class_mean(losses_K, truth_K > 0, self.class_weights)

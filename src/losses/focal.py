@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.losses.labels import as_labels, label_weights, weighted_mean
+from imagier.losses.labels import as_labels, as_maps, label_weights, weighted_mean
 
 
 class Focal(nn.Module):
@@ -36,7 +36,7 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
         labels = as_labels(target, self.ignore_index)
-        cross_entropy = F.cross_entropy(logits.float(), labels, reduction="none")
+        cross_entropy = F.cross_entropy(as_maps(logits), labels, reduction="none")
         # A power below one has no slope at zero, where a label is certain.
         doubt = (1 - (-cross_entropy).exp()).clamp(min=1e-6)
         return weighted_mean(doubt**self.gamma * cross_entropy, label_weights(labels, self.class_weights))

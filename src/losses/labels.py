@@ -15,9 +15,9 @@ def as_labels(target: Tensor, ignore_index: int | None) -> Tensor:
     return labels if ignore_index is None else labels.masked_fill(labels == ignore_index, IGNORED)
 
 
-def as_rows(logits: Tensor) -> Tensor:
-    """Return logits [B, K, ...] as float32 [N, K], a row a label: a view of maps in channels_last, and faster."""
-    return logits.movedim(1, -1).reshape(-1, logits.shape[1]).float()
+def as_maps(logits: Tensor) -> Tensor:
+    """Return logits [B, K, ...] as float32, a map a class: few classes in the last place are slow to go through."""
+    return logits.contiguous().float()
 
 
 def label_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from imagier.losses.labels import IGNORED, as_labels, class_mean
+from imagier.losses.labels import IGNORED, as_labels, as_maps, class_mean
 
 
 class Lovasz(nn.Module):
@@ -27,7 +27,7 @@ class Lovasz(nn.Module):
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
         classes = logits.shape[1]
         labels = as_labels(target, self.ignore_index).flatten()
-        chance_KN = logits.float().softmax(dim=1).transpose(0, 1).reshape(classes, -1)
+        chance_KN = as_maps(logits).softmax(dim=1).transpose(0, 1).reshape(classes, -1)
         truth_KN = (labels == torch.arange(classes, device=labels.device).unsqueeze(1)).float()
         # An error of 0 sorts last and adds nothing, so that ignored labels need not be cut out.
         errors_KN = (truth_KN - chance_KN).abs() * (labels != IGNORED)

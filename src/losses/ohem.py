@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.losses.labels import IGNORED, as_labels, label_weights, weighted_mean
+from imagier.losses.labels import IGNORED, as_labels, as_maps, label_weights, weighted_mean
 
 
 class OHEM(nn.Module):
@@ -44,7 +44,7 @@ class OHEM(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
         labels = as_labels(target, self.ignore_index)
-        losses = F.cross_entropy(logits.float(), labels, reduction="none").flatten()
+        losses = F.cross_entropy(as_maps(logits), labels, reduction="none").flatten()
         labels = labels.flatten()
         valid = labels != IGNORED
         # Sorting instead of counting keeps the device from waiting for the processor.

@@ -11,6 +11,7 @@ from imagier.errors import ConfigError, nearest
 from imagier.losses.cross_entropy import CrossEntropy
 from imagier.losses.dice import Dice
 from imagier.losses.focal import Focal
+from imagier.losses.labels import as_maps
 from imagier.losses.lovasz import Lovasz
 from imagier.losses.ohem import OHEM
 
@@ -60,7 +61,8 @@ class Sum(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
-        return torch.stack([self.weights[name] * term(logits, target) for name, term in self.terms.items()]).sum()
+        maps = as_maps(logits)  # once for all of them
+        return torch.stack([self.weights[name] * term(maps, target) for name, term in self.terms.items()]).sum()
 
 
 def _term(name: str, options: Mapping[str, Any]) -> type[nn.Module]:

@@ -34,14 +34,15 @@ class Draw(NamedTuple):
 
 
 class Augment:
-    """Resizes, then applies the transforms in their order; everything random is drawn from one seed a sample.
+    """Resizes and applies the transforms in their order; everything random is drawn from one seed a sample.
 
     Args:
         transforms: this house's and albumentations' transforms in the order of their application; they are copied.
-        size: (height, width) to which images and targets are resized first, or None.
+        size: (height, width) to which images and targets are resized, or None.
         num_classes: how many classes masks hold; 0 without labels.
         ignore_index: the mask value that counts nowhere, or None. Where a transform uncovers a mask, it holds this
             value afterwards, or 0 (void, background) where a set ignores nothing.
+        resize_last: resize what the transforms leave, which then see each picture as it is, and not before them.
 
     Raises:
         ConfigError: for an unknown argument of a transform, or a `fill_mask` that is neither a class nor ignored.
@@ -53,8 +54,9 @@ class Augment:
         size: tuple[int, int] | None = None,
         num_classes: int = 0,
         ignore_index: int | None = None,
+        resize_last: bool = False,
     ) -> None:
-        self.size = size
+        self.size, self.resize_last = size, resize_last
         self.fill = 0 if ignore_index is None or not num_classes else ignore_index
         self._stages: list[Any] = []
         others: list[Any] = []
@@ -73,7 +75,7 @@ class Augment:
     @property
     def batched(self) -> bool:
         """Whether all transforms are this house's own, which small pictures pass by whole batches."""
-        return all(isinstance(stage, Transform) for stage in self._stages)
+        return not self.resize_last and all(isinstance(stage, Transform) for stage in self._stages)
 
     def draw(self, seeds: np.ndarray) -> list[Draw]:
         """What chance decides for samples of these seeds, uint64 [B]; all at once, since one by one is slow."""
@@ -96,12 +98,19 @@ class Augment:
 
     def apply(self, image: np.ndarray, target: Target, draw: Draw) -> tuple[np.ndarray, Target]:
         """As a call, with what `draw` has drawn for this sample."""
-        is_itself = target is image
-        image = resize_image(image, self.size)
-        if is_itself:
-            target = image
-        elif isinstance(target, np.ndarray):
+        if self.resize_last:
+            return self._resized(*self._transformed(image, target, draw))
+        return self._transformed(*self._resized(image, target), draw)
+
+    def _resized(self, image: np.ndarray, target: Target) -> tuple[np.ndarray, Target]:
+        resized = resize_image(image, self.size)
+        if target is image:
+            return resized, resized
+        if isinstance(target, np.ndarray):
             target = resize_mask(target, self.size) if target.ndim == 2 else resize_image(target, self.size)
+        return resized, target
+
+    def _transformed(self, image: np.ndarray, target: Target, draw: Draw) -> tuple[np.ndarray, Target]:
         used = 0
         for stage in self._stages:
             if not isinstance(stage, Transform):

@@ -207,6 +207,23 @@ def test_photographs_of_several_sizes_train_on_crops_and_are_measured_whole(tmp_
     assert len(set(whole)) > 1
 
 
+def test_augmenting_first_cuts_from_pictures_as_they_are(tmp_path: Path) -> None:
+    import albumentations
+
+    for number in range(12):  # columns of black and white, which resizing to half the size makes grey
+        path = tmp_path / "set" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.tile(np.array([0, 255], np.uint8), (20, 8)).repeat(3).reshape(20, 16, 3)).save(path)
+    crop = [albumentations.RandomCrop(height=10, width=8)]
+    options: dict[str, Any] = {"labels": False, "size": (10, 8), "batch_size": 4, "augment": crop}
+    for shown, expected in ((True, {0, 255}), (False, {128})):
+        data = _open(tmp_path / "set", augment_first=shown, **options)
+        batches = list(data.loader("train", shuffle=True))
+        assert {tuple(batch["image"].shape) for batch in batches} == {(4, 3, 10, 8)}
+        assert {int(value) for batch in batches for value in batch["image"].unique()} == expected
+        assert {int(value) for batch in data.loader("val") for value in batch["image"].unique()} == {128}
+
+
 def test_grey(tmp_path: Path) -> None:
     facts = _open(_classes(tmp_path / "set"), channels=1).facts
     assert len(facts.mean) == len(facts.std) == facts.channels == 1

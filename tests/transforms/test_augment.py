@@ -180,6 +180,20 @@ def test_shrinking_averages_and_growing_interpolates() -> None:
     assert (mixed == 100).all()
 
 
+def test_resizing_last_shows_the_transforms_each_picture_as_it_is() -> None:
+    image, mask = scene()
+    corner = A.Crop(0, 0, 32, 24)  # a quarter of the picture, and of the resized one more
+    first = Augment([corner], (24, 32), 4, 255)(image, mask, 0)
+    last = Augment([corner], (24, 32), 4, 255, resize_last=True)(image, mask, 0)
+    assert equal(last, (image[:24, :32], mask[:24, :32]))
+    assert equal(first, Augment((), (24, 32))(image, mask, 0))
+    smaller = Augment([corner], (12, 16), 4, 255, resize_last=True)
+    assert equal(smaller(image, mask, 0), Augment((), (12, 16))(image[:24, :32], mask[:24, :32], 0))
+    same, target = smaller(image, image, 0)
+    assert target is same
+    assert not Augment([HorizontalFlip(p=0.5)], (12, 16), resize_last=True).batched  # sizes may differ until the end
+
+
 def test_nothing_to_do_costs_nothing() -> None:
     image, mask = scene()
     augmented, target = Augment((), (48, 64))(image, mask, 0)
