@@ -91,8 +91,24 @@ def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: M
     put(tmp_path, "one_gpu", train=photographs, leaves=leaves)
     put(tmp_path, "plain", compare=[row("plain", {"accuracy": 0.7}, "trainer.budget=4m")])
     told = tables.tables(tmp_path, RECIPES)
-    assert "| `one_gpu` | psnr/25 | 30.25 | 31.50 | -1.25 |" in told
+    assert "| `one_gpu` | psnr/25 | 30.25 | 31.50 | -1.25 | Intel Xeon |" in told
+    short = row("one_gpu", {"psnr/25": 30.0}, "data=leaves trainer.budget=5m")
+    alike = row("one_gpu", {"psnr/25": 30.5}, "trainer.budget=5m", left_out="leaves")
+    put(tmp_path, "one_gpu", train=photographs, leaves=[short, alike])
+    told = tables.tables(tmp_path, RECIPES)
+    assert "| `one_gpu trainer.budget=5m` | psnr/25 | 30.00 | 30.50 | -0.50 | Intel Xeon |" in told
     assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
+
+
+def test_leaves_are_measured_beside_photographs(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["leaves", "one_cpu", "--data", str(tmp_path), "--out", str(tmp_path), "--words", "trainer.budget=1m"]
+    leaves, photographs = asked(monkeypatch, script, *command)
+    assert leaves == ["one_cpu", "trainer.budget=1m", "data=leaves", "seed=0"]
+    assert photographs == ["one_cpu", "trainer.budget=1m", "seed=0"]
+    kept = json.loads((tmp_path / "one_cpu.json").read_text())["leaves"]
+    assert [one["left_out"] for one in kept] == ["nothing", "leaves"]
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *words: str) -> list[list[str]]:
@@ -103,9 +119,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *words: str) -> l
         sentences.append([name, *words])
         return row(name, {"accuracy": 0.5}, " ".join(words[:-1]))
 
-    monkeypatch.setattr(
-        script, "RECIPES", {"one_cpu": {"without": {"mirror": ["model.mirror=false", "trainer.budget=9m"]}}}
-    )
+    mirror = {"mirror": ["model.mirror=false", "trainer.budget=9m"]}
+    monkeypatch.setattr(script, "RECIPES", {"one_cpu": {"without": mirror, "split": "[0.9,0.1,0.0]"}})
     monkeypatch.setattr(script, "_measured", measured)
     monkeypatch.setattr(sys, "argv", ["run.py", *words])
     script.main()
@@ -177,7 +192,7 @@ def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: Modul
             ["ablate", "one_cpu", "--only", "morror", "--data", "."],
             "--only morror fits nothing of one_cpu, which has mirror",
         ),
-        (["leaves", "one_cpu", "--data", "."], "recipes.yaml gives it no split"),
+        (["leaves", "other", "--data", "."], "recipes.yaml gives it no split"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -3,7 +3,7 @@
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, all with the same words: trainer.budget=3m
 compare NAME... runs them all with the same words, such as trainer.budget=4m, to be set side by side
-leaves NAME...  trains it on the embedded leaves instead of photographs, then evaluates it on the same photographs
+leaves NAME...  trains it on the embedded leaves and on photographs, and evaluates both on the same photographs
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
@@ -64,8 +64,7 @@ def main() -> None:
 def _common(given: argparse.Namespace) -> list[str]:
     """The words that every sentence is given, whatever is left out of it."""
     usual = ["trainer.budget=3m"] if given.verb == "ablate" else []
-    words: list[str] = usual if given.words is None else given.words
-    return ["data=leaves", *words] if given.verb == "leaves" else words
+    return usual if given.words is None else given.words
 
 
 def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
@@ -78,7 +77,7 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
         kept = _kept(given.out / f"{name}.json").get(given.verb, [])
         said = [row.get("words", words_of(row)) for row in kept if "words" in row or row["left_out"] == WHOLE]
         if any(words != common for words in said) and not given.anew and given.verb != "compare":
-            words = " ".join(word for word in said[0] if word != "data=leaves") or "nothing"
+            words = " ".join(said[0]) or "nothing"
             return f"{name} was measured with --words {words}: say so again, or --anew to forget what was measured."
     return None
 
@@ -115,7 +114,10 @@ def _write_page(page: Path, told: str) -> None:
 
 def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
     """What is left out -> the words that leave it out."""
-    every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
+    if given.verb == "leaves":
+        every = {WHOLE: ["data=leaves"], "leaves": []}
+    else:
+        every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
     common = _common(given)  # which may leave an ingredient out of all of them
     every = {left_out: words for left_out, words in every.items() if not words or not set(words) <= set(common)}
     return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
@@ -124,7 +126,7 @@ def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
 def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[str, Any]:
     """Run the sentence and evaluate its checkpoint; the seconds are those of the sentence, from start to end."""
     root = f"data.root={given.data / (given.root or RECIPES.get(name, {}).get('root', '.'))}"
-    if given.verb == "leaves":
+    if given.verb == "leaves" and "data=leaves" in words:
         trained_on: list[str] = []
         measured_on = ["data=photos", root, f"data.split={RECIPES[name]['split']}"]
     else:

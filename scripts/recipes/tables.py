@@ -16,8 +16,8 @@ _COMPARED = """\
 |---|---|---|---|
 """
 _LEAVES = """\
-| experiment | scored by | leaves | photographs | gap |
-|---|---|---|---|---|
+| experiment | scored by | leaves | photographs | gap | machine |
+|---|---|---|---|---|---|
 """
 SHARES = ("accuracy", "iou", "bd_rate/JPEG")  # shown in percent
 
@@ -40,12 +40,9 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
     compared = _compared_rows(recipes, {name: rows["compare"] for name, rows in kept.items() if "compare" in rows})
     if compared:
         parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
-    both = [name for name in kept if {"leaves", "train"} <= set(kept[name])]
-    taught = [_leaves_row(name, recipes[name]["score"], kept[name]) for name in both]
+    taught = "".join(_leaves_row(name, recipes[name]["score"], rows) for name, rows in kept.items())
     if taught:
-        parts.append(
-            f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{''.join(taught)}"
-        )
+        parts.append(f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{taught}")
     return "\n".join(parts)
 
 
@@ -102,10 +99,22 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
 
 
 def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
-    means = [mean(_values(kept[verb], score)) for verb in ("leaves", "train")]
-    gap = _shown(means[0] - means[1], score, sign=True)
-    said = " ".join([name, *words_of(kept["train"][0])])
-    return f"| `{said}` | {score} | {_scores(kept['leaves'], score)} | {_scores(kept['train'], score)} | {gap} |\n"
+    """What leaves teach, and what photographs do with the same words, or the recipe itself; "" where one is missing."""
+    rows = kept.get("leaves", [])
+    leaves = [row for row in rows if row["left_out"] == WHOLE]
+    photographs = [row for row in rows if row["left_out"] != WHOLE] or kept.get("train", [])
+    if not leaves or not photographs:
+        return ""
+    gap = _shown(mean(_values(leaves, score)) - mean(_values(photographs, score)), score, sign=True)
+    cells = [
+        f"`{' '.join([name, *words_of(photographs[0])])}`",
+        score,
+        _scores(leaves, score),
+        _scores(photographs, score),
+        gap,
+        _machines([*leaves, *photographs]),
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:

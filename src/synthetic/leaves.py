@@ -17,10 +17,10 @@ from PIL import Image
 
 from imagier.randomness import generator
 from imagier.synthetic.leaf_plane import Plane
-from imagier.synthetic.leaf_surfaces import Palette, sheet
+from imagier.synthetic.leaf_surfaces import Palette, luma, sheet
 from imagier.synthetic.noise import smooth_noise
 
-VERSION = 1  # raised whenever the pictures change
+VERSION = 2  # raised whenever the pictures change
 SUPERSAMPLING = 2
 SHEETS = 5  # textures of one picture
 
@@ -98,7 +98,7 @@ def _blurred(picture: np.ndarray, variance: float) -> np.ndarray:
 
 
 def _develop(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From light to bytes: light that changes over the picture, the lens's blur, contrast, exposure."""
+    """From light to bytes: light that changes over the picture, the lens's blur, contrast, exposure, a file's colours."""
     height, width = view.shape[:2]
     light = smooth_noise(rng, (height, width), rng.uniform(60, 200))[..., None]
     view = view * (1 + np.float32(rng.uniform(0, 1.1)) * (light - np.float32(0.5)))
@@ -106,4 +106,22 @@ def _develop(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     view = view + np.float32(rng.uniform(0, 0.6)) * (view - _blurred(view, 0.8))  # cameras sharpen
     view = np.clip(view, 0, 1)
     view = view + np.float32(rng.uniform(-0.3, 0.4)) * view * (1 - view)
-    return np.rint(np.clip(view, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(_with_coarse_colors(view), 0, 1) * 255).astype(np.uint8)
+
+
+def _with_coarse_colors(view: np.ndarray) -> np.ndarray:
+    """Brightness as it is and colours at half the sides: JPEG's 4:2:0, in which most cameras write photographs."""
+    height, width = view.shape[:2]
+    gray = luma(view)[..., None].astype(np.float32)
+    color = np.pad(view - gray, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return gray + _doubled(_doubled(_averaged(color), 0), 1)[:height, :width]
+
+
+def _doubled(half: np.ndarray, axis: int) -> np.ndarray:
+    """Twice as many along one axis, each nearer to its own than to its neighbour, as decoders of JPEG have it."""
+    ends = np.arange(half.shape[axis])
+    neighbours = [half.take(ends + step, axis, mode="clip") for step in (-1, 1)]
+    pairs = [half * np.float32(0.75) + neighbour * np.float32(0.25) for neighbour in neighbours]
+    shape = list(half.shape)
+    shape[axis] *= 2
+    return np.stack(pairs, axis + 1).reshape(shape)
