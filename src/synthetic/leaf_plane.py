@@ -8,7 +8,6 @@ from imagier.synthetic.leaf_surfaces import Palette, luma
 from imagier.synthetic.noise import smooth_noise
 
 MOST = 4000  # leaves of one plane; more would hide one another or be too small to see
-TINGE = 0.5  # how much of a texture's contrast is in its colours too: in photographs, less than in its brightness
 MAP = 64  # side of the maps of what is where in the picture
 
 
@@ -56,10 +55,9 @@ class Plane:
         tints = len(palette.tints)
         near = self._map(self.rng.uniform(10, 60), self.center) + self.rng.uniform(-0.3, 0.3, self.count)
         color = palette.colors(self.rng, np.clip(near * tints, 0, tints - 1).astype(np.intp))
-        gray = luma(color)[:, None]
-        other = gray * palette.tints[self.rng.integers(tints, size=self.count)]
+        other = luma(color)[:, None] * palette.tints[self.rng.integers(tints, size=self.count)]
         contrast = 0.5 * self.rng.random((self.count, 1)) ** 2
-        ink = contrast * (gray + TINGE * (np.where(self.rng.random((self.count, 1)) < 0.7, color, other) - gray))
+        ink = contrast * np.where(self.rng.random((self.count, 1)) < 0.7, color, other)
         texture, shade = self._textured(sheets), self._shaded()
         return np.stack([(self._each(color[:, c]) + self._each(ink[:, c]) * texture) * shade for c in range(3)], -1)
 
@@ -67,7 +65,7 @@ class Plane:
         """Which leaves stay: small ones gather in some places, so that others are as smooth as a sky. bool [N]."""
         crowd = self._map(self.rng.uniform(10, 40), center)
         small = radius < max(self.size) * self.rng.uniform(0, 0.1)
-        return ~small | (crowd > self.rng.uniform(0.32, 0.85))
+        return ~small | (crowd > self.rng.uniform(0.3, 0.8))
 
     def _map(self, cell: float, center: np.ndarray) -> np.ndarray:
         """A number in [0, 1] for each leaf, alike for neighbours: float32 [N]."""

@@ -94,15 +94,15 @@ class Palette:
     def draw(cls, rng: np.random.Generator) -> "Palette":
         """Mostly muted, warm more often than cool, blue against yellow more than red against green."""
         count = int(rng.integers(2, 6))
-        saturation = rng.uniform(0.25, 1.45)
+        saturation = rng.uniform(0.4, 1.6)
         warm = saturation * (rng.uniform(-0.1, 0.3) + 0.22 * rng.standard_normal(count))
         red = 0.3 * warm + saturation * 0.07 * rng.standard_normal(count)
         gains = np.stack([0.4 * warm + red, -0.6 * red, -1.2 * warm], 1)
         tints = np.clip(1 + gains, 0.15, 2.5)
-        exposure, contrast = rng.uniform(0.3, 0.56), rng.uniform(0.13, 0.36)
+        exposure, contrast = rng.uniform(0.3, 0.56), rng.uniform(0.15, 0.4)
         lumas = rng.standard_normal(count)
         lumas = exposure + contrast * (lumas - lumas.mean())
-        return cls(tints / luma(tints)[:, None], lumas, rng.uniform(0.04, 0.18), rng.uniform(0.01, 0.05))
+        return cls(tints / luma(tints)[:, None], lumas, rng.uniform(0.05, 0.2), rng.uniform(0.01, 0.06))
 
     def colors(self, rng: np.random.Generator, choice: np.ndarray) -> np.ndarray:
         """One colour for each leaf of the tint `choice`, int [N]: float64 [N, 3] about 0 to 1."""
