@@ -72,6 +72,17 @@ def test_colours_agree_as_in_photographs(pictures: np.ndarray) -> None:
     assert clipped < 0.1
 
 
+def test_colours_are_coarser_than_brightness_as_in_files_of_cameras(pictures: np.ndarray) -> None:
+    """What changes from pixel to pixel and back is brightness: on 50 photographs, that of blue is a tenth of it."""
+    gray = luma(pictures)
+    gray_change, blue_change = (
+        np.sqrt((np.diff(one, 2, axis=2) ** 2).mean()) for one in (gray, pictures[..., 2] - gray)
+    )
+    assert blue_change < 0.2 * gray_change
+    odd = picture(generator("leaves", 0, 0), (33, 47))
+    assert odd.shape == (33, 47, 3)
+
+
 def test_some_pictures_are_calm_and_some_are_busy(pictures: np.ndarray) -> None:
     tiles = luma(pictures).reshape(len(pictures), 32, 8, 32, 8).std((2, 4)).reshape(len(pictures), -1)
     typical = np.median(tiles, 1)
