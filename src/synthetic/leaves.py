@@ -98,7 +98,7 @@ def _blurred(picture: np.ndarray, variance: float) -> np.ndarray:
 
 
 def _develop(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From light to bytes: light that changes over the picture, the lens's blur, contrast, exposure, a file's colours."""
+    """From light to bytes: light that changes over the picture, the lens, contrast, exposure, a file's colours."""
     height, width = view.shape[:2]
     light = smooth_noise(rng, (height, width), rng.uniform(60, 200))[..., None]
     view = view * (1 + np.float32(rng.uniform(0, 1.1)) * (light - np.float32(0.5)))
