@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 
-NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling", "inference", "serving")
+NAMES = ("loader", "step", "losses", "startup", "time_to_accuracy", "scaling", "inference", "serving")
 FOLDER = REPOSITORY / "scripts" / "benchmarks"
 
 

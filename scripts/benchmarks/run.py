@@ -12,7 +12,7 @@ from pathlib import Path
 from picture import draw
 from timing import HEADER, ROOT, Row, machine
 
-NAMES = ("loader", "step", "startup", "time_to_accuracy", "scaling", "inference", "serving")
+NAMES = ("loader", "step", "losses", "startup", "time_to_accuracy", "scaling", "inference", "serving")
 
 
 def main() -> None:
