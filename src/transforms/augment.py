@@ -74,7 +74,7 @@ class Augment:
 
     @property
     def batched(self) -> bool:
-        """Whether all transforms are this house's own, which small pictures pass by whole batches."""
+        """Whether small pictures may pass by batches: all transforms are this house's own, and sizes stay equal."""
         return not self.resize_last and all(isinstance(stage, Transform) for stage in self._stages)
 
     def draw(self, seeds: np.ndarray) -> list[Draw]:
