@@ -18,18 +18,22 @@ class Classify(Task):
     Args:
         cutmix: share, in [0, 1], of the training batches whose images get a rectangle of one another, and whose loss is
             the mean over both labels by their areas (Yun et al. 2019, arXiv 1905.04899).
+        cutmix_epochs: epochs over which that share grows, evenly, from nothing; 0 for the whole share from the start.
+            Mixed images cost where epochs are few, and keep a net from learning its images by heart where they are many.
 
     Raises:
-        ConfigError: for a share out of range.
+        ConfigError: for a share or a number of epochs out of range.
     """
 
     monitor, mode = "val/accuracy", "max"
 
-    def __init__(self, *args: Any, cutmix: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cutmix: float = 0.0, cutmix_epochs: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= cutmix <= 1:
             raise ConfigError(f"task.cutmix={cutmix} is no share of the batches; give a number from 0 to 1.")
-        facts, self.cutmix = self.facts, cutmix
+        if cutmix_epochs < 0:
+            raise ConfigError(f"task.cutmix_epochs={cutmix_epochs} is negative; give 0 or more epochs.")
+        facts, self.cutmix, self.cutmix_epochs = self.facts, cutmix, cutmix_epochs
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
@@ -43,7 +47,8 @@ class Classify(Task):
         if "features" in batch:
             raise ConfigError("task.cutmix mixes images, and a frozen net has seen them already: set task.cutmix=0.")
         target = batch["target"]
-        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix)
+        grown = min(1.0, self.current_epoch / self.cutmix_epochs) if self.cutmix_epochs else 1.0
+        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix * grown)
         logits = self(image)
         loss = self.loss(logits, target)
         if share > 0:

@@ -57,6 +57,18 @@ def test_the_loss_of_mixed_images_is_the_mean_over_both_labels_by_area() -> None
     assert loss.item() == pytest.approx((1 - share) * both[0].item() + share * both[1].item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("epoch", "least", "most"), [(0, 0.0, 0.0), (2, 0.3, 0.6), (4, 0.8, 1.0), (9, 0.8, 1.0)])
+def test_the_share_of_mixed_batches_grows_with_the_epochs(
+    epoch: int, least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classify, "current_epoch", epoch)
+    task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0, cutmix_epochs=4), batch_of(6)
+    unmixed = CrossEntropy()(ShareOfWhite()(batch["image"]), batch["target"]).item()
+    torch.manual_seed(0)
+    mixed = [task.measure(batch, "train")[0].item() != pytest.approx(unmixed) for _ in range(200)]
+    assert least <= sum(mixed) / len(mixed) <= most
+
+
 def test_nothing_is_mixed_outside_of_training() -> None:
     task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
     loss, _ = task.measure(batch, "val")
@@ -66,3 +78,8 @@ def test_nothing_is_mixed_outside_of_training() -> None:
 def test_a_share_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task\.cutmix=1\.5 is no share"):
         Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.5)
+
+
+def test_a_negative_number_of_epochs_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"task\.cutmix_epochs=-1 is negative"):
+        Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=0.5, cutmix_epochs=-1)
