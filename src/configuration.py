@@ -178,6 +178,8 @@ RULES: dict[str, Rule] = {
     "data.label_set": OneOf(("train", "category", "category8")),
     "data.val_fraction": Number(above=0, below=1),
     "task.auxiliary_weight": Number(low=0),
+    "task.cutmix": Number(low=0, high=1),
+    "task.cutmix_epochs": Number(low=0, whole=True),
     "task.class_weights": Several(Number(low=0), also=(None, "auto")),
     "loss.label_smoothing": SHARE,
     "optimizer.lr": Number(above=0),

@@ -30,6 +30,7 @@ _SHARED = (
     "data.on_error",
     "data.workers",
     "data.decode_once",
+    "data.label_set",
 )
 _OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.check_val_every_n_epoch")
 _MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
@@ -76,7 +77,7 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
         raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
-    said = [f"experiment={cfg.pretrain}", *(word for word in HydraConfig.get().overrides.task if _is_shared(word))]
+    said = [f"experiment={cfg.pretrain}", *(word for word in HydraConfig.get().overrides.task if is_shared(word))]
     with _hydra_set_aside(), initialize_config_dir(str(conf), version_base="1.3"):
         _check_same_kind(cfg, compose("train", [word for word in said if word.startswith(("experiment=", "model="))]))
         first = compose("train", said, return_hydra_config=True)
@@ -87,9 +88,11 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
     return first
 
 
-def _is_shared(word: str) -> bool:
+def is_shared(word: str) -> bool:
+    """Tell whether a word of the sentence is of both trainings."""
     key = word.lstrip("+~").partition("=")[0]
-    own = key in _OWN or key in [f"model.{option}" for option in _MAY_DIFFER]
+    differs = key in [f"model.{option}" for option in _MAY_DIFFER]
+    own = key in _OWN or (differs and not word.startswith("~"))  # an option that the net lacks, lacks for both
     return not own and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
 
 

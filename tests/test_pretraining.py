@@ -13,6 +13,7 @@ from PIL import Image
 from imagier import build, cli
 from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
+from imagier.pretraining import is_shared
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENTENCE = [
@@ -120,3 +121,19 @@ def test_another_net_is_refused_before_it_is_trained(objects: Path, capsys: pyte
     told = "trains its net with model.upsample=None, and this run has model.upsample=64: say model.upsample=... in the"
     assert told in capsys.readouterr().err
     assert not (objects.parent / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "shared"),
+    [
+        ("model.width=32", True),
+        ("~model.mirror", True),  # another net lacks it, and so does the first one
+        ("model.mirror=true", False),
+        ("data.label_set=train", True),
+        ("data.size=[64,64]", False),
+        ("trainer.precision=32-true", True),
+        ("trainer.budget=1m", False),
+    ],
+)
+def test_words_of_the_net_and_the_labels_are_of_both_trainings(word: str, shared: bool) -> None:
+    assert is_shared(word) is shared

@@ -19,7 +19,7 @@ class Classify(Task):
         cutmix: share, in [0, 1], of the training batches whose images get a rectangle of one another, and whose loss is
             the mean over both labels by their areas (Yun et al. 2019, arXiv 1905.04899).
         cutmix_epochs: epochs over which that share grows, evenly, from nothing; 0 for the whole share from the start.
-            Mixed images cost where epochs are few, and keep a net from learning its images by heart where they are many.
+            Mixed images cost where epochs are few; where they are many, they keep a net from learning images by heart.
 
     Raises:
         ConfigError: for a share or a number of epochs out of range.
