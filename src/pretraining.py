@@ -91,8 +91,9 @@ def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
 def is_shared(word: str) -> bool:
     """Tell whether a word of the sentence is of both trainings."""
     key = word.lstrip("+~").partition("=")[0]
-    differs = key in [f"model.{option}" for option in _MAY_DIFFER]
-    own = key in _OWN or (differs and not word.startswith("~"))  # an option that the net lacks, lacks for both
+    own = key in _OWN
+    if key in [f"model.{option}" for option in _MAY_DIFFER]:
+        own = not word.startswith("~")  # what one net lacks, the other lacks too
     return not own and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
 
 
