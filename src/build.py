@@ -1,34 +1,29 @@
-"""From configuration, or from a checkpoint, to objects. The only place below the command line that knows omegaconf.
+"""From configuration, or from a checkpoint, to objects.
 
-A node with a `_target_` is called with its other keys; what the data knows (channels, classes, image size, ...) is
-added wherever the signature asks for it by name.
+`nodes` calls what a node names; what the data knows (channels, classes, image size, ...) is added wherever the
+signature asks for it by name.
 """
 
 import functools
-import inspect
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from imagier.batch import Facts, Split
 from imagier.checkpoint_file import learnt_classes, read_checkpoint
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
-from imagier.errors import ConfigError, ImagierError, TrainingError, nearest
+from imagier.errors import ConfigError, TrainingError
 from imagier.models.pixels import FromPixels
 from imagier.models.weights import forget_classes
+from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, refuse_unknown, target_of
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
-RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
 # Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
 _OF_TRANSFORMS = ("heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
-_SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
@@ -42,7 +37,7 @@ def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
         ConfigError, DataError: see `ImageData.setup`.
     """
     if "augment" in cfg:
-        _refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *_OF_TRANSFORMS])
+        refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *_OF_TRANSFORMS])
     extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")
@@ -77,7 +72,7 @@ def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
             f"task={cfg.task.name} takes pictures without labels, and data={facts.name} has {facts.num_classes} "
             f"classes; {'set data.labels=false' if 'labels' in cfg.data else 'choose other data'}."
         )
-    if cfg.get("noise") and "noise" not in _parameters(_target(cfg.task, "task"))[0]:
+    if cfg.get("noise") and "noise" not in parameters_of(target_of(cfg.task, "task"))[0]:
         raise ConfigError(f"task={cfg.task.name} adds no noise; leave noise={cfg.noise.get('name')} out.")
 
 
@@ -97,7 +92,7 @@ def _learnt_other_classes(weights: str, facts: Facts) -> bool:
 
 def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:
     """All arguments, plain, that make the net of `cfg.model` for these facts; weights are none of them."""
-    accepted, _ = _parameters(_target(cfg.model, "model"))
+    accepted, _ = parameters_of(target_of(cfg.model, "model"))
     given = {key: value for key, value in plain(cfg.model).items() if key not in RESERVED | {"name", "weights"}}
     return given | {key: value for key, value in _known(facts).items() if key in accepted}
 
@@ -122,91 +117,6 @@ def learning_rate(cfg: DictConfig) -> float:
     return float(cfg.optimizer.lr * ratio**power)
 
 
-def call(
-    node: DictConfig | Mapping[str, Any], where: str, extra: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
-) -> Any:
-    """Call `node._target_` with the node's keys, and with those of `extra` that its signature names.
-
-    Args:
-        node: a configuration node.
-        where: the node's place in the configuration, for errors.
-        extra: what the house knows.
-        leave_out: keys of the node that are not meant for the constructor.
-
-    Raises:
-        ConfigError: for a target or an argument that does not exist, or whatever the constructor refuses.
-    """
-    target = _target(node, where)
-    accepted, open_ended = _parameters(target)
-    given = {str(key): node[key] for key in list(node) if key not in RESERVED | leave_out}
-    if not open_ended:
-        _refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
-    known = {key: value for key, value in extra.items() if key in accepted or open_ended}
-    try:
-        return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
-    except (TypeError, ValueError) as error:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
-            raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
-        if isinstance(error, ValueError):
-            raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
-        raise
-
-
-def _parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The arguments that `target` takes by name, those it hands on to base classes included; and whether any other."""
-    named: dict[str, inspect.Parameter] = {}
-    makers = [target]
-    if inspect.isclass(target):
-        # These two say **kwargs, and take none.
-        owners = (owner for owner in target.__mro__ if owner not in (torch.nn.Module, object))
-        makers = [vars(owner)["__init__"] for owner in owners if "__init__" in vars(owner)]
-    for maker in makers:
-        parameters = list(inspect.signature(maker).parameters.values())
-        open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
-        by_name = (one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
-        named |= {one.name: one for one in by_name if one.name != "self"}
-        if not open_ended:
-            return named, False
-    return named, bool(makers)
-
-
-def _target(node: DictConfig | Mapping[str, Any], where: str) -> Any:
-    try:
-        return get_object(node["_target_"])
-    except (ImportError, InstantiationException, ValueError) as error:
-        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
-
-
-def call_nested(value: Any, where: str) -> Any:
-    """Return `value`, with every node in it that has a `_target_` called. Raises ConfigError where that fails."""
-    if not OmegaConf.is_config(value):
-        return value
-    _refuse_misspelt(value, where)
-    try:
-        return instantiate(value, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ImagierError):
-            raise cause from error
-        raise ConfigError(f"{where} cannot be built: {' '.join(str(cause or error).split())}") from error
-
-
-def _refuse_misspelt(value: Any, where: str) -> None:
-    """Name the nearest argument, which Python's own words for it do not."""
-    if isinstance(value, ListConfig):
-        for place, item in enumerate(value):
-            _refuse_misspelt(item, f"{where}[{place}]")
-    elif isinstance(value, DictConfig):
-        if "_target_" in value:
-            target = _target(value, where)
-            accepted, open_ended = _parameters(target)
-            given = [str(key) for key in value if key not in _SAID_TO_HYDRA]
-            if not open_ended:
-                _refuse_unknown(where, target, given, list(accepted))
-        for key, item in value.items():
-            _refuse_misspelt(item, f"{where}.{key!s}")
-
-
 def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:
     """Write the numbers that `task.class_weights=auto` means into `cfg`, so that a checkpoint's loss needs no data."""
     if cfg.task.get("class_weights") == "auto":
@@ -228,12 +138,12 @@ def _weights(cfg: DictConfig, facts: Facts) -> torch.Tensor | None:
 def _optimizer(cfg: DictConfig) -> Any:
     if "optimizer" not in cfg:
         return None
-    target = _target(cfg.optimizer, "optimizer")
-    accepted, _ = _parameters(target)
+    target = target_of(cfg.optimizer, "optimizer")
+    accepted, _ = parameters_of(target)
     settings: dict[str, Any] = {str(key): value for key, value in plain(cfg.optimizer).items()}
     for key in ("reference_batch", "lr_scaling", "_target_"):
         del settings[key]
-    _refuse_unknown("optimizer", target, settings, [name for name in accepted if name != "params"])
+    refuse_unknown("optimizer", target, settings, [name for name in accepted if name != "params"])
     if "fused" in accepted and _fused(cfg):
         settings["fused"] = True
     return functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
@@ -248,21 +158,6 @@ def _fused(cfg: DictConfig) -> bool:
             "trainer.gradient_clip_val=null, or choose bf16-mixed."
         )
     return not clipped and cfg.trainer.fused is not False
-
-
-def _refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[str]) -> None:
-    if unknown := [key for key in given if key not in names]:
-        raise ConfigError(
-            f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
-            f"{nearest(unknown[0], names)}"
-        )
-
-
-def plain(node: DictConfig) -> dict[str, Any]:
-    """The node as dictionaries, lists and plain values."""
-    container = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
 
 
 def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:

@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from imagier import build
 from imagier.batch import Facts
 from imagier.cli import VERBS
-from imagier.configuration import RULES, check, choices
+from imagier.configuration import check, choices
+from imagier.nodes import call, call_nested
+from imagier.rules import RULES
 from imagier.training.hardware import OURS, trainer_settings
 from imagier.transforms.augment import Augment
 from tests.conftest import REPOSITORY
@@ -101,7 +103,7 @@ def test_every_recipe_builds_its_net(name: str) -> None:
     if "weights" in cfg.model:
         cfg.model.weights = None  # a baseline's are fetched
     with torch.device("meta"):  # shapes without memory
-        inner = build.call(cfg.model, "model", build._known(FACTS[cfg.task.name]), leave_out=frozenset({"name"}))
+        inner = call(cfg.model, "model", build._known(FACTS[cfg.task.name]), leave_out=frozenset({"name"}))
     assert any(parameter.requires_grad for parameter in inner.parameters())
 
 
@@ -147,7 +149,7 @@ def test_the_rate_follows_the_effective_batch(scaling: str, batch: int, accumula
 
 @pytest.mark.parametrize("name", choices(CONF, "scheduler"))
 def test_every_schedule_stays_between_nothing_and_its_peak(name: str) -> None:
-    curve = build.call(composed("task=classify", f"scheduler={name}").scheduler, "scheduler", {})
+    curve = call(composed("task=classify", f"scheduler={name}").scheduler, "scheduler", {})
     factors = [curve(done) for done in np.linspace(0, 1, 101)]
     assert 0 <= min(factors) <= max(factors) <= 1
     assert max(factors) == pytest.approx(1, abs=1e-3)
@@ -170,7 +172,7 @@ def test_every_trainer_choice_resolves_to_what_lightning_takes(name: str) -> Non
 @pytest.mark.parametrize("name", choices(CONF, "augment"))
 def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
     size = {"patches": (128, 128), "street_crops": (240, 320)}.get(name, (96, 160))
-    transforms = build.call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
+    transforms = call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
     whole = {"street_crops": (360, 480)}.get(name, (size[0], 160))
     change = Augment(transforms, size=whole, num_classes=7, ignore_index=255)
     draw = np.random.default_rng(0)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imagier import build
 from imagier.errors import ConfigError
+from imagier.nodes import call
 from imagier.randomness import derive_seed
 from imagier.sweeps.journal import STUDY, open_journal, optional
 from imagier.sweeps.record import ENDED, Record, read_records
@@ -52,7 +52,7 @@ class Search:
         self._settings, self._seed, self._folder = cfg.sweep, cfg.seed, folder
         self._distributions = {dimension.key: _distribution(dimension) for dimension in dimensions}
         self._sampler(0)  # it and the pruner are sound, before anything is written
-        build.call(self._settings.pruner, "sweep.pruner", {})
+        call(self._settings.pruner, "sweep.pruner", {})
         path = folder / "study.journal"
         storage = open_journal(path)
         self._state = optuna.trial.TrialState
@@ -87,7 +87,7 @@ class Search:
 
     def _sampler(self, index: int) -> Any:
         seed = derive_seed("sweep", self._seed, index) % 2**32
-        return build.call(self._settings.sampler, "sweep.sampler", {"seed": seed})
+        return call(self._settings.sampler, "sweep.sampler", {"seed": seed})
 
     def tell(self, record: Record) -> None:
         """Take note of a trial that has ended."""

@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
-from imagier.build import plain
 from imagier.datamodules.loader import available_cores
 from imagier.errors import ConfigError
 from imagier.launch import launch
+from imagier.nodes import plain
 from imagier.training.checkpoints import WholeFileIO
 from imagier.training.strategies import Copies, Shards
 

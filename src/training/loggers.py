@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from tqdm import tqdm
 
-from imagier import build
+from imagier.nodes import call
 from imagier.training.metrics_csv import MetricsCsv
 
 
 def loggers(cfg: DictConfig, run_dir: Path, run_id: str, resumed_step: int | None) -> list[Logger]:
     """Make the loggers of `cfg.logger`, after metrics.csv."""
     known = {"run_dir": run_dir, "run_id": run_id}
-    asked = [build.call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
+    asked = [call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
     return [MetricsCsv(run_dir / "metrics.csv", resumed_step), *asked]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from imagier import build
 from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
+from imagier.nodes import plain
 
 
 def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
     """
     checkpoint = read_checkpoint(path)
     said = checkpoint["imagier"]
-    then, now = said["config"], build.plain(cfg)
+    then, now = said["config"], plain(cfg)
     _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])
     for key in sorted((then["model"].keys() | now["model"].keys()) - {"weights"}):  # those are in the checkpoint
         _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))

@@ -15,6 +15,7 @@ from imagier.batch import Split
 from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError
 from imagier.launch import leader, waiting_since
+from imagier.nodes import call, plain
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
@@ -163,7 +164,7 @@ def _console() -> logging.Handler:
 
 def _schedule(cfg: DictConfig) -> Schedule:
     budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
-    return Schedule(build.call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
+    return Schedule(call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
 
 
 def _callbacks(
@@ -179,7 +180,7 @@ def _callbacks(
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
         Provenance(
-            build.plain(cfg),
+            plain(cfg),
             task.facts.to_dict(),
             wandb_id,
             batch_size=cfg.data.batch_size,

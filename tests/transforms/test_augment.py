@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from imagier import build
 from imagier.errors import ConfigError
+from imagier.nodes import call_nested
 from imagier.transforms.augment import Augment
 from imagier.transforms.exact import HorizontalFlip
 
@@ -31,7 +31,7 @@ PLENTY = [
 
 def shipped(name: str) -> list[Any]:
     cfg = OmegaConf.create({"augment": OmegaConf.load(CONF / f"{name}.yaml")})
-    return list(build.call_nested(cfg.augment.transforms, "augment.transforms"))
+    return list(call_nested(cfg.augment.transforms, "augment.transforms"))
 
 
 def scene(height: int = 48, width: int = 64, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:

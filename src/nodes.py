@@ -1,0 +1,117 @@
+"""A node of the configuration with a `_target_`, called with its other keys: its errors name the node's place in it."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from imagier.errors import ConfigError, ImagierError, nearest
+
+RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
+_SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
+
+
+def call(
+    node: DictConfig | Mapping[str, Any], where: str, extra: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
+) -> Any:
+    """Call `node._target_` with the node's keys, and with those of `extra` that its signature names.
+
+    Args:
+        node: a configuration node.
+        where: the node's place in the configuration, for errors.
+        extra: what the house knows.
+        leave_out: keys of the node that are not meant for the constructor.
+
+    Raises:
+        ConfigError: for a target or an argument that does not exist, or whatever the constructor refuses.
+    """
+    target = target_of(node, where)
+    accepted, open_ended = parameters_of(target)
+    given = {str(key): node[key] for key in list(node) if key not in RESERVED | leave_out}
+    if not open_ended:
+        refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
+    known = {key: value for key, value in extra.items() if key in accepted or open_ended}
+    try:
+        return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
+    except (TypeError, ValueError) as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
+            raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
+        if isinstance(error, ValueError):
+            raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
+        raise
+
+
+def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The arguments that `target` takes by name, those it hands on to base classes included; and whether any other."""
+    named: dict[str, inspect.Parameter] = {}
+    makers = [target]
+    if inspect.isclass(target):
+        # These two say **kwargs, and take none.
+        owners = (owner for owner in target.__mro__ if owner not in (torch.nn.Module, object))
+        makers = [vars(owner)["__init__"] for owner in owners if "__init__" in vars(owner)]
+    for maker in makers:
+        parameters = list(inspect.signature(maker).parameters.values())
+        open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        by_name = (one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
+        named |= {one.name: one for one in by_name if one.name != "self"}
+        if not open_ended:
+            return named, False
+    return named, bool(makers)
+
+
+def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
+    """Import what `node._target_` names; ConfigError, with `where`, for what cannot be imported."""
+    try:
+        return get_object(node["_target_"])
+    except (ImportError, InstantiationException, ValueError) as error:
+        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
+
+
+def call_nested(value: Any, where: str) -> Any:
+    """Return `value`, with every node in it that has a `_target_` called. Raises ConfigError where that fails."""
+    if not OmegaConf.is_config(value):
+        return value
+    _refuse_misspelt(value, where)
+    try:
+        return instantiate(value, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ImagierError):
+            raise cause from error
+        raise ConfigError(f"{where} cannot be built: {' '.join(str(cause or error).split())}") from error
+
+
+def _refuse_misspelt(value: Any, where: str) -> None:
+    """Name the nearest argument, which Python's own words for it do not."""
+    if isinstance(value, ListConfig):
+        for place, item in enumerate(value):
+            _refuse_misspelt(item, f"{where}[{place}]")
+    elif isinstance(value, DictConfig):
+        if "_target_" in value:
+            target = target_of(value, where)
+            accepted, open_ended = parameters_of(target)
+            given = [str(key) for key in value if key not in _SAID_TO_HYDRA]
+            if not open_ended:
+                refuse_unknown(where, target, given, list(accepted))
+        for key, item in value.items():
+            _refuse_misspelt(item, f"{where}.{key!s}")
+
+
+def refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[str]) -> None:
+    """Raise ConfigError with the nearest name if one of `given` is none of `names`, the arguments of `target`."""
+    if unknown := [key for key in given if key not in names]:
+        raise ConfigError(
+            f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
+            f"{nearest(unknown[0], names)}"
+        )
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """The node as dictionaries, lists and plain values."""
+    container = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

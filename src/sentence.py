@@ -1,0 +1,81 @@
+"""The words of the command line as Hydra wants them: paths quoted, lists in brackets, and what a verb leaves unsaid."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagier.errors import ConfigError
+
+PATHS = (
+    *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
+    *("ckpt", "resume", "output", "runs", "source"),
+)
+LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
+EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
+
+
+def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
+    """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
+    words = [_quoted(word) for word in words]
+    if verb in ("compress", "decompress", "transfer-report"):
+        words = _with_sources(words)
+    if verb == "train":
+        words = _words_of_a_sweep(words)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    if verb == "train" and given.get("resume", "null") != "null":
+        words = [*_saved_words(given["resume"].strip("'")), *words]
+    if not {"--help", "-h"}.isdisjoint(words) and verb in EXAMPLES and EXAMPLES[verb].split("=")[0] not in given:
+        words = [EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
+    if verb in LISTS:  # Hydra takes a,b for two sentences
+        words = [re.sub(rf"^({LISTS[verb]})=([\w,.-]+)$", r"\1=[\2]", word) for word in words]
+    if verb in ("evaluate", "export") and "data" not in given:
+        # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
+        words = [f"++{word}" if word.startswith("data.") else word for word in words]
+    # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
+    off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (conf / word[:-5]).is_dir()}
+    return [word for word in words if word.split("=")[0] not in off]
+
+
+def _with_sources(words: Sequence[str]) -> list[str]:
+    """Let words that are neither key=value nor an option stand for files."""
+    named = [word for word in words if word == "-" or ("=" not in word and not word.startswith("-"))]
+    if not named:
+        return list(words)
+    quoted = ",".join("'" + word.replace("'", "\\'") + "'" for word in named)
+    return [word for word in words if word not in named] + [f"source=[{quoted}]"]
+
+
+def _words_of_a_sweep(words: list[str]) -> list[str]:
+    """Let `launcher` stand for Hydra's group, `-m` for its longer form, and `sweep` for both."""
+    words = [re.sub(r"^launcher(?==)", "hydra/launcher", word) for word in words]
+    words = [re.sub(r"^launcher(?=\.)", "hydra.launcher", word) for word in words]
+    others = [word for word in words if word not in ("-m", "--multirun")]
+    swept = others != words or any(re.match("sweep=(?!null)", word) for word in words)
+    return ["-m", *others] if swept else words
+
+
+def _quoted(word: str) -> str:
+    """A path may begin with ~ and hold spaces, brackets and parentheses, which Hydra's grammar wants in quotes."""
+    key, equals, value = word.partition("=")
+    special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
+    if key not in PATHS or not set(value) & special or value[:1] in "'\"":
+        return word
+    place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
+    if place.startswith("~"):  # a file's name, and nobody's home
+        place = os.path.abspath(place)  # noqa: PTH100
+    escaped = place.replace("'", "\\'")
+    return f"{key}{equals}'{escaped}'"
+
+
+def _saved_words(resume: str) -> list[str]:
+    """The words of the run that `resume` names: a run folder or a checkpoint in one."""
+    place = Path(resume).expanduser()
+    folder = place if place.is_dir() else place.resolve().parent.parent
+    saved = folder / "overrides.txt"
+    if not saved.is_file():
+        raise ConfigError(
+            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint "
+            "in one."
+        )
+    return saved.read_text(encoding="utf-8").splitlines()
