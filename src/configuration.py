@@ -1,12 +1,13 @@
 """Is a composed sentence sound? Checked before torch is imported, so that a slip is answered at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, nearest
+from imagier.keys import leaves
 from imagier.rules import RULES
 
 # What a sentence may speak of, in any verb.
@@ -36,7 +37,9 @@ def check(cfg: DictConfig, conf: Path) -> None:
         raise ConfigError(
             f"{unknown[0]} means nothing here; there are: {', '.join(KNOWN)}.{nearest(unknown[0], KNOWN)}"
         )
-    values = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    values = dict(leaves(plain))
     for key, rule in RULES.items():
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
@@ -68,14 +71,6 @@ def fitting(conf: Path, group: str, task: str) -> list[str]:
 def _tasks(path: Path, any_task: str) -> Sequence[str]:
     loaded = OmegaConf.load(path)
     return loaded.get("tasks", (any_task,)) if isinstance(loaded, DictConfig) else (any_task,)
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _word(value: Any) -> str:

@@ -15,12 +15,17 @@ import torch
 from PIL import Image
 
 from imagier import cli, synthetic
-from imagier.synthetic import leaves
+from imagier.synthetic import garments, leaves, streets
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
-# Small enough to run them all: one batch of a few samples each, and slighter nets.
+# Small enough to run them all: embedded sets of a few pictures, one batch of them each, and slighter nets.
+FEWER = {
+    "streets": partial(streets.generate, train=20, val=10, test=10, size=(48, 96)),
+    "garments": partial(garments.generate, train=300, test=60),
+    "leaves": partial(leaves.generate, count=20, size=(64, 64)),
+}
 LESS = ["debug=one_batch", "data.limit=10", "data.batch_size=5"]
 
 
@@ -39,8 +44,9 @@ def test_readme_runs_from_its_first_command_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fewer = (leaves.VERSION, partial(leaves.generate, count=20, size=(64, 64)), "a few leaves")
-    monkeypatch.setitem(synthetic.SETS, "leaves", fewer)
+    for name, generate in FEWER.items():
+        version, _, contents = synthetic.SETS[name]
+        monkeypatch.setitem(synthetic.SETS, name, (version, generate, contents))
     places = {"/data/cityscapes": streets_root, "/data/photos": materials_root, "/data": garments_root}
     assert len(COMMANDS) >= 10
     for command in COMMANDS:

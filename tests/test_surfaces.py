@@ -30,7 +30,7 @@ NETS = [
     ("segment", "unet", (), None), ("segment", "pspnet", (), None), ("segment", "fcn8", (), None),
     ("segment", "smp", ("model.encoder=resnet18",), None), ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
-    ("classify", "densenet", ("model.stem=small",), (32, 32)), ("classify", "timm", (), (64, 64)),
+    ("classify", "densenet", ("model.stem=small",), (16, 16)), ("classify", "timm", (), (64, 64)),
     ("classify", "wide_resnet", ("model.depth=10", "model.widen=2"), (32, 32)),
     ("classify", "airbench", ("model.widths=[16,32,32]",), (32, 32)),
     ("denoise", "drunet", ("model.widths=[8,8,16]",), None),
@@ -63,7 +63,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept("glass.png", (40, 40), lambda image: image.convert("RGBA").rotate(30))
     kept("printed.jpg", (48, 52), lambda image: image.convert("CMYK"))
     kept("few.png", (33, 44), lambda image: image.convert("P"))
-    kept("large.webp", (190, 230), lambda image: image)
+    kept("large.webp", (130, 150), lambda image: image)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Taking a run up again: does the sentence still mean the run that the checkpoint belongs to?"""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ from omegaconf import DictConfig
 from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
+from imagier.keys import leaves, within
 from imagier.nodes import plain
+
+# Where a run is, and how it is fed; and what it began with, which is in the checkpoint.
+_NO_CHANGE = ("resume", "paths", "logger", "data.workers", "trainer.threads", "pretrain", "model.weights")
 
 
 def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -38,6 +43,18 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
             f"ask for at least {done}."
         )
     return checkpoint
+
+
+def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
+    """Say what has another value than in `then`, the plain configuration of the run that is resumed.
+
+    A sentence may mean to change it; a recipe that was edited in the meantime does so unasked.
+    """
+    before, now = dict(leaves(then)), dict(leaves(plain(cfg)))
+    for key in dict.fromkeys([*before, *now]):
+        was, is_ = before.get(key, "not there"), now.get(key, "not there")
+        if was != is_ and not within(key, _NO_CHANGE):
+            yield f"{key} was {was} until here, and is {is_} now"
 
 
 def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:

@@ -36,7 +36,7 @@ from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.records import Finished, write_records, write_results
-from imagier.training.resuming import checkpoint_to_resume
+from imagier.training.resuming import changes, checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
@@ -80,6 +80,8 @@ def _fit_and_report(
 ) -> float:
     began = time.monotonic()
     _describe(cfg, run_dir, task, data)
+    for change in changes(said["imagier"]["config"], cfg) if said else ():
+        log.info("note: %s", change)
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imagier.training.metrics_csv import read_rows
-from tests.conftest import REPOSITORY, imagier
+from tests.conftest import REPOSITORY, imagier, spoken
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
@@ -39,7 +39,7 @@ def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     def run(task: str) -> Path:
         if task not in done:
             done[task] = tmp_path_factory.mktemp(task)
-            imagier(*words_of(task, root_of(task, request)), cwd=done[task])
+            spoken("train", *words_of(task, root_of(task, request)), cwd=done[task])
         return done[task] / "runs" / "latest"
 
     return run
@@ -114,7 +114,8 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     assert run.returncode == code, rest
     assert f"ended by {number.name} after training, before the report was written; nothing is lost." in rest
     assert "Traceback" not in rest
-    imagier("resume=runs/latest", cwd=tmp_path)
+    said = imagier("resume=runs/latest", cwd=tmp_path)
+    assert " until here" not in said  # nothing was changed
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
@@ -124,7 +125,12 @@ def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken
     whole = unbroken("classify").resolve()
     copy = tmp_path / "runs" / "classify" / "copy" / "time"
     shutil.copytree(whole, copy)
-    imagier(f"resume={copy}", "trainer.max_epochs=3", "data.batch_size=90", cwd=tmp_path)
+    said = imagier(f"resume={copy}", "trainer.max_epochs=3", "data.batch_size=90", cwd=tmp_path)
+    changed = [line for line in said.splitlines() if " until here" in line]
+    assert changed == [
+        "note: data.batch_size was 45 until here, and is 90 now",
+        "note: trainer.max_epochs was 2 until here, and is 3 now",
+    ]
     assert last(copy)["global_step"] == 12 + 3
     epochs = [row["epoch"] for row in read_rows(copy / "metrics.csv") if "val/loss" in row]
     assert epochs == [0, 1, 2]

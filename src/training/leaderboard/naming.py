@@ -1,9 +1,10 @@
 """What a setting is, and what it is called: the net, and the words by which it differs from its like."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from imagier.keys import at, leaves, within
 from imagier.training.leaderboard.runs import Run
 
 # What changes nothing of what is learned, or is said elsewhere: the fingerprint stands for the files.
@@ -16,7 +17,7 @@ _NO_SETTING = (
 
 def setting_of(run: Run) -> dict[str, Any]:
     """The part of the configuration that makes a setting: runs that share it differ in their seed only."""
-    return {key: value for key, value in leaves(run.config) if not _within(key, _NO_SETTING)}
+    return {key: value for key, value in leaves(run.config) if not within(key, _NO_SETTING)}
 
 
 def named(runs: Sequence[Run]) -> list[str]:
@@ -44,7 +45,7 @@ def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
     telling = []
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
-        if key in ("task", "model", "data") or _within(key, _NO_SETTING):
+        if key in ("task", "model", "data") or within(key, _NO_SETTING):
             continue
         unknown = at(run.config, key) is None  # such as experiment=NAME: it left its mark elsewhere
         if any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
@@ -54,27 +55,6 @@ def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
 
 def _differs(run: Run, other: Run, key: str) -> bool:
     return bool(at(run.config, key) != at(other.config, key))
-
-
-def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a configuration, dotted, that holds no keys itself."""
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def at(config: Mapping[str, Any], key: str) -> Any:
-    """What a dotted key holds, or None where there is no such key."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _within(key: str, places: Sequence[str]) -> bool:
-    return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 def short(value: Any) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagier.errors import ConfigError
-from imagier.training.leaderboard.naming import at, leaves, named, setting_of, short
+from imagier.keys import at, leaves
+from imagier.training.leaderboard.naming import named, setting_of, short
 from imagier.training.leaderboard.runs import Run
 from imagier.training.leaderboard.statistics import Spread, spread
 

@@ -2,16 +2,16 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 from PIL import Image
 
 from imagier.files import write_aside, write_text
+from imagier.keys import leaves
 from imagier.training.pictures import History, draw_curves, read_history, wording
 from imagier.training.pictures.canvas import DENSITY
 from imagier.training.report.sections import TASK_SECTIONS
@@ -38,7 +38,7 @@ def write_report(run_dir: Path, summary: Summary) -> Path:
         results=_results(summary),
         data=_data_facts(summary),
         sections=sections,
-        environment=_flat(summary.environment),
+        environment=[(key, str(value)) for key, value in leaves(summary.environment)],
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
     )
     write_text(run_dir / "report.html", page)
@@ -157,12 +157,4 @@ def _data_facts(summary: Summary) -> list[tuple[str, str]]:
     if facts.classes:  # nets that make pictures take them as they are
         mean, std = (", ".join(f"{number:.3f}" for number in numbers) for numbers in (facts.mean, facts.std))
         pairs.append(("Mean, deviation", f"{mean}; {std}"))
-    return pairs
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as (dotted name, text) pairs."""
-    pairs = []
-    for key, value in tree.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
     return pairs

@@ -1,0 +1,26 @@
+"""Settings within settings, by their dotted keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key that holds no keys itself, and its value."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def at(node: Mapping[str, Any], key: str) -> Any:
+    """What a dotted key holds, or None where there is no such key."""
+    place: Any = node
+    for part in key.split("."):
+        place = place.get(part) if isinstance(place, Mapping) else None
+    return place
+
+
+def within(key: str, places: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of `places`, or lies within one."""
+    return any(key == place or key.startswith(f"{place}.") for place in places)
