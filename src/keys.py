@@ -5,7 +5,7 @@ from typing import Any
 
 
 def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key that holds no keys itself, and its value."""
+    """Yield every dotted key that holds no keys itself, be it an empty mapping, and its value."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{prefix}{key}.")

@@ -64,7 +64,7 @@ def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
-    """Import what `node._target_` names; ConfigError, with `where`, for what cannot be imported."""
+    """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported."""
     try:
         return get_object(node["_target_"])
     except (ImportError, InstantiationException, ValueError) as error:

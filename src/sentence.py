@@ -7,16 +7,25 @@ from pathlib import Path
 
 from imagier.errors import ConfigError
 
-PATHS = (
+_PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
     *("ckpt", "resume", "output", "runs", "source"),
 )
-LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
-EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
+_LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
+_EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 
 def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
-    """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over."""
+    """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over.
+
+    Args:
+        verb: of the command line.
+        words: behind it.
+        conf: folder of the configuration groups.
+
+    Raises:
+        ConfigError: where `resume` names no run folder.
+    """
     words = [_quoted(word) for word in words]
     if verb in ("compress", "decompress", "transfer-report"):
         words = _with_sources(words)
@@ -25,10 +34,10 @@ def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
         words = [*_saved_words(given["resume"].strip("'")), *words]
-    if not {"--help", "-h"}.isdisjoint(words) and verb in EXAMPLES and EXAMPLES[verb].split("=")[0] not in given:
-        words = [EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
-    if verb in LISTS:  # Hydra takes a,b for two sentences
-        words = [re.sub(rf"^({LISTS[verb]})=([\w,.-]+)$", r"\1=[\2]", word) for word in words]
+    if not {"--help", "-h"}.isdisjoint(words) and verb in _EXAMPLES and _EXAMPLES[verb].split("=")[0] not in given:
+        words = [_EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
+    if verb in _LISTS:  # Hydra takes a,b for two sentences
+        words = [re.sub(rf"^({_LISTS[verb]})=([\w,.-]+)$", r"\1=[\2]", word) for word in words]
     if verb in ("evaluate", "export") and "data" not in given:
         # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
@@ -59,7 +68,7 @@ def _quoted(word: str) -> str:
     """A path may begin with ~ and hold spaces, brackets and parentheses, which Hydra's grammar wants in quotes."""
     key, equals, value = word.partition("=")
     special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
-    if key not in PATHS or not set(value) & special or value[:1] in "'\"":
+    if key not in _PATHS or not set(value) & special or value[:1] in "'\"":
         return word
     place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
     if place.startswith("~"):  # a file's name, and nobody's home

@@ -44,6 +44,7 @@ def test_readme_runs_from_its_first_command_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGIER_CACHE", str(tmp_path / "cache"))
     for name, generate in FEWER.items():
         version, _, contents = synthetic.SETS[name]
         monkeypatch.setitem(synthetic.SETS, name, (version, generate, contents))

@@ -1,5 +1,6 @@
 """Two trainings in one sentence: the second begins with what the first has learnt."""
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ def test_the_first_run_records_a_sentence_of_its_own_and_goes_on_with_it(pair: t
     shared = {"debug=one_batch", "trainer.precision=32-true", "model.upsample=null", "seed=3"}
     told = {"experiment=transfer_source", *shared}
     assert {word for word in said[0] if not word.startswith(("paths.", "data."))} == told
+    seconds = [json.loads((run / "summary.json").read_text())["seconds"] for run in pair]
+    assert seconds[1] > seconds[0]  # the first one's are of the second's
     say(f"resume={first}", "trainer.max_epochs=2")
     again = read_checkpoint(first / "checkpoints" / "last.ckpt")
     assert again["imagier"]["facts"]["classes"] == list(CLASSES[:5])

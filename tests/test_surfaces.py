@@ -63,7 +63,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept("glass.png", (40, 40), lambda image: image.convert("RGBA").rotate(30))
     kept("printed.jpg", (48, 52), lambda image: image.convert("CMYK"))
     kept("few.png", (33, 44), lambda image: image.convert("P"))
-    kept("large.webp", (130, 150), lambda image: image)
+    kept("large.webp", (100, 200), lambda image: image)
     return folder
 
 

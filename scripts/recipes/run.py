@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds that follow one another")
-    parser.add_argument("--first-seed", type=int, default=0, help="of these; 1 adds to a run of seed 0 that is there")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="1 adds to a run of seed 0 that is there"
+    )
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
     parser.add_argument("--machine", help="what to call this machine, where its processor's name is that of others too")
@@ -119,7 +121,7 @@ def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
         every = {WHOLE: ["data=leaves"], "leaves": []}
     else:
         every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
-    common = _common(given)  # which may leave an ingredient out of all of them
+    common = _common(given)  # which may leave an ingredient out of all of them: its first word says which it is
     every = {left_out: words for left_out, words in every.items() if not words or words[0] not in common}
     return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
 

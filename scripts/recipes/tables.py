@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from imagier.training.leaderboard.statistics import paired
+
 WHOLE = "nothing"  # is left out
 _HEAD = """\
 | experiment | scored by | at least | aim | validation | minutes, start to report | machine | baseline |
@@ -66,6 +68,7 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
         told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
+        beside += _difference(kept["train"], baseline, score)
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
         f"`{' '.join([name, *words_of(kept['train'][0])])}`",
@@ -77,6 +80,18 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
         beside,
     ]
     return f"| {' | '.join(cells)} |\n"
+
+
+def _difference(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], score: str) -> str:
+    """Ours less theirs over the seeds that both have, as `imagier leaderboard` has it; "" for fewer than two."""
+    known = ([row for row in rows if row["score"].get(score) is not None] for rows in (ours, theirs))
+    by_seed = ({row["seed"]: row["score"][score] for row in rows} for rows in known)
+    found = paired(*by_seed)
+    if found.interval is None or found.deviation is None:
+        return ""
+    ends = " to ".join(_shown(end, score, sign=True) for end in found.interval)
+    spread = f"{_shown(found.mean, score, sign=True)} ± {_shown(found.deviation, score)}"
+    return f"; from there, by seeds, {spread}, 95 % interval {ends}, p {found.p:.2g}"
 
 
 def words_of(row: Mapping[str, Any]) -> list[str]:

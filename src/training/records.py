@@ -33,7 +33,7 @@ class Finished:
     results:     split -> score -> value.
     checkpoints: which one was the best.
     epochs:      trained, the last perhaps in part.
-    seconds:     spent on training, in all sessions of a resumed run, and on measuring.
+    seconds:     spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
     """
 
     cfg: DictConfig
@@ -81,6 +81,14 @@ def write_results(run: Finished, everywhere: list[Logger]) -> Path:
     scores = {f"best/{split}/{name}": value for split, scores in run.results.items() for name, value in scores.items()}
     outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
     return report
+
+
+def seconds_of_pretraining(cfg: DictConfig) -> float:
+    """What the run took with whose weights this one begins by `pretrain`; 0 without, or where it left no summary."""
+    if cfg.pretrain is None or cfg.model.get("weights") is None:
+        return 0.0
+    summary = Path(cfg.model.weights).parent.parent / "summary.json"
+    return float(json.loads(summary.read_text(encoding="utf-8"))["seconds"]) if summary.is_file() else 0.0
 
 
 def _short(run: Finished, machine: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Taking a run up again: does the sentence still mean the run that the checkpoint belongs to?"""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from imagier.errors import ConfigError
 from imagier.keys import leaves, within
 from imagier.nodes import plain
 
-# Where a run is, and how it is fed; and what it began with, which is in the checkpoint.
-_NO_CHANGE = ("resume", "paths", "logger", "data.workers", "trainer.threads", "pretrain", "model.weights")
+# Where a run lies and how it is fed; the pruner of a trial; and what it began with, which is in the checkpoint.
+_UNTOLD = (
+    "resume", "paths", "logger", "data.root", "data.cache", "data.seed", "data.workers", "trainer.threads",
+    "callbacks.pruning", "pretrain", "model.weights",
+)  # fmt: skip
 
 
 def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -46,15 +50,26 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
 
 
 def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
-    """Say what has another value than in `then`, the plain configuration of the run that is resumed.
+    """Say of every setting that differs how it does, but for where the run lies and how it is fed.
 
-    A sentence may mean to change it; a recipe that was edited in the meantime does so unasked.
+    The sentence may have asked for it; a recipe's file may have been edited since.
+
+    Args:
+        then: the plain configuration of the run that is resumed.
+        cfg: of the run that is to go on.
     """
-    before, now = dict(leaves(then)), dict(leaves(plain(cfg)))
+    before, now = (
+        {key: json.dumps(value) for key, value in leaves(config) if not within(key, _UNTOLD)}  # 1 batch is not 1.0
+        for config in (then, plain(cfg))
+    )
     for key in dict.fromkeys([*before, *now]):
-        was, is_ = before.get(key, "not there"), now.get(key, "not there")
-        if was != is_ and not within(key, _NO_CHANGE):
-            yield f"{key} was {was} until here, and is {is_} now"
+        if key not in before:
+            yield f"{key} is new, with {now[key]}"
+        elif key not in now:
+            yield f"{key}, which was {before[key]}, is gone"
+        elif before[key] != now[key]:
+            brief = len(before[key]) + len(now[key]) < 80
+            yield f"{key} was {before[key]} until here, and is {now[key]} now" if brief else f"{key} is another one now"
 
 
 def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:

@@ -35,7 +35,7 @@ from imagier.training.hardware import (
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
-from imagier.training.records import Finished, write_records, write_results
+from imagier.training.records import Finished, seconds_of_pretraining, write_records, write_results
 from imagier.training.resuming import changes, checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
@@ -109,7 +109,7 @@ def _fit_and_report(
             judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)
         )
         print_scores(results, data.facts)
-        spent = schedule.earlier + time.monotonic() - began
+        spent = schedule.pretraining + schedule.earlier + time.monotonic() - began
         finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
         report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
@@ -166,7 +166,8 @@ def _console() -> logging.Handler:
 
 def _schedule(cfg: DictConfig) -> Schedule:
     budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
-    return Schedule(call(cfg.scheduler, "scheduler", {}), build.learning_rate(cfg), budget)
+    curve = call(cfg.scheduler, "scheduler", {})
+    return Schedule(curve, build.learning_rate(cfg), budget, seconds_of_pretraining(cfg))
 
 
 def _callbacks(

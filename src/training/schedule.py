@@ -101,10 +101,11 @@ class Schedule(Callback):
         curve: the shape.
         lr: the highest rate, already scaled to the batch.
         budget: wall-clock seconds of training and validation, or None to go by epochs or steps.
+        pretraining: seconds of what was trained first; they are none of the budget's.
     """
 
-    def __init__(self, curve: Curve, lr: float, budget: float | None = None) -> None:
-        self.curve, self.lr, self.budget = curve, lr, budget
+    def __init__(self, curve: Curve, lr: float, budget: float | None = None, pretraining: float = 0.0) -> None:
+        self.curve, self.lr, self.budget, self.pretraining = curve, lr, budget, pretraining
         self.earlier = 0.0  # seconds of earlier sessions of a resumed run
         self._began = time.monotonic()
 
@@ -161,11 +162,12 @@ class Schedule(Callback):
 
     def state_dict(self) -> dict[str, float]:
         """The time spent, so that a resumed run has the rest of its budget."""
-        return {"seconds": self.seconds()}
+        return {"seconds": self.seconds(), "pretraining": self.pretraining}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Undo `state_dict`."""
         self.earlier = state_dict["seconds"]
+        self.pretraining = state_dict.get("pretraining", 0.0)  # earlier versions kept none
 
 
 def seconds(budget: str | float) -> float:

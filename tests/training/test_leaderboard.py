@@ -55,7 +55,7 @@ def write_run(
     }  # fmt: skip
     for key, value in changes.items():
         group, _, name = key.partition("__")
-        config[group][name] = value
+        config |= {group: config[group] | {name: value} if name else value}
     scores = {"loss": 1 - score, kind["metric"]: score, **dict.fromkeys(kind["others"], score + 0.1)}
     scores |= {f"{kind['metric']}/{label}": score - 0.1 * place for place, label in enumerate(kind["labels"])}
     summary = {
@@ -153,6 +153,15 @@ def test_only_the_seed_makes_no_new_setting_and_names_tell_settings_apart(tmp_pa
     }
 
 
+def test_what_was_trained_first_is_of_one_setting_wherever_it_lies_and_what_was_given_is_not(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, seed=seed, pretrain="camvid_source", model__weights=f"runs/{seed}/best.ckpt")
+        given = (f"model.weights=mine/{seed}.ckpt",)
+        write_run(tmp_path, seed=seed, stamp=f"2026-01-02_0{seed}-00-00", model__weights=given[0][14:], words=given)
+    (board,) = boards_of(tmp_path)
+    assert sorted(len(setting.runs) for setting in board.settings) == [1, 1, 2]
+
+
 def test_of_a_seed_trained_twice_the_newest_counts_and_this_is_said(tmp_path: Path) -> None:
     write_run(tmp_path, score=0.5, stamp="2026-01-02_00-00-00-10")
     write_run(tmp_path, score=0.6, stamp="2026-01-02_00-00-00-9")
@@ -194,7 +203,9 @@ def test_scores_on_other_data_are_not_put_beside_one_another(tmp_path: Path, oth
 
 def test_how_training_was_fed_makes_no_other_data(tmp_path: Path) -> None:
     write_run(tmp_path, model="unet")
-    write_run(tmp_path, model="pspnet", data__batch_size=2, data__repeat=3, data__root="/elsewhere", machine="H100")
+    fed = {"batch_size": 2, "repeat": 3, "root": "/elsewhere", "augment_first": True, "decode_once": False}
+    changes: dict[str, Any] = {f"data__{key}": value for key, value in fed.items()}
+    write_run(tmp_path, model="pspnet", machine="H100", **changes)
     (board,) = boards_of(tmp_path)
     assert len(board.settings) == 2
     assert [note for note in board.notes if "AMD EPYC, H100" in note or "H100, AMD EPYC" in note]

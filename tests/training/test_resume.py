@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from imagier.training.metrics_csv import read_rows
+from imagier.training.resuming import changes
 from tests.conftest import REPOSITORY, imagier, spoken
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
@@ -114,8 +116,7 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     assert run.returncode == code, rest
     assert f"ended by {number.name} after training, before the report was written; nothing is lost." in rest
     assert "Traceback" not in rest
-    said = imagier("resume=runs/latest", cwd=tmp_path)
-    assert " until here" not in said  # nothing was changed
+    imagier("resume=runs/latest", cwd=tmp_path)
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
@@ -125,15 +126,29 @@ def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken
     whole = unbroken("classify").resolve()
     copy = tmp_path / "runs" / "classify" / "copy" / "time"
     shutil.copytree(whole, copy)
-    said = imagier(f"resume={copy}", "trainer.max_epochs=3", "data.batch_size=90", cwd=tmp_path)
-    changed = [line for line in said.splitlines() if " until here" in line]
-    assert changed == [
-        "note: data.batch_size was 45 until here, and is 90 now",
-        "note: trainer.max_epochs was 2 until here, and is 3 now",
-    ]
+    others = {"trainer.max_epochs": (2, 3), "data.batch_size": (45, 90), "optimizer.weight_decay": (0.01, 0.1)}
+    said = imagier(f"resume={copy}", *(f"{key}={now}" for key, (_, now) in others.items()), cwd=tmp_path)
+    told = {line.removeprefix("note: ") for line in said.splitlines() if " until here" in line}
+    assert told == {f"{key} was {before} until here, and is {now} now" for key, (before, now) in others.items()}
+    assert [group["weight_decay"] for group in last(copy)["optimizer_states"][0]["param_groups"]] == [0.1, 0.0]
     assert last(copy)["global_step"] == 12 + 3
     epochs = [row["epoch"] for row in read_rows(copy / "metrics.csv") if "val/loss" in row]
     assert epochs == [0, 1, 2]
+
+
+THEN = {"trainer": {"limit_train_batches": 1, "threads": 2}, "noise": {"sigma": 25}, "augment": {"heights": [180, 360]}}
+
+
+@pytest.mark.parametrize(("now", "told"), [
+    ({}, []),
+    ({"trainer": {"limit_train_batches": 1, "threads": 8}, "data": {"cache": "/elsewhere"}}, []),
+    ({"augment": {"heights": [120, 360]}}, ["augment.heights was [180, 360] until here, and is [120, 360] now"]),
+    ({"trainer": {"limit_train_batches": 1.0}}, ["trainer.limit_train_batches was 1 until here, and is 1.0 now"]),
+    ({"augment": {"heights": [*range(50)]}}, ["augment.heights is another one now"]),
+    ({"noise": None}, ["noise.sigma, which was 25, is gone", "noise is new, with null"]),
+])  # fmt: skip
+def test_what_has_changed_is_said_and_where_it_runs_is_not(now: dict[str, Any], told: list[str]) -> None:
+    assert list(changes(THEN, OmegaConf.create(THEN | now))) == told
 
 
 def test_a_run_whose_data_have_changed_goes_on_and_says_so(materials_root: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ _NO_SETTING = (
 
 def setting_of(run: Run) -> dict[str, Any]:
     """The part of the configuration that makes a setting: runs that share it differ in their seed only."""
-    return {key: value for key, value in leaves(run.config) if not within(key, _NO_SETTING)}
+    said = any(word.lstrip("+").startswith("model.weights=") for word in run.words)
+    learnt_first = ("model.weights",) if run.config.get("pretrain") and not said else ()  # where, and not how
+    return {key: value for key, value in leaves(run.config) if not within(key, _NO_SETTING + learnt_first)}
 
 
 def named(runs: Sequence[Run]) -> list[str]:

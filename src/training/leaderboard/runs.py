@@ -27,7 +27,7 @@ class Ended:
     """What summary.json says of a run that came to its end.
 
     parameters: trainable numbers in the net.
-    seconds:    spent on training, in all sessions of a resumed run, and on measuring.
+    seconds:    spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
     epochs:     trained.
     best_epoch: of the checkpoint that was measured, from 0 as in metrics.csv; None where it is not known.
     monitor:    the score by which it was chosen, such as "val/iou"; the main score.

@@ -14,7 +14,10 @@ from imagier.training.leaderboard.runs import Run
 from imagier.training.leaderboard.statistics import Spread, spread
 
 # How training is fed; every other key of the data says what is measured.
-_FEEDING = ("seed", "root", "cache", "workers", "download", "batch_size", "repeat", "on_error", "tasks")
+_FEEDING = (
+    "seed", "root", "cache", "workers", "download", "batch_size", "repeat", "on_error", "tasks", "augment_first",
+    "decode_once",
+)  # fmt: skip
 # Of the measuring and not of the net: a run's report tells them.
 _CHECKS = ("mismatches", "misestimates", "estimate_error", "bpp_estimate", "psnr_noisy")
 

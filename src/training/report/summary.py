@@ -59,7 +59,7 @@ class Summary:
     facts:         of the data module.
     results:       split -> metric -> value of the best checkpoint; "iou/road" is of a single class.
     parameters:    trainable numbers in the net.
-    seconds:       spent on training, in all sessions of a resumed run, and on measuring.
+    seconds:       spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
     machine:       in a few words, such as "1 x NVIDIA H200" or "2 CPU cores".
     best_epoch:    of the best checkpoint, from 0 as in metrics.csv.
     best_step:     the same in optimiser steps.
