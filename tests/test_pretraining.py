@@ -92,11 +92,20 @@ def test_the_first_run_records_a_sentence_of_its_own_and_goes_on_with_it(pair: t
     told = {"experiment=transfer_source", *shared}
     assert {word for word in said[0] if not word.startswith(("paths.", "data."))} == told
     seconds = [json.loads((run / "summary.json").read_text())["seconds"] for run in pair]
-    assert seconds[1] > seconds[0]  # the first one's are of the second's
+    assert seconds[1] > seconds[0]
+    assert pretraining(second) == seconds[0]
     say(f"resume={first}", "trainer.max_epochs=2")
     again = read_checkpoint(first / "checkpoints" / "last.ckpt")
     assert again["imagier"]["facts"]["classes"] == list(CLASSES[:5])
     assert set(second.parent.iterdir()) == {first, second}
+    say(f"resume={second}", "trainer.max_epochs=2")
+    assert pretraining(second) == seconds[0]  # of the first one as it was then
+
+
+def pretraining(run: Path) -> float:
+    """The seconds that a run counts for what was trained first."""
+    seconds: float = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["Schedule"]["pretraining"]
+    return seconds
 
 
 @pytest.mark.parametrize(

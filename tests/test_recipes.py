@@ -67,7 +67,7 @@ def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, 
     theirs = [row("plain", {"accuracy": score}, seed=seed) for seed, score in ((2, 0.74), (1, 0.7), (5, 0.1))]
     put(tmp_path, "one_cpu", train=ours)
     put(tmp_path, "plain", train=theirs)  # by seeds 1 and 2: 0.12 and 0.1, whose deviation is 0.014, and t 11
-    told = "; from there, by seeds, +11.00 % ± 1.41 %, 95 % interval -1.71 % to +23.71 %, p 0.058 |"
+    told = "; from there, over 2 seeds, +11.00 % ± 1.41 %, 95 % interval -1.71 % to +23.71 %, p 0.058 |"
     assert told in tables.tables(tmp_path, RECIPES)
 
 

@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
     parser.add_argument("--root", help="of another experiment, below DATA")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds that follow one another")
-    parser.add_argument(
-        "--first-seed", type=int, default=0, help="1 adds to a run of seed 0 that is there"
-    )
+    parser.add_argument("--first-seed", type=int, default=0, help="1 adds to a run of seed 0 that is there")
     parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
     parser.add_argument("--machine", help="what to call this machine, where its processor's name is that of others too")

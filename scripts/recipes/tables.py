@@ -83,15 +83,18 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
 
 
 def _difference(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], score: str) -> str:
-    """Ours less theirs over the seeds that both have, as `imagier leaderboard` has it; "" for fewer than two."""
+    """Ours less theirs over the seeds that both have on one machine, as `imagier leaderboard` has it; else ""."""
+    if len({row["machine"] for row in [*ours, *theirs]}) > 1:
+        return ""
     known = ([row for row in rows if row["score"].get(score) is not None] for rows in (ours, theirs))
     by_seed = ({row["seed"]: row["score"][score] for row in rows} for rows in known)
     found = paired(*by_seed)
-    if found.interval is None or found.deviation is None:
+    if found.interval is None or found.deviation is None or found.p is None:
         return ""
     ends = " to ".join(_shown(end, score, sign=True) for end in found.interval)
     spread = f"{_shown(found.mean, score, sign=True)} ± {_shown(found.deviation, score)}"
-    return f"; from there, by seeds, {spread}, 95 % interval {ends}, p {found.p:.2g}"
+    chance = "p < 0.001" if found.p < 0.001 else f"p {found.p:.2g}"
+    return f"; from there, over {found.count} seeds, {spread}, 95 % interval {ends}, {chance}"
 
 
 def words_of(row: Mapping[str, Any]) -> list[str]:

@@ -9,8 +9,6 @@ from imagier.version import __version__
 
 log = logging.getLogger(__name__)
 
-_OF_A_STEP = ("weight_decay", "betas", "eps", "momentum", "dampening", "nesterov")  # the rate is the schedule's
-
 
 class Provenance(Callback):
     """Writes configuration, facts and W&B id into every checkpoint.
@@ -48,12 +46,11 @@ class Provenance(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let a sentence that was changed hold; where batch size or data have, in mid-epoch, count its batches anew.
+        """Where batch size or data have changed in mid-epoch, count the epoch's batches anew.
 
         The loader goes on after as many samples (`Loader.load_state_dict`), which are the same ones unless the data
         have changed; Lightning counts batches.
         """
-        _let_hold(trainer, pl_module, checkpoint)
         said = checkpoint["imagier"]
         if said["data_fingerprint"] != self.fingerprint:
             log.warning("the data are not those of the checkpoint: the run goes on, but equals no unbroken one")
@@ -69,16 +66,6 @@ class Provenance(Callback):
         done = self.samples // self.batch_size - left
         progress = loops["epoch_loop.batch_progress"]
         progress["current"] = {"ready": done, "started": done, "processed": done, "completed": done - 1}
-
-
-def _let_hold(trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Put what the sentence says of optimiser and patience where torch and Lightning would restore what it said."""
-    now = pl_module.configure_optimizers().param_groups  # type: ignore[union-attr]
-    for saved, group in zip(checkpoint["optimizer_states"][0]["param_groups"], now, strict=True):
-        saved.update({key: group[key] for key in _OF_A_STEP if key in group})
-    for callback in trainer.early_stopping_callbacks:
-        if callback.state_key in checkpoint["callbacks"]:
-            checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
 
 
 def _epoch_is_over(loops: dict[str, Any]) -> bool:

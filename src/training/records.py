@@ -84,11 +84,14 @@ def write_results(run: Finished, everywhere: list[Logger]) -> Path:
 
 
 def seconds_of_pretraining(cfg: DictConfig) -> float:
-    """What the run took with whose weights this one begins by `pretrain`; 0 without, or where it left no summary."""
+    """What the run of `experiment=PRETRAIN` took with whose weights this one begins; 0 where it begins with none."""
     if cfg.pretrain is None or cfg.model.get("weights") is None:
         return 0.0
-    summary = Path(cfg.model.weights).parent.parent / "summary.json"
-    return float(json.loads(summary.read_text(encoding="utf-8"))["seconds"]) if summary.is_file() else 0.0
+    words, summary = (Path(cfg.model.weights).parent.parent / name for name in ("overrides.txt", "summary.json"))
+    if not (words.is_file() and summary.is_file()):
+        return 0.0
+    its_own = f"experiment={cfg.pretrain}" in words.read_text(encoding="utf-8").splitlines()
+    return float(json.loads(summary.read_text(encoding="utf-8"))["seconds"]) if its_own else 0.0
 
 
 def _short(run: Finished, machine: str) -> dict[str, Any]:

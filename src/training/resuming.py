@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
@@ -15,9 +16,11 @@ from imagier.nodes import plain
 
 # Where a run lies and how it is fed; the pruner of a trial; and what it began with, which is in the checkpoint.
 _UNTOLD = (
-    "resume", "paths", "logger", "data.root", "data.cache", "data.seed", "data.workers", "trainer.threads",
+    "resume", "paths", "logger", "data.root", "data.cache", "data.decode_once", "data.workers", "trainer.threads",
     "callbacks.pruning", "pretrain", "model.weights",
 )  # fmt: skip
+# Of an optimiser's group, what is no setting, the schedule's own, or goes with where the state lies.
+_UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
 
 def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -37,6 +40,8 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
     for key in sorted((then["model"].keys() | now["model"].keys()) - {"weights"}):  # those are in the checkpoint
         _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))
     _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
+    for key in ("amsgrad", "centered"):  # they decide what is in its state
+        _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
     trained = Facts.from_dict(said["facts"])
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
@@ -59,8 +64,8 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
         cfg: of the run that is to go on.
     """
     before, now = (
-        {key: json.dumps(value) for key, value in leaves(config) if not within(key, _UNTOLD)}  # 1 batch is not 1.0
-        for config in (then, plain(cfg))
+        {key: json.dumps(value, ensure_ascii=False) for key, value in leaves(config) if not within(key, _UNTOLD)}
+        for config in (then, plain(cfg))  # as text, for one batch is not 1.0, all of them
     )
     for key in dict.fromkeys([*before, *now]):
         if key not in before:
@@ -70,6 +75,32 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
         elif before[key] != now[key]:
             brief = len(before[key]) + len(now[key]) < 80
             yield f"{key} was {before[key]} until here, and is {now[key]} now" if brief else f"{key} is another one now"
+
+
+class SentenceHolds(Callback):
+    """Lets a resumed run go by what its sentence says of optimiser and patience.
+
+    With their states, torch and Lightning restore these settings from the checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[dict[str, Any]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take down what the optimiser was made with, before a state is restored."""
+        groups = trainer.optimizers[0].param_groups
+        self._asked = [{key: value for key, value in group.items() if key not in _UNASKED} for group in groups]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put today's patience into what will be restored."""
+        for callback in trainer.early_stopping_callbacks:
+            if callback.state_key in checkpoint["callbacks"]:
+                checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the optimiser back what it was made with."""
+        for group, asked in zip(trainer.optimizers[0].param_groups, self._asked, strict=True):
+            group.update(asked)
 
 
 def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:

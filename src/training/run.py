@@ -36,7 +36,7 @@ from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.records import Finished, seconds_of_pretraining, write_records, write_results
-from imagier.training.resuming import changes, checkpoint_to_resume
+from imagier.training.resuming import SentenceHolds, changes, checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
@@ -178,6 +178,7 @@ def _callbacks(
     return [
         throughput,
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
+        SentenceHolds(),
         schedule,
         StopOnNonFiniteLoss(),
         EpochLines(throughput),

@@ -167,7 +167,7 @@ class Schedule(Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Undo `state_dict`."""
         self.earlier = state_dict["seconds"]
-        self.pretraining = state_dict.get("pretraining", 0.0)  # earlier versions kept none
+        self.pretraining = state_dict.get("pretraining", self.pretraining)  # earlier versions kept none
 
 
 def seconds(budget: str | float) -> float:

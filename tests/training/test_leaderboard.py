@@ -155,11 +155,16 @@ def test_only_the_seed_makes_no_new_setting_and_names_tell_settings_apart(tmp_pa
 
 def test_what_was_trained_first_is_of_one_setting_wherever_it_lies_and_what_was_given_is_not(tmp_path: Path) -> None:
     for seed in (0, 1):
-        write_run(tmp_path, seed=seed, pretrain="camvid_source", model__weights=f"runs/{seed}/best.ckpt")
+        words = ("model.weights=null",) if seed else ()
+        write_run(tmp_path, seed=seed, pretrain="camvid_source", model__weights=f"runs/{seed}/best.ckpt", words=words)
         given = (f"model.weights=mine/{seed}.ckpt",)
         write_run(tmp_path, seed=seed, stamp=f"2026-01-02_0{seed}-00-00", model__weights=given[0][14:], words=given)
     (board,) = boards_of(tmp_path)
-    assert sorted(len(setting.runs) for setting in board.settings) == [1, 1, 2]
+    assert {setting.name: len(setting.runs) for setting in board.settings} == {
+        "unet": 2,
+        "unet, model.weights=mine/0.ckpt": 1,
+        "unet, model.weights=mine/1.ckpt": 1,
+    }
 
 
 def test_of_a_seed_trained_twice_the_newest_counts_and_this_is_said(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends with the very numbers of the unbroken one."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,13 +17,14 @@ from tests.conftest import REPOSITORY, imagier, spoken
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
+CYCLE = ["scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # moves the rate and the momentum
 SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
 
 
 def words_of(task: str, root: Path) -> list[str]:
     data = {
         "segment": ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"],
-        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift"],  # dropout in the net
+        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", *CYCLE],  # dropout in the net
         "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
         "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
     }
@@ -66,10 +68,9 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
     return [] if same else [where]
 
 
-@pytest.mark.parametrize(("task", "workers", "step"), [
-    ("segment", 0, 9), ("segment", 2, 5), ("classify", 0, 4), ("classify", 2, 11),
-    ("denoise", 2, 5), ("compress", 0, 9),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "workers", "step"), [("segment", 2, 5), ("classify", 0, 4), ("denoise", 2, 11), ("compress", 0, 9)]
+)
 def test_killed_and_resumed_equals_unbroken(
     task: str, workers: int, step: int, unbroken: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -116,7 +117,8 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     assert run.returncode == code, rest
     assert f"ended by {number.name} after training, before the report was written; nothing is lost." in rest
     assert "Traceback" not in rest
-    imagier("resume=runs/latest", cwd=tmp_path)
+    said = imagier("resume=runs/latest", cwd=tmp_path)
+    assert not re.search(r"note: \S+ (was|is new|which was)", said)  # nothing was changed
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
@@ -126,11 +128,16 @@ def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken
     whole = unbroken("classify").resolve()
     copy = tmp_path / "runs" / "classify" / "copy" / "time"
     shutil.copytree(whole, copy)
-    others = {"trainer.max_epochs": (2, 3), "data.batch_size": (45, 90), "optimizer.weight_decay": (0.01, 0.1)}
+    others: dict[str, tuple[float, float]] = {
+        "trainer.max_epochs": (2, 3), "data.batch_size": (45, 90), "optimizer.weight_decay": (0.01, 0.1),
+        "callbacks.early_stopping.patience": (9, 8),
+    }  # fmt: skip
     said = imagier(f"resume={copy}", *(f"{key}={now}" for key, (_, now) in others.items()), cwd=tmp_path)
     told = {line.removeprefix("note: ") for line in said.splitlines() if " until here" in line}
     assert told == {f"{key} was {before} until here, and is {now} now" for key, (before, now) in others.items()}
-    assert [group["weight_decay"] for group in last(copy)["optimizer_states"][0]["param_groups"]] == [0.1, 0.0]
+    saved = last(copy)
+    assert [group["weight_decay"] for group in saved["optimizer_states"][0]["param_groups"]] == [0.1, 0.0]
+    assert [state["patience"] for key, state in saved["callbacks"].items() if key.startswith("EarlyStopping")] == [8]
     assert last(copy)["global_step"] == 12 + 3
     epochs = [row["epoch"] for row in read_rows(copy / "metrics.csv") if "val/loss" in row]
     assert epochs == [0, 1, 2]

@@ -10,16 +10,22 @@ from imagier.training.leaderboard.runs import Run
 # What changes nothing of what is learned, or is said elsewhere: the fingerprint stands for the files.
 _NO_SETTING = (
     "seed", "resume", "test", "paths", "logger", "data.seed", "data.root", "data.cache", "data.workers",
-    "data.download", "data.on_error", "callbacks.pictures", "callbacks.checkpoints", "callbacks.pruning",
-    "trainer.log_every_n_steps", "trainer.profiler",
+    "data.download", "data.on_error", "data.decode_once", "callbacks.pictures", "callbacks.checkpoints",
+    "callbacks.pruning", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
 
 
 def setting_of(run: Run) -> dict[str, Any]:
     """The part of the configuration that makes a setting: runs that share it differ in their seed only."""
-    said = any(word.lstrip("+").startswith("model.weights=") for word in run.words)
-    learnt_first = ("model.weights",) if run.config.get("pretrain") and not said else ()  # where, and not how
-    return {key: value for key, value in leaves(run.config) if not within(key, _NO_SETTING + learnt_first)}
+    untold = _NO_SETTING + _learnt_first(run)
+    return {key: value for key, value in leaves(run.config) if not within(key, untold)}
+
+
+def _learnt_first(run: Run) -> tuple[str, ...]:
+    """What says where the weights lie that the run's own `pretrain` left, which is not how they were learnt."""
+    said = [word for word in run.words if word.lstrip("+").startswith("model.weights=")]
+    given = bool(said) and not said[-1].endswith("=null")
+    return ("model.weights",) if run.config.get("pretrain") and not given else ()
 
 
 def named(runs: Sequence[Run]) -> list[str]:
@@ -47,7 +53,7 @@ def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
     telling = []
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
-        if key in ("task", "model", "data") or within(key, _NO_SETTING):
+        if key in ("task", "model", "data") or within(key, _NO_SETTING + _learnt_first(run)):
             continue
         unknown = at(run.config, key) is None  # such as experiment=NAME: it left its mark elsewhere
         if any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
