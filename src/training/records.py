@@ -84,7 +84,7 @@ def write_results(run: Finished, everywhere: list[Logger]) -> Path:
 
 
 def seconds_of_pretraining(cfg: DictConfig) -> float:
-    """What the run of `experiment=PRETRAIN` took with whose weights this one begins; 0 where it begins with none."""
+    """What `pretrain` took, by the summary of the run whose weights this one begins with; 0 without such a run."""
     if cfg.pretrain is None or cfg.model.get("weights") is None:
         return 0.0
     words, summary = (Path(cfg.model.weights).parent.parent / name for name in ("overrides.txt", "summary.json"))

@@ -1,4 +1,4 @@
-"""Taking a run up again: does the sentence still mean the run that the checkpoint belongs to?"""
+"""Taking a run up again: is the sentence still of the checkpoint's run, what does it change, and does that hold?"""
 
 import json
 from collections.abc import Iterator
