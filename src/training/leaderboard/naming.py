@@ -22,7 +22,7 @@ def setting_of(run: Run) -> dict[str, Any]:
 
 
 def _learnt_first(run: Run) -> tuple[str, ...]:
-    """The key of the path of what `pretrain` has learnt, another for every seed; none where the sentence gave weights."""
+    """The key of the path of what `pretrain` has learnt, which differs by seed; none where weights were given."""
     said = [word for word in run.words if word.lstrip("+").startswith("model.weights=")]
     given = bool(said) and not said[-1].endswith("=null")
     return ("model.weights",) if run.config.get("pretrain") and not given else ()
