@@ -10,7 +10,7 @@ train: $(VENV)/.ready
 	$(BIN)/python train.py experiment=first_run
 
 test: $(VENV)/.tested .mypy/imagier
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
