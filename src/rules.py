@@ -162,6 +162,7 @@ RULES: dict[str, Rule] = {
     "task.cutmix": Number(low=0, high=1),
     "task.cutmix_epochs": Number(low=0, whole=True),
     "task.class_weights": Several(Number(low=0), also=(None, "auto")),
+    "augment.alternate": SWITCH,
     "loss.label_smoothing": SHARE,
     "optimizer.lr": Number(above=0),
     "optimizer.weight_decay": Number(low=0),

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from imagier.batch import Batch
 from imagier.errors import ConfigError, DataError, ImagierError
 from imagier.randomness import derive_seed, permutation, sample_seeds
-from imagier.transforms.augment import Augment
+from imagier.transforms.augment import Augment, Chance
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +83,12 @@ class Samples(Dataset[Batch | ImagierError]):
 
     def _stack(self, keys: list[Key]) -> Batch:
         epoch, indices = keys[0][0], np.array([index for _, index in keys])
-        seeds = sample_seeds(derive_seed("augment", self.seed, epoch), indices)
+        chance = self._chance(epoch, indices)
         if self._rows is not None:
             images, targets = self._rows.read_all(indices % len(self.source))
-            images, targets = self.augment.apply_all(images, targets, seeds)
+            images, targets = self.augment.apply_all(images, targets, chance)
         else:
-            indices, images, targets = self._one_by_one(indices, seeds)
+            indices, images, targets = self._one_by_one(indices, chance)
         ids = self.source.ids
         image = _tensor(images)
         return {
@@ -98,16 +98,24 @@ class Samples(Dataset[Batch | ImagierError]):
             "id": [ids[index] for index in (indices % len(self.source)).tolist()],
         }
 
-    def _one_by_one(self, indices: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _chance(self, epoch: int, indices: np.ndarray) -> Chance:
+        again, pictures = np.divmod(indices, len(self.source))  # data.repeat counts on where the set ends
+        return Chance(
+            sample_seeds(derive_seed("augment", self.seed, epoch), indices),
+            sample_seeds(derive_seed("augment", self.seed), pictures),
+            epoch + again,
+        )
+
+    def _one_by_one(self, indices: np.ndarray, chance: Chance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Indices of the samples that could be read, their images and targets, stacked."""
         read = [
             (index, *self.augment.apply(*sample, draw))
-            for index, draw in zip(indices.tolist(), self.augment.draw(seeds), strict=True)
+            for index, draw in zip(indices.tolist(), self.augment.draw(chance), strict=True)
             if (sample := self._read(index)) is not None
         ]
         if not read:
             raise DataError(
-                f"none of the {len(seeds)} samples of a batch can be read; run `imagier doctor` on this set"
+                f"none of the {len(indices)} samples of a batch can be read; run `imagier doctor` on this set"
             )
         kept, images, targets = zip(*read, strict=True)
         refuse_unequal(images)

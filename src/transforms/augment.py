@@ -26,6 +26,25 @@ cv2.setNumThreads(1)
 Target = np.ndarray | int
 
 
+class Chance(NamedTuple):
+    """Where the chance of many samples comes from.
+
+    Args:
+        seeds: uint64 [B], of the run's seed, the epoch and the sample.
+        own: uint64 [B], of the run's seed and the picture alone.
+        times: int [B], how often the picture has come before.
+    """
+
+    seeds: np.ndarray
+    own: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, seeds: np.ndarray) -> "Chance":
+        """That of pictures that come once."""
+        return cls(seeds, seeds, np.zeros(len(seeds), int))
+
+
 class Draw(NamedTuple):
     """What chance has decided for one sample: numbers in [0, 1) for this house's transforms, a seed for the others."""
 
@@ -70,17 +89,26 @@ class Augment:
                 self._stages.append(transform)
             elif transform is not None:
                 others.append(transform)
-        self._count = sum(stage.draws for stage in self._stages if isinstance(stage, Transform))
+        own = [stage for stage in self._stages if isinstance(stage, Transform)]
+        self._count = sum(stage.draws for stage in own)
+        self._alternate = np.flatnonzero([stage.alternates for stage in own for _ in range(stage.draws)])
 
     @property
     def batched(self) -> bool:
         """Whether small pictures may pass by batches: all transforms are this house's own, and sizes stay equal."""
         return not self.resize_last and all(isinstance(stage, Transform) for stage in self._stages)
 
-    def draw(self, seeds: np.ndarray) -> list[Draw]:
-        """What chance decides for samples of these seeds, uint64 [B]; all at once, since one by one is slow."""
-        numbers = uniforms(seeds, self._count).tolist()
-        return [Draw(*pair) for pair in zip(numbers, seeds.tolist(), strict=True)]
+    def draw(self, chance: Chance) -> list[Draw]:
+        """What chance decides for samples; all at once, since one by one is slow."""
+        numbers = self._numbers(chance).tolist()
+        return [Draw(*pair) for pair in zip(numbers, chance.seeds.tolist(), strict=True)]
+
+    def _numbers(self, chance: Chance) -> np.ndarray:
+        numbers_BD = uniforms(chance.seeds, self._count)
+        if len(self._alternate):
+            own_BA = uniforms(chance.own, self._count)[:, self._alternate]
+            numbers_BD[:, self._alternate] = (own_BA + chance.times[:, None] / 2) % 1
+        return numbers_BD
 
     def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
         """Return the augmented pair; equal seeds give equal results in every process and after any history.
@@ -94,7 +122,7 @@ class Augment:
         Raises:
             ConfigError: when a crop is larger than the image.
         """
-        return self.apply(image, target, self.draw(np.array([seed], np.uint64))[0])
+        return self.apply(image, target, self.draw(Chance.of(np.array([seed], np.uint64)))[0])
 
     def apply(self, image: np.ndarray, target: Target, draw: Draw) -> tuple[np.ndarray, Target]:
         """As a call, with what `draw` has drawn for this sample."""
@@ -127,16 +155,16 @@ class Augment:
         return image, target
 
     def apply_all(
-        self, images_BHWC: np.ndarray, targets: np.ndarray, seeds: np.ndarray
+        self, images_BHWC: np.ndarray, targets: np.ndarray, chance: Chance
     ) -> tuple[np.ndarray, np.ndarray]:
         """What `apply` makes of each sample, for a batch at once; only where it is `batched`.
 
         Args:
             images_BHWC: uint8, all of the size that a call would resize them to; they may be written into.
             targets: masks uint8 [B, H, W], pictures uint8 [B, H, W, C], the images themselves, or classes [B].
-            seeds: uint64 [B].
+            chance: of the samples.
         """
-        numbers_BD = uniforms(seeds, self._count)
+        numbers_BD = self._numbers(chance)
         used = 0
         for stage in self._stages:
             mine = numbers_BD[:, used : used + stage.draws]

@@ -7,9 +7,14 @@ import numpy as np
 
 
 class Transform(ABC):
-    """Base of these transforms. `draws` says how many numbers in [0, 1) decide what happens to a sample."""
+    """Base of these transforms.
+
+    `draws` says how many numbers in [0, 1) decide what happens to a sample. Where it `alternates`, they are the
+    sample's own ones, and each time that it comes again a half is added, modulo one.
+    """
 
     draws: int
+    alternates: bool = False
 
     @abstractmethod
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:

@@ -17,12 +17,16 @@ _LARGE = 4096  # bytes from which OpenCV mirrors and turns faster than the copy 
 
 
 class HorizontalFlip(Transform):
-    """Exchange left and right with probability `p`."""
+    """Exchange left and right with probability `p`.
+
+    With `alternate`, a picture that was mirrored in one epoch is not in the next, if `p` is a half: in as many epochs
+    a net sees more of the pictures both ways (Jordan 2024, arXiv 2404.00498).
+    """
 
     draws = 1
 
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = _probability("HorizontalFlip", p)
+    def __init__(self, p: float = 0.5, alternate: bool = False) -> None:
+        self.p, self.alternates = _probability("HorizontalFlip", p), alternate
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Mirror or not."""

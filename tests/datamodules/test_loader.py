@@ -76,6 +76,24 @@ def test_samples_at_once_are_those_one_by_one(target: str) -> None:
     assert_equal(batches((12, 12, 3)), batches(None))
 
 
+@pytest.mark.parametrize("shape", [(12, 12, 3), None])
+def test_a_picture_that_was_mirrored_is_not_the_next_time(shape: tuple[int, int, int] | None) -> None:
+    source = Rows("class", shape)
+    samples = Samples(source, Augment([HorizontalFlip(alternate=True)], (12, 12), 4, 255), 3)
+    twice_an_epoch = Loader(samples, EpochBatches(40, 4, shuffle=True, seed=3))
+    mirrored = {
+        (number, int(index)): not np.array_equal(image.permute(1, 2, 0), source.images[index % 20])
+        for number in range(3)
+        for batch in epoch(twice_an_epoch, number)
+        for index, image in zip(batch["index"], batch["image"], strict=True)
+    }
+    first = [mirrored[0, index] for index in range(20)]
+    assert 4 < sum(first) < 16
+    assert [mirrored[0, index + 20] for index in range(20)] == [not was for was in first]
+    assert [mirrored[1, index] for index in range(20)] == [not was for was in first]
+    assert [mirrored[2, index] for index in range(20)] == first
+
+
 def loader(
     source: Noise,
     *,

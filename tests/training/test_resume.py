@@ -24,7 +24,7 @@ SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "call
 def words_of(task: str, root: Path) -> list[str]:
     data = {
         "segment": ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"],
-        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", *CYCLE],  # dropout in the net
+        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", "optimizer=muon", *CYCLE],  # and dropout in the net
         "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
         "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
     }

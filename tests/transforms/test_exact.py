@@ -9,7 +9,7 @@ import pytest
 
 from imagier.errors import ConfigError
 from imagier.randomness import sample_seeds, uniforms
-from imagier.transforms.augment import Augment
+from imagier.transforms.augment import Augment, Chance
 from imagier.transforms.base import Transform
 from imagier.transforms.exact import D4, Erase, HorizontalFlip, RandomCrop, Shift, VerticalFlip
 
@@ -115,7 +115,7 @@ def test_a_batch_draws_what_its_samples_draw_alone() -> None:
     steps: list[Any] = [HorizontalFlip(), A.GaussNoise(p=1), Shift(2), A.HorizontalFlip(), D4()]
     augment = Augment(steps, None, 0, None)
     seeds = sample_seeds(11, np.arange(20))
-    for seed, draw in zip(seeds.tolist(), augment.draw(seeds), strict=True):
+    for seed, draw in zip(seeds.tolist(), augment.draw(Chance.of(seeds)), strict=True):
         image = PICTURES[4]
         assert np.array_equal(augment.apply(image, 0, draw)[0], augment(image, 0, seed)[0])
     assert sample_seeds(11, np.array([7])) == seeds[7]
