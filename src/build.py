@@ -23,7 +23,7 @@ from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
 # Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-_OF_TRANSFORMS = ("heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
+_OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:

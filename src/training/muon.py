@@ -45,7 +45,7 @@ class Muon(Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step, after `closure` where there is one, and return what that returned."""
         loss = None
         if closure is not None:
@@ -77,15 +77,18 @@ class Muon(Optimizer):
         states = [self.state[parameter] for parameter in parameters]
         adamw(
             parameters,
-            [parameter.grad for parameter in parameters],
-            *([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq")),
-            max_exp_avg_sqs=[],
-            state_steps=[state["step"] for state in states],
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
             amsgrad=False,
             maximize=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            **{key: group[key] for key in ("lr", "weight_decay", "eps")},
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
         )
 
 

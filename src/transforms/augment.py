@@ -154,9 +154,7 @@ class Augment:
                 target = stage.apply(target, numbers, self.fill if target.ndim == 2 else 0)
         return image, target
 
-    def apply_all(
-        self, images_BHWC: np.ndarray, targets: np.ndarray, chance: Chance
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def apply_all(self, images_BHWC: np.ndarray, targets: np.ndarray, chance: Chance) -> tuple[np.ndarray, np.ndarray]:
         """What `apply` makes of each sample, for a batch at once; only where it is `batched`.
 
         Args:

@@ -17,14 +17,14 @@ from tests.conftest import REPOSITORY, imagier
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
-CYCLE = ["scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # moves the rate and the momentum
+BY_MUON = ["optimizer=muon", "scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # rate and momentum move
 SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
 
 
 def words_of(task: str, root: Path) -> list[str]:
     data = {
         "segment": ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"],
-        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", "optimizer=muon", *CYCLE],  # and dropout in the net
+        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", *BY_MUON],  # dropout in the net
         "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
         "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
     }

@@ -77,12 +77,12 @@ def test_flat_pictures_pass() -> None:
 
 
 def test_batches_are_changed_as_one_by_one() -> None:
-    augment, seeds = Augment([TrivialAugment()]), np.arange(50, dtype=np.uint64)
+    augment, chance = Augment([TrivialAugment()]), Chance.of(np.arange(50, dtype=np.uint64))
     images = np.stack([picture()] * 50)
-    together, classes = augment.apply_all(images.copy(), np.arange(50), Chance.of(seeds))
+    together, classes = augment.apply_all(images.copy(), np.arange(50), chance)
     assert augment.batched
     assert classes.tolist() == list(range(50))
-    alone = [augment.apply(image, 0, draw)[0] for image, draw in zip(images, augment.draw(Chance.of(seeds)), strict=True)]
+    alone = [augment.apply(image, 0, draw)[0] for image, draw in zip(images, augment.draw(chance), strict=True)]
     assert np.array_equal(together, np.stack(alone))
     different = len(np.unique(together.reshape(50, -1), axis=0))
     assert different > 30  # leaving alone, stretching and the like have no strength
