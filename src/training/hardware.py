@@ -87,6 +87,11 @@ def _refuse_misfits(settings: dict[str, Any], ema: bool) -> None:
             f"trainer.fused={settings['fused']}, but not all of torch's fused optimisers know the shards of "
             "trainer.strategy=fsdp; set trainer.fused=false, as trainer=fsdp does."
         )
+    if strategy == "fsdp" and settings["channels_last"] is not False:
+        raise ConfigError(
+            f"trainer.channels_last={settings['channels_last']}, but trainer.strategy=fsdp splits only kernels that "
+            "lie in memory channels first; set trainer.channels_last=false, as trainer=fsdp does."
+        )
     if strategy == "fsdp" and ema:
         raise ConfigError(
             "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "

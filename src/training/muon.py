@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
@@ -64,10 +65,14 @@ class Muon(Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(kernel)
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        matrix = gradient.lerp(average, group["momentum"]).flatten(1)
+        towards = gradient.lerp(average, group["momentum"])
+        whole = towards.full_tensor() if isinstance(towards, DTensor) else towards  # of fsdp's shards
+        matrix = whole.flatten(1)
         length = _LENGTH * max(matrix.shape) ** 0.5
-        kernel.mul_(1 - group["lr"] * group["weight_decay"])
-        kernel.add_(orthogonal(matrix).reshape(kernel.shape), alpha=-group["lr"] * length)
+        step = orthogonal(matrix).reshape(whole.shape)
+        if isinstance(kernel, DTensor):
+            step = distribute_tensor(step, kernel.device_mesh, kernel.placements)
+        kernel.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-group["lr"] * length)
 
     def _move_by_adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for parameter in parameters:

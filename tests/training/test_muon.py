@@ -1,13 +1,17 @@
 """Muon's steps: orthogonal for kernels, AdamW's for the rest, of lengths that go by one rate."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
 
 from imagier.training import muon
 from imagier.training.muon import Muon, orthogonal
+from imagier.training.strategies import shard
 
 
 def net() -> nn.Sequential:
@@ -83,3 +87,20 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
     again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for seed in range(3):
         assert torch.equal(step(resumed, again, seed), step(model, optimizer, seed))
+
+
+def test_a_net_in_shards_takes_the_same_steps(tmp_path: Path) -> None:
+    whole, sharded = net(), net()
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        shard(sharded, init_device_mesh("cpu", (1,)))
+        one, other = Muon(whole.parameters(), lr=1e-2), Muon(sharded.parameters(), lr=1e-2)
+        for seed in range(2):
+            assert torch.allclose(step(sharded, other, seed), step(whole, one, seed))
+        for mine, all_of_it in zip(sharded.parameters(), whole.parameters(), strict=True):
+            assert isinstance(mine, DTensor)
+            torch.testing.assert_close(mine.full_tensor(), all_of_it)
+    finally:
+        distributed.destroy_process_group()

@@ -215,6 +215,7 @@ def test_a_process_knows_its_place(environment: dict[str, str], found: Launch, m
 
 @pytest.mark.parametrize(("extra", "told"), [
     (["trainer=fsdp", "callbacks.ema.decay=0.9"], "callbacks.ema.decay needs the whole net"),
+    (["trainer=fsdp", "trainer.channels_last=true"], "only kernels that lie in memory channels first"),
     ([*OWN, "trainer.sync_batchnorm=true"], "trainer.sync_batchnorm=true needs GPUs"),
     (["trainer.strategy=deepspeed"], "it is one of: auto, ddp, fsdp"),
 ])  # fmt: skip
