@@ -37,6 +37,7 @@ def compare(given: Namespace) -> Iterator[Row]:
         )  # fmt: skip
 
     yield presets(given)
+    yield by_muon(given)
     yield memory_kept(given)
     yield frozen_net(given)
     yield confusion(given)
@@ -52,6 +53,20 @@ def presets(given: Namespace) -> Row:
     return Row(
         "training step with trainer=cpu_fast (channels_last, bf16): U-Net 128x128, batch 16",
         "eager float32, contiguous", "speed-up", 1.6, ours, theirs,
+    )  # fmt: skip
+
+
+def by_muon(given: Namespace) -> Row:
+    """A step of which kernels are made orthogonal, against one of plain averages."""
+    words = [*CROPS, "trainer=cpu_fast"]
+    ours, theirs = in_turn(
+        lambda: seconds_of_steps([*words, "optimizer=muon"], 2, 4) / 4,
+        lambda: seconds_of_steps([*words, "optimizer=adamw"], 2, 4) / 4,
+        given.repeats,
+    )
+    return Row(
+        "training step with optimizer=muon: SwiftNet 240x320, batch 12, trainer=cpu_fast", "optimizer=adamw", "cost",
+        1.15, ours, theirs,
     )  # fmt: skip
 
 
