@@ -162,7 +162,8 @@ def settle_threads(cfg: DictConfig, workers: int) -> None:
     """Share this machine's cores out, so that no two threads that compute want the same one.
 
     With trainer.threads=auto a process on the CPU takes the cores that its loader's workers and the run's other
-    processes leave it. OMP_NUM_THREADS, where it is set, is obeyed. On a GPU it is left to torch.
+    processes leave it, or OMP_NUM_THREADS, where it is set: not what an earlier job of the same process has left, for
+    sums depend on the number of threads. On a GPU it is left to torch.
 
     Args:
         cfg: of the run.
@@ -172,9 +173,11 @@ def settle_threads(cfg: DictConfig, workers: int) -> None:
     settings = trainer_settings(cfg)
     if cfg.trainer.threads != "auto":
         torch.set_num_threads(cfg.trainer.threads)
-    elif settings["accelerator"] == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+    elif settings["accelerator"] == "cpu":
         here = max(1, process_count(settings) // int(settings["num_nodes"]))
-        torch.set_num_threads(max(1, available_cores() // here - workers))
+        asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # it may name a number for each level of nesting
+        stated = int(asked) if asked.isdecimal() else 0
+        torch.set_num_threads(stated or max(1, available_cores() // here - workers))
 
 
 def keep_freed_memory(cfg: DictConfig) -> None:

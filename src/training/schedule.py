@@ -73,7 +73,7 @@ class OneCycle:
         return self._anneal(done, self.initial, 1.0, self.final)
 
     def momentum_at(self, done: float) -> float | None:
-        """Return the momentum (SGD) or first beta (Adam) at `done`, or None to leave it alone."""
+        """Return the momentum (SGD) or first beta (Adam, Muon's AdamW) at `done`, or None to leave it alone."""
         return self.momentum and self._anneal(done, self.momentum[0], self.momentum[1], self.momentum[0])
 
     def _anneal(self, done: float, first: float, top: float, last: float) -> float:

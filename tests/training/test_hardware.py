@@ -31,7 +31,7 @@ def settled(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if environment:
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # as an earlier job may have left it
     hardware.settle_threads(sentence(**settings), workers)
     return torch.get_num_threads()
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from imagier.training.metrics_csv import read_rows
 from imagier.training.resuming import changes
-from tests.conftest import REPOSITORY, imagier
+from tests.conftest import REPOSITORY, imagier, spoken
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
@@ -43,7 +43,7 @@ def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     def run(task: str) -> Path:
         if task not in done:
             done[task] = tmp_path_factory.mktemp(task)
-            imagier(*words_of(task, root_of(task, request)), cwd=done[task])  # a process of its own, as the resumed one
+            spoken("train", *words_of(task, root_of(task, request)), cwd=done[task])
         return done[task] / "runs" / "latest"
 
     return run
