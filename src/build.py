@@ -22,7 +22,7 @@ from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, ref
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
-# Numbers that conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
+# What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
 _OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 
 
@@ -144,6 +144,11 @@ def _optimizer(cfg: DictConfig) -> Any:
     for key in ("reference_batch", "lr_scaling", "_target_"):
         del settings[key]
     refuse_unknown("optimizer", target, settings, [name for name in accepted if name != "params"])
+    if cfg.trainer.fused is True and "fused" not in accepted:
+        raise ConfigError(
+            f"trainer.fused=true, but {target.__name__} has no fused kernel; leave trainer.fused at auto, or choose "
+            "optimizer=adamw."
+        )
     if "fused" in accepted and _fused(cfg):
         settings["fused"] = True
     return functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))

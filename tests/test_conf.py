@@ -132,7 +132,16 @@ def test_every_optimizer_descends_and_decays_kernels_only(name: str) -> None:
     kernels, others = optimizer.param_groups
     assert (kernels["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert {parameter.ndim for parameter in others["params"]} == {1}
-    assert optimizer.defaults["fused"]
+    assert optimizer.defaults.get("fused", name == "muon")  # which has no such kernel
+
+
+def test_muon_does_not_take_a_codecs_tables_for_kernels() -> None:
+    words = ["task=compress", "model=hyperprior", "model.width=6", "model.latents=8", "optimizer=muon"]
+    kernels, others = build.task(composed(*words), FACTS["compress"]).configure_optimizers().param_groups
+    told = list(zip(kernels["params"], kernels["matrices"], strict=True))
+    assert (6, 6) in [tuple(table.shape) for table, is_matrix in told if not is_matrix]  # divisive normalisation
+    assert {kernel.ndim for kernel, is_matrix in told if is_matrix} == {4}
+    assert not any(others["matrices"])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +198,7 @@ def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
 def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
     known: set[str] = set()
     for group, choice in every(
-        "task", "data", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths", "sweep"
+        "task", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths", "sweep"
     ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
         known |= set(_keys(OmegaConf.to_container(composed(*words))))

@@ -57,7 +57,7 @@ def presets(given: Namespace) -> Row:
 
 
 def by_muon(given: Namespace) -> Row:
-    """A step of which kernels are made orthogonal, against one of plain averages."""
+    """A step of an optimiser that makes orthogonal what moves a kernel, against AdamW's."""
     words = [*CROPS, "trainer=cpu_fast"]
     ours, theirs = in_turn(
         lambda: seconds_of_steps([*words, "optimizer=muon"], 2, 4) / 4,

@@ -185,13 +185,22 @@ class Task(LightningModule):
         return (child[stage] for child in self.children() if isinstance(child, PerStage))
 
     def configure_optimizers(self) -> Optimizer:
-        """Weight decay applies to kernels and matrices, not to biases and normalisation (one-dimensional)."""
+        """Weight decay applies to kernels and matrices, not to biases and normalisation (one-dimensional).
+
+        Of each kernel the first group also says whether it is one of a layer's, which maps all of its channels, and no
+        table of something else: Muon moves the two in different ways.
+        """
         if self._optimizer is None:
             raise RuntimeError("this task was built for evaluation and has no optimiser")
         trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         kernels = [parameter for parameter in trained if parameter.ndim > 1]
         others = [parameter for parameter in trained if parameter.ndim <= 1]
-        return self._optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
+        of_layers = {id(layer.weight) for layer in self.net.modules() if _maps_all_channels(layer)}
+        matrices = [id(parameter) in of_layers for parameter in kernels]
+        none = [False] * len(others)
+        return self._optimizer(
+            [{"params": kernels, "matrices": matrices}, {"params": others, "weight_decay": 0.0, "matrices": none}]
+        )
 
     def configure_gradient_clipping(
         self,
@@ -229,3 +238,7 @@ def _state(metric: Any) -> dict[str, Any]:
         return {name: value.clone() for name, value in metric.metric_state.items()} | {
             "_update_count": metric._update_count
         }
+
+
+def _maps_all_channels(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and getattr(layer, "groups", 1) == 1

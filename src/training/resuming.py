@@ -106,6 +106,6 @@ class SentenceHolds(Callback):
 def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:
     if then != now:
         raise ConfigError(
-            f"{what} was {then} in {path}, but is {now} now; a run is resumed as what it was. Leave that word out, or "
-            "start a new run."
+            f"{what} was {then} in {path}, but is {now} now; a run is resumed as what it was. Leave that word out, "
+            "say what it was if a recipe has changed since, or start a new run."
         )

@@ -32,7 +32,7 @@ class Chance(NamedTuple):
     Args:
         seeds: uint64 [B], of the run's seed, the epoch and the sample.
         own: uint64 [B], of the run's seed and the picture alone.
-        times: int [B], how often the picture has come before.
+        times: int [B], the epoch, and one more for each time that the epoch has gone through the set (data.repeat).
     """
 
     seeds: np.ndarray

@@ -10,7 +10,7 @@ class Transform(ABC):
     """Base of these transforms.
 
     `draws` says how many numbers in [0, 1) decide what happens to a sample. Where it `alternates`, they are the
-    sample's own ones, and each time that it comes again a half is added, modulo one.
+    picture's own ones, to which a half is added, modulo one, in every other epoch (see Chance).
     """
 
     draws: int

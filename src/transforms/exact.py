@@ -19,14 +19,22 @@ _LARGE = 4096  # bytes from which OpenCV mirrors and turns faster than the copy 
 class HorizontalFlip(Transform):
     """Exchange left and right with probability `p`.
 
-    With `alternate`, a picture that was mirrored in one epoch is not in the next, if `p` is a half: in as many epochs
-    a net sees more of the pictures both ways (Jordan 2024, arXiv 2404.00498).
+    With `alternate`, a picture that is mirrored in one epoch is not in the next: in as many epochs a net sees more of
+    the pictures both ways (Jordan 2024, arXiv 2404.00498).
+
+    Raises:
+        ConfigError: for a probability out of range, or one other than a half with `alternate`.
     """
 
     draws = 1
 
     def __init__(self, p: float = 0.5, alternate: bool = False) -> None:
         self.p, self.alternates = _probability("HorizontalFlip", p), alternate
+        if alternate is not False and (alternate is not True or p != 0.5):
+            raise ConfigError(
+                f"augment: HorizontalFlip has alternate={alternate} and p={p}; alternate is true or false, and true goes "
+                "with p=0.5 alone."
+            )
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Mirror or not."""
