@@ -198,7 +198,18 @@ def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
 def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
     known: set[str] = set()
     for group, choice in every(
-        "task", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "paths", "sweep"
+        "task",
+        "data",
+        "augment",
+        "noise",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "callbacks",
+        "logger",
+        "paths",
+        "sweep",
     ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
         known |= set(_keys(OmegaConf.to_container(composed(*words))))

@@ -18,7 +18,11 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 _ITERATIONS = 5
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: singular values of some hundredths of the norm and more end between 0.7 and 1.2
+_COEFFICIENTS = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # Jordan's: singular values of some hundredths of the norm and more end between 0.7 and 1.2
 _LENGTH = 0.2  # root of the mean square of AdamW's steps, over the rate
 
 

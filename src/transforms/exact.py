@@ -32,8 +32,8 @@ class HorizontalFlip(Transform):
         self.p, self.alternates = _probability("HorizontalFlip", p), alternate
         if alternate is not False and (alternate is not True or p != 0.5):
             raise ConfigError(
-                f"augment: HorizontalFlip has alternate={alternate} and p={p}; alternate is true or false, and true goes "
-                "with p=0.5 alone."
+                f"augment: HorizontalFlip has alternate={alternate} and p={p}; alternate is true or false, and true "
+                "goes with p=0.5 alone."
             )
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:

@@ -90,6 +90,8 @@ def test_small_pictures_are_reflected_before_a_crop() -> None:
 def test_a_probability_is_one() -> None:
     with pytest.raises(ConfigError, match=r"p=1\.5.*from 0 to 1"):
         HorizontalFlip(1.5)
+    with pytest.raises(ConfigError, match=r"alternate=True and p=0\.25"):
+        HorizontalFlip(0.25, alternate=True)
 
 
 @pytest.mark.parametrize("wrong", [lambda: RandomCrop(-3, 5), lambda: RandomCrop(5, 4.5), lambda: Shift(-1)])  # type: ignore[arg-type]
