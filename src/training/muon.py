@@ -18,11 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 _ITERATIONS = 5
-_COEFFICIENTS = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # Jordan's: singular values of some hundredths of the norm and more end between 0.7 and 1.2
+# Jordan's: singular values of some hundredths of the norm and more end between 0.7 and 1.2.
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _LENGTH = 0.2  # root of the mean square of AdamW's steps, over the rate
 
 
@@ -130,7 +127,7 @@ def _as_published(x: Tensor) -> Tensor:
 
 
 def _by_products(x: Tensor) -> Tensor:
-    """The same where full precision is not slow: what each iteration multiplies by is found from x x' alone.
+    """The same for processors, few of which multiply in bfloat16: each iteration's multiplier is found from x x' alone.
 
     For a kernel of 3x3 with as many channels in as out that is less than two fifths of the work, for a square matrix a
     quarter more. Half precision would not do: its errors in x x' grow twelvefold an iteration.
