@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagier.errors import ConfigError
-from imagier.models.arguments import check_minimum
+from imagier.models.arguments import check_minimum, check_probability
 from imagier.models.views import with_mirror
 from imagier.models.weights import initialize, load_weights
 
@@ -36,6 +36,8 @@ class SwiftNet(nn.Module):
         ladder: channels on the way back up.
         cell: pixels a side of the finest map's cells, 4 or 2.
         mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
+        dropout: probability, in [0, 1), of dropping a channel of what a residual block adds, as in ENet (Paszke et al.
+            2016, arXiv 1606.02147).
         weights: None for Kaiming initialisation, or the path of a file of weights.
 
     Raises:
@@ -50,12 +52,14 @@ class SwiftNet(nn.Module):
         ladder: int = 64,
         cell: int = 4,
         mirror: bool = False,
+        dropout: float = 0.0,
         weights: str | None = None,
     ) -> None:
         super().__init__()
         self.mirror = mirror
         check_minimum("width", width, 2)
         check_minimum("ladder", ladder)
+        check_probability("dropout", dropout)
         if cell not in (2, 4):
             raise ConfigError(f"model.cell={cell} is out of range: the finest map of swiftnet has cells of 2 or 4.")
         self.cell, self.stride = cell, 4 * cell
@@ -63,7 +67,7 @@ class SwiftNet(nn.Module):
         self.stem = conv(in_channels, widths[0], stride=cell // 2)
         dilations = [[1], [1, 1], [2, 4]]
         self.levels = nn.ModuleList(
-            nn.Sequential(conv(a, b, stride=2), *(Residual(b, dilation) for dilation in level))
+            nn.Sequential(conv(a, b, stride=2), *(Residual(b, dilation, dropout) for dilation in level))
             for (a, b), level in zip(pairwise(widths), dilations, strict=True)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(channels, ladder, 1) for channels in widths[1:])
@@ -95,15 +99,16 @@ class SwiftNet(nn.Module):
 class Residual(nn.Module):
     """ReLU(x + normalised convolution of C(x)), both dilated; on float [B, width, H, W]."""
 
-    def __init__(self, width: int, dilation: int = 1) -> None:
+    def __init__(self, width: int, dilation: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.first = conv(width, width, dilation=dilation)
         self.second = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm2d(width)
+        self.drop = nn.Dropout2d(dropout)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return features of the same shape."""
-        return F.relu(features_BCHW + self.norm(self.second(self.first(features_BCHW))))
+        return F.relu(features_BCHW + self.drop(self.norm(self.second(self.first(features_BCHW)))))
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
