@@ -3,7 +3,6 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: train test clean
 train: $(VENV)/.ready

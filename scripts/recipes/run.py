@@ -139,7 +139,7 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     seconds = time.monotonic() - began
     row = _row_of((runs / "latest").resolve(), measured_on)
     said = ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
-    called = {"machine": given.machine or row["machine"]}
+    called = {"machine": given.machine or row["machine"], "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY")}
     return row | called | {"command": " ".join(said), "seconds": round(seconds, 1)}
 
 
