@@ -154,6 +154,19 @@ def test_fcn8_starts_by_bilinear_interpolation() -> None:
     torch.testing.assert_close(up(scores)[..., 1:-1, 1:-1], bilinear[..., 1:-1, 1:-1])
 
 
+def test_swiftnet_drops_whole_channels_of_what_a_block_adds_and_only_in_training() -> None:
+    block = SwiftNet(3, 5, width=8, ladder=4, dropout=0.5).levels[-1][-1]
+    nn.init.ones_(block.norm.weight)  # which begins at nought, where a block adds nothing
+    image_BCHW = torch.rand(4, 32, 6, 6)
+    added = block(image_BCHW) - image_BCHW.relu()
+    gone = (added == 0).all(3).all(2)
+    assert 0.2 < gone.float().mean() < 0.8
+    assert (added != 0).any(3).any(2)[~gone].all()
+    block.eval()
+    assert torch.equal(block(image_BCHW), block(image_BCHW))
+    assert not ((block(image_BCHW) - image_BCHW.relu()) == 0).all(3).all(2).any()
+
+
 def test_dilation_keeps_pspnet_at_an_eighth() -> None:
     net = PSPNet(3, 4, backbone="resnet50")
     shapes = []
