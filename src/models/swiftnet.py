@@ -97,7 +97,7 @@ class SwiftNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """ReLU(x + normalised convolution of C(x)), both dilated; on float [B, width, H, W]."""
+    """ReLU(x + normalised convolution of C(x)), both dilated, dropout's channels missing; on float [B, width, H, W]."""
 
     def __init__(self, width: int, dilation: int = 1, dropout: float = 0.0) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ _UNTOLD = (
     "resume", "paths", "logger", "data.root", "data.cache", "data.decode_once", "data.workers", "trainer.threads",
     "callbacks.pruning", "pretrain", "model.weights",
 )  # fmt: skip
+_NO_TENSORS = {"weights", "dropout"}  # of a net: what it began with, which is in the checkpoint; what has no state
 # Of an optimiser's group, what is no setting, the schedule's own, or goes with where the state lies.
 _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
@@ -37,7 +38,7 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
     said = checkpoint["imagier"]
     then, now = said["config"], plain(cfg)
     _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])
-    for key in sorted((then["model"].keys() | now["model"].keys()) - {"weights"}):  # those are in the checkpoint
+    for key in sorted((then["model"].keys() | now["model"].keys()) - _NO_TENSORS):
         _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))
     _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
     for key in ("amsgrad", "centered"):  # they decide what is in its state

@@ -161,7 +161,7 @@ def test_swiftnet_drops_whole_channels_of_what_a_block_adds_and_only_in_training
     added = block(image_BCHW) - image_BCHW.relu()
     gone = (added == 0).all(3).all(2)
     assert 0.2 < gone.float().mean() < 0.8
-    assert (added != 0).any(3).any(2)[~gone].all()
+    assert (added != 0).float().mean((2, 3))[~gone].min() > 0.9
     block.eval()
     assert torch.equal(block(image_BCHW), block(image_BCHW))
     assert not ((block(image_BCHW) - image_BCHW.relu()) == 0).all(3).all(2).any()

@@ -122,7 +122,7 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
-def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken: Any, tmp_path: Path) -> None:
+def test_a_finished_run_goes_on_with_more_epochs_another_batch_size_and_dropout(unbroken: Any, tmp_path: Path) -> None:
     import shutil
 
     whole = unbroken("classify").resolve()
@@ -130,7 +130,7 @@ def test_a_finished_run_goes_on_with_more_epochs_and_another_batch_size(unbroken
     shutil.copytree(whole, copy)
     others: dict[str, tuple[float, float]] = {
         "trainer.max_epochs": (2, 3), "data.batch_size": (45, 90), "optimizer.weight_decay": (0.01, 0.1),
-        "callbacks.early_stopping.patience": (9, 8),
+        "callbacks.early_stopping.patience": (9, 8), "model.dropout": (0.2, 0.3),
     }  # fmt: skip
     said = imagier(f"resume={copy}", *(f"{key}={now}" for key, (_, now) in others.items()), cwd=tmp_path)
     told = {line.removeprefix("note: ") for line in said.splitlines() if " until here" in line}
