@@ -8,8 +8,8 @@ table, page     measure nothing; print what OUT holds, or write it into docs/rec
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
 words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
-A row says the machine and how its threads waited, the commit, the budget, the epochs, and the scores of best.ckpt on the
-validation part; those of what was trained first (`pretrain`) beside them.
+A row says the machine and how its threads waited, the commit, the budget, the epochs, and the scores of best.ckpt on
+the validation part; those of what was trained first (`pretrain`) beside them.
 """
 
 import argparse
