@@ -8,8 +8,8 @@ table, page     measure nothing; print what OUT holds, or write it into docs/rec
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
 words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
-A row says the machine and how its threads waited, the commit, the budget, the epochs, and the scores of best.ckpt on
-the validation part; those of what was trained first (`pretrain`) beside them.
+A row says the machine, how many threads it was allowed and how they waited, the commit, the budget, the epochs, and the
+scores of best.ckpt on the validation part; those of what was trained first (`pretrain`) beside them.
 """
 
 import argparse
@@ -139,8 +139,9 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     seconds = time.monotonic() - began
     row = _row_of((runs / "latest").resolve(), measured_on)
     said = ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
-    called = {"machine": given.machine or row["machine"], "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY")}
-    return row | called | {"command": " ".join(said), "seconds": round(seconds, 1)}
+    threads = {variable: os.environ.get(variable) for variable in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+    called = {"machine": given.machine or row["machine"], "command": " ".join(said), "seconds": round(seconds, 1)}
+    return row | threads | called
 
 
 def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
