@@ -62,6 +62,15 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # beside it, and no recipe itself
 
 
+def test_readme_has_all_recipes_in_short(script: ModuleType, tables: ModuleType, tmp_path: Path) -> None:
+    short = tables.short_table(REPOSITORY / "docs" / "recipes", script.RECIPES)
+    assert len(short.splitlines()) > 10
+    assert short in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5}, "trainer.budget=1m")])
+    named = tables.short_table(tmp_path, {"one_gpu": RECIPES["one_gpu"] | {"learns": "photographs"}})
+    assert named.endswith("| `one_gpu trainer.budget=1m` | photographs | 31.50 dB at sigma 25 | 1.5 | Intel Xeon |\n")
+
+
 def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, tmp_path: Path) -> None:
     ours = [row("one_cpu", {"accuracy": score}, seed=seed) for seed, score in enumerate((0.8, 0.82, 0.84))]
     theirs = [row("plain", {"accuracy": score}, seed=seed) for seed, score in ((2, 0.74), (1, 0.7), (5, 0.1))]

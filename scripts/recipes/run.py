@@ -4,7 +4,7 @@ train NAME...   runs experiment=NAME from its one command to its report, then `i
 ablate NAME...  runs it with one ingredient left out at a time, and whole, all with the same words: trainer.budget=3m
 compare NAME... runs them all with the same words, such as trainer.budget=4m, to be set side by side
 leaves NAME...  trains it on the embedded leaves and on photographs, and evaluates both on the same photographs
-table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md
+table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md and, in short, README.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
 words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
@@ -26,7 +26,7 @@ from threading import Lock
 from typing import Any
 
 from omegaconf import OmegaConf
-from tables import WHOLE, tables, words_of
+from tables import WHOLE, short_table, tables, words_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
@@ -53,6 +53,7 @@ def main() -> None:
         print(tables(given.out, RECIPES))
     elif given.verb == "page":
         _write_page(ROOT / "docs" / "recipes.md", tables(given.out, RECIPES))
+        _write_page(ROOT / "README.md", short_table(given.out, RECIPES))
     else:
         if given.data is None or not given.names:
             parser.error(f"{given.verb} needs the NAME of an experiment, or several, and --data FOLDER.")

@@ -13,6 +13,10 @@ _HEAD = """\
 | experiment | scored by | at least | aim | validation | minutes, start to report | machine | baseline |
 |---|---|---|---|---|---|---|---|
 """
+_SHORT = """\
+| experiment | learns | validation | minutes, start to report | machine |
+|---|---|---|---|---|
+"""
 _COMPARED = """\
 | experiment | words | scored by | validation |
 |---|---|---|---|
@@ -46,6 +50,17 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
     if taught:
         parts.append(f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{taught}")
     return "\n".join(parts)
+
+
+def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
+    """One table of all recipes that were measured, for who only wants to know what to expect."""
+    kept = {name: _read(out / f"{name}.json").get("train", []) for name in recipes if name.endswith(("_cpu", "_gpu"))}
+    return _SHORT + "".join(
+        f"| `{' '.join([name, *words_of(rows[0])])}` | {recipes[name]['learns']} | {_named(rows, recipes[name]['score'])} |"
+        f" {_minutes(rows)} | {_machines(rows)} |\n"
+        for name, rows in kept.items()
+        if rows
+    )
 
 
 def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
@@ -148,6 +163,11 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
         by = " ".join(word for word in words_of(some[0]) if word not in words_of(wholes[0]))
         lines.append(f"| {left_out} | `{by}` | {_scores(some, score)} | {change} |\n")
     return "".join(lines)
+
+
+def _named(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+    names = {"iou": "mean IoU", "psnr/25": "dB at sigma 25", "mse": "MSE", "bd_rate/JPEG": "BD-rate against JPEG"}
+    return f"{_scores(rows, score)} {names.get(score, score)}"
 
 
 def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
