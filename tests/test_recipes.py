@@ -68,7 +68,50 @@ def test_readme_has_all_recipes_in_short(script: ModuleType, tables: ModuleType,
     assert short in (REPOSITORY / "README.md").read_text(encoding="utf-8")
     put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5}, "trainer.budget=1m")])
     named = tables.short_table(tmp_path, {"one_gpu": RECIPES["one_gpu"] | {"learns": "photographs"}})
-    assert named.endswith("| `one_gpu trainer.budget=1m` | photographs | 31.50 dB at sigma 25 | 1.5 | Intel Xeon |\n")
+    assert named.endswith(
+        "| `one_gpu trainer.budget=1m` | photographs | PSNR at sigma 25, dB | 31.50 | 1.5 | Intel Xeon |\n"
+    )
+
+
+def test_what_is_kept_is_of_recipes_that_are_told(script: ModuleType) -> None:
+    kept = {path.stem for path in (REPOSITORY / "docs" / "recipes").glob("*.json")}
+    assert kept <= set(script.RECIPES)
+    assert all("learns" in recipe for name, recipe in script.RECIPES.items() if name.endswith(("_cpu", "_gpu")))
+
+
+def test_a_table_takes_its_place_on_a_page_and_no_other(script: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- recipes -->\nold\n<!-- /recipes -->\nafter\n")
+    told = script.with_table(page, "new")
+    assert told == "before\n<!-- recipes -->\nnew\n<!-- /recipes -->\nafter\n"
+    for broken in ("no marks", "<!-- recipes --> unclosed", "<!-- /recipes --> <!-- recipes -->"):
+        page.write_text(broken)
+        with pytest.raises(ValueError, match="needs <!-- recipes --> and, after it"):
+            script.with_table(page, "new")
+
+
+def test_words_are_told_as_a_shell_takes_them(tables: ModuleType, tmp_path: Path) -> None:
+    measured = row("one_cpu", {"accuracy": 0.7}, "'augment.heights=[1, 2]'")
+    put(tmp_path, "one_cpu", train=[measured])
+    assert "| `one_cpu 'augment.heights=[1, 2]'` |" in tables.tables(tmp_path, RECIPES)
+    assert tables.words_of(measured) == ["augment.heights=[1, 2]"]
+
+
+def test_after_a_failure_nothing_more_is_begun(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def failing(name: str, words: list[str], given: Any) -> dict[str, Any]:
+        begun.append(words)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(script, "_measured", failing)
+    command = ["train", "one_cpu", "--seeds", "20", "--data", str(tmp_path), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["run.py", *command])
+    with pytest.raises(RuntimeError, match="no memory"):
+        script.main()
+    assert len(begun) < 20
 
 
 def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, tmp_path: Path) -> None:
@@ -76,7 +119,7 @@ def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, 
     theirs = [row("plain", {"accuracy": score}, seed=seed) for seed, score in ((2, 0.74), (1, 0.7), (5, 0.1))]
     put(tmp_path, "one_cpu", train=ours)
     put(tmp_path, "plain", train=theirs)  # by seeds 1 and 2: 0.12 and 0.1, whose deviation is 0.014, and t 11
-    told = "; from there, over 2 seeds, +11.00 % ± 1.41 %, 95 % interval -1.71 % to +23.71 %, p 0.058 |"
+    told = "; from there, over 2 seeds, +11.00 ± 1.41 points, 95 % interval -1.71 to +23.71, p 0.058 |"
     assert told in tables.tables(tmp_path, RECIPES)
 
 
@@ -93,7 +136,7 @@ def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp
     put(tmp_path, "one_cpu", ablate=rows)
     told = tables.tables(tmp_path, RECIPES)
     assert "`one_cpu trainer.budget=3m`, on Intel Xeon:" in told
-    assert "| mirror | `model.mirror=false` | 75.00 % | -5.00 % |" in told
+    assert "| mirror | `model.mirror=false` | 75.00 % | -5.00 points |" in told
 
 
 def test_an_ablation_without_a_whole_of_its_own_is_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:
@@ -101,7 +144,7 @@ def test_an_ablation_without_a_whole_of_its_own_is_held_against_the_recipe(table
     put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})], ablate=[without])
     told = tables.tables(tmp_path, RECIPES)
     assert "| nothing | | 85.00 % | |" in told
-    assert "| pretraining | `pretrain=null` | 70.00 % | -15.00 % |" in told
+    assert "| pretraining | `pretrain=null` | 70.00 % | -15.00 points |" in told
 
 
 def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: ModuleType, tmp_path: Path) -> None:

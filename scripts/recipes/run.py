@@ -1,4 +1,4 @@
-"""Recipes measured, and what their ingredients give: python scripts/recipes/run.py train|ablate|leaves|table|page ...
+"""Recipes measured, and what their ingredients give: python scripts/recipes/run.py VERB ...
 
 train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
 ablate NAME...  runs it with one ingredient left out at a time, and whole, all with the same words: trainer.budget=3m
@@ -8,13 +8,14 @@ table, page     measure nothing; print what OUT holds, or write it into docs/rec
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
 words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
-A row says the machine, how many threads it was allowed and how they waited, the commit, the budget, the epochs, and the
-scores of best.ckpt on the validation part; those of what was trained first (`pretrain`) beside them.
+A row says the machine, its threads and how they waited, the commit, the budget, the epochs, and the scores of
+best.ckpt on the validation part; those of what was trained first (`pretrain`) beside them.
 """
 
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -52,8 +53,9 @@ def main() -> None:
     if given.verb == "table":
         print(tables(given.out, RECIPES))
     elif given.verb == "page":
-        _write_page(ROOT / "docs" / "recipes.md", tables(given.out, RECIPES))
-        _write_page(ROOT / "README.md", short_table(given.out, RECIPES))
+        told = {"docs/recipes.md": tables(given.out, RECIPES), "README.md": short_table(given.out, RECIPES)}
+        for page, text in {ROOT / name: with_table(ROOT / name, table) for name, table in told.items()}.items():
+            page.write_text(text, encoding="utf-8")
     else:
         if given.data is None or not given.names:
             parser.error(f"{given.verb} needs the NAME of an experiment, or several, and --data FOLDER.")
@@ -104,14 +106,20 @@ def _measure(given: argparse.Namespace, common: list[str]) -> None:
             for name in given.names
             for left_out, words in _variants(name, given).items()
         ]
-    for one in begun:
-        one.result()  # raises what it raised
+        try:
+            for one in begun:
+                one.result()  # raises what it raised
+        except BaseException:  # Ctrl-C too: else the next would begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _write_page(page: Path, told: str) -> None:
-    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- recipes -->")
-    after = rest.partition("<!-- /recipes -->")[2]
-    page.write_text(f"{before}<!-- recipes -->\n{told}\n<!-- /recipes -->{after}", encoding="utf-8")
+def with_table(page: Path, table: str) -> str:
+    """The text of a page with another table between its two marks; ValueError where these are missing."""
+    text, marks = page.read_text(encoding="utf-8"), ("<!-- recipes -->", "<!-- /recipes -->")
+    if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
+        raise ValueError(f"{page} needs {' and, after it, '.join(marks)} once each: the table goes between them.")
+    return f"{text.partition(marks[0])[0]}{marks[0]}\n{table}\n{marks[1]}{text.partition(marks[1])[2]}"
 
 
 def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
@@ -139,10 +147,9 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
     _call("train.py", f"experiment={name}", *words, *trained_on, f"paths.runs={runs}")
     seconds = time.monotonic() - began
     row = _row_of((runs / "latest").resolve(), measured_on)
-    said = ["python train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
-    threads = {variable: os.environ.get(variable) for variable in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
-    called = {"machine": given.machine or row["machine"], "command": " ".join(said), "seconds": round(seconds, 1)}
-    return row | threads | called
+    said = ["python", "train.py", f"experiment={name}", *["data.root=FOLDER"] * len(trained_on), *words]
+    called = {"machine": given.machine or row["machine"], "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY")}
+    return row | called | {"command": shlex.join(said), "seconds": round(seconds, 1)}
 
 
 def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
@@ -151,6 +158,7 @@ def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
     (evaluated,) = sorted((run / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
     found = json.loads(evaluated.read_text())
     summary, config = json.loads((run / "summary.json").read_text()), OmegaConf.load(run / "config.yaml")
+    environment = json.loads((run / "environment.json").read_text())
     row = {
         # What does not exist, such as a difference of curves where there is one rate, is null in JSON.
         "score": {name: value if isfinite(value) else None for name, value in found["metrics"].items()},
@@ -158,7 +166,8 @@ def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
         "epochs": summary["epochs"],
         "budget": config.trainer.budget,
         "machine": summary["machine"],
-        "commit": json.loads((run / "environment.json").read_text())["commit"],
+        "threads": environment["machine"]["threads"],
+        "commit": environment["commit"],
     }
     if config.pretrain and (first := Path(config.model.weights).parents[1] / "metrics.json").is_file():
         row["pretrained"] = json.loads(first.read_text())["val"]

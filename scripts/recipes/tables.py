@@ -1,6 +1,7 @@
 """What was measured of recipes, as tables in Markdown."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,8 +15,8 @@ _HEAD = """\
 |---|---|---|---|---|---|---|---|
 """
 _SHORT = """\
-| experiment | learns | validation | minutes, start to report | machine |
-|---|---|---|---|---|
+| experiment | learns | measured by | validation | minutes, start to report | machine |
+|---|---|---|---|---|---|
 """
 _COMPARED = """\
 | experiment | words | scored by | validation |
@@ -53,11 +54,11 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
 
 
 def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
-    """One table of all recipes that were measured, for who only wants to know what to expect."""
+    """One table of all recipes that were measured, for those who only want to know what to expect."""
     kept = {name: _read(out / f"{name}.json").get("train", []) for name in recipes if name.endswith(("_cpu", "_gpu"))}
     return _SHORT + "".join(
-        f"| `{' '.join([name, *words_of(rows[0])])}` | {recipes[name]['learns']} | {_named(rows, recipes[name]['score'])} |"
-        f" {_minutes(rows)} | {_machines(rows)} |\n"
+        f"| `{_said(name, rows[0])}` | {recipes[name]['learns']} | {_named(recipes[name]['score'])} |"
+        f" {_scores(rows, recipes[name]['score'])} | {_minutes(rows)} | {_machines(rows)} |\n"
         for name, rows in kept.items()
         if rows
     )
@@ -79,14 +80,14 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], o
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
     beside = ""
     if baseline:
-        said = " ".join([recipe["baseline"], *words_of(baseline[0])])
+        said = _said(recipe["baseline"], baseline[0])
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
         told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
         beside += _difference(kept["train"], baseline, score)
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
-        f"`{' '.join([name, *words_of(kept['train'][0])])}`",
+        f"`{_said(name, kept['train'][0])}`",
         score,
         *bounds,
         _scores(kept["train"], score),
@@ -106,16 +107,17 @@ def _difference(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str,
     found = paired(*by_seed)
     if found.interval is None or found.deviation is None or found.p is None:
         return ""
-    ends = " to ".join(_shown(end, score, sign=True) for end in found.interval)
-    spread = f"{_shown(found.mean, score, sign=True)} ± {_shown(found.deviation, score)}"
+    low, high = (_number(end, score, sign=True) for end in found.interval)
+    spread = f"{_number(found.mean, score, sign=True)} ± {_number(found.deviation, score)}"
+    points = " points" if score in SHARES else ""
     chance = "p < 0.001" if found.p < 0.001 else f"p {found.p:.2g}"
-    return f"; from there, over {found.count} seeds, {spread}, 95 % interval {ends}, {chance}"
+    return f"; from there, over {found.count} seeds, {spread}{points}, 95 % interval {low} to {high}, {chance}"
 
 
 def words_of(row: Mapping[str, Any]) -> list[str]:
     """What was said beside the experiment's name, the data's place and the seed."""
     usual = ("experiment=", "data.root=", "seed=")
-    return [word for word in row["command"].split()[2:] if not word.startswith(usual)]
+    return [word for word in shlex.split(row["command"])[2:] if not word.startswith(usual)]
 
 
 def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -123,7 +125,7 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
     by_words: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for name, rows in kept.items():
         for row in rows:
-            by_words.setdefault(" ".join(words_of(row)), {}).setdefault(name, []).append(row)
+            by_words.setdefault(shlex.join(words_of(row)), {}).setdefault(name, []).append(row)
     return [
         f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} |\n"
         for words, together in by_words.items()
@@ -140,7 +142,7 @@ def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
         return ""
     gap = _shown(mean(_values(leaves, score)) - mean(_values(photographs, score)), score, sign=True)
     cells = [
-        f"`{' '.join([name, *words_of(photographs[0])])}`",
+        f"`{_said(name, photographs[0])}`",
         score,
         _scores(leaves, score),
         _scores(photographs, score),
@@ -155,19 +157,24 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
     for row in kept["ablate"]:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
-    said, whole = " ".join([name, *words_of(wholes[0])]), mean(_values(wholes, score))
+    said, whole = _said(name, wholes[0]), mean(_values(wholes, score))
     lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
     lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():
         change = _shown(mean(_values(some, score)) - whole, score, sign=True)
-        by = " ".join(word for word in words_of(some[0]) if word not in words_of(wholes[0]))
+        by = shlex.join(word for word in words_of(some[0]) if word not in words_of(wholes[0]))
         lines.append(f"| {left_out} | `{by}` | {_scores(some, score)} | {change} |\n")
     return "".join(lines)
 
 
-def _named(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    names = {"iou": "mean IoU", "psnr/25": "dB at sigma 25", "mse": "MSE", "bd_rate/JPEG": "BD-rate against JPEG"}
-    return f"{_scores(rows, score)} {names.get(score, score)}"
+def _named(score: str) -> str:
+    names = {"iou": "mean IoU", "psnr/25": "PSNR at sigma 25, dB", "mse": "MSE", "bd_rate/JPEG": "BD-rate against JPEG"}
+    return names.get(score, score)
+
+
+def _said(name: str, row: Mapping[str, Any]) -> str:
+    """An experiment with the words that were added to it, as a shell takes them."""
+    return shlex.join([name, *words_of(row)])
 
 
 def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
@@ -191,11 +198,17 @@ def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
 
 
 def _shown(value: float | str | None, score: str, *, sign: bool = False) -> str:
+    """A score, or with `sign` a difference of scores; those of shares are points, not percent of a score."""
     if value is None or isinstance(value, str):
         return value or ""
-    plus = "+" if sign else ""
+    unit = " bits a pixel" if score == "bpp" else ""
     if score in SHARES:
-        return f"{100 * value:{plus}.2f} %"
-    if score == "bpp":
-        return f"{value:{plus}.2f} bits a pixel"
-    return f"{value:{plus}.4f}" if score == "mse" else f"{value:{plus}.2f}"
+        unit = " points" if sign else " %"
+    return _number(value, score, sign=sign) + unit
+
+
+def _number(value: float, score: str, *, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    if score == "mse":
+        return f"{value:{plus}.{5 if sign else 4}f}"
+    return f"{value * (100 if score in SHARES else 1):{plus}.2f}"
