@@ -23,11 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from pathlib import Path
 from tempfile import mkdtemp
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from omegaconf import OmegaConf
 from tables import WHOLE, short_table, tables, words_of
+
+from imagier.files import write_text
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
@@ -55,7 +57,7 @@ def main() -> None:
     elif given.verb == "page":
         told = {"docs/recipes.md": tables(given.out, RECIPES), "README.md": short_table(given.out, RECIPES)}
         for page, text in {ROOT / name: with_table(ROOT / name, table) for name, table in told.items()}.items():
-            page.write_text(text, encoding="utf-8")
+            write_text(page, text)
     else:
         if given.data is None or not given.names:
             parser.error(f"{given.verb} needs the NAME of an experiment, or several, and --data FOLDER.")
@@ -87,11 +89,17 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
 
 
 def _measure(given: argparse.Namespace, common: list[str]) -> None:
-    keeping = Lock()
+    keeping, failed = Lock(), Event()  # a run that fails, as all do at Ctrl-C, is the last that begins
     old = set(given.names if given.anew else ())  # whose earlier rows go when the first new one is there
 
     def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
-        row = _measured(name, [*common, *words, f"seed={seed}"], given) | {"words": common}
+        if failed.is_set():
+            return
+        try:
+            row = _measured(name, [*common, *words, f"seed={seed}"], given) | {"words": common}
+        except BaseException:
+            failed.set()
+            raise
         with keeping:
             path = given.out / f"{name}.json"
             if name in old:
@@ -106,12 +114,8 @@ def _measure(given: argparse.Namespace, common: list[str]) -> None:
             for name in given.names
             for left_out, words in _variants(name, given).items()
         ]
-        try:
-            for one in begun:
-                one.result()  # raises what it raised
-        except BaseException:  # Ctrl-C too: else the next would begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for one in begun:
+        one.result()  # raises what it raised
 
 
 def with_table(page: Path, table: str) -> str:
@@ -195,10 +199,7 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, kept: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".aside")
-    aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_text(path, json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":
