@@ -59,8 +59,9 @@ def run(cfg: DictConfig) -> None:
         task, trained, said = build.from_checkpoint(path)
         if trained.task.name == "compress":
             refuse_unfit(formats, precisions)  # before any data is read
-        data = data_for(cfg, trained)
-        refuse_other_meaning(Facts.from_dict(said["facts"]), data.facts)
+        facts = Facts.from_dict(said["facts"])
+        data = data_for(cfg, trained, facts)
+        refuse_other_meaning(facts, data.facts)
         samples = cfg.samples or SAMPLES.get(trained.task.name, USUAL_SAMPLES)
         calibration = cfg.calibration or CALIBRATION.get(trained.task.name, USUAL_CALIBRATION)
         plan = Plan(

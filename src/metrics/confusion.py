@@ -35,19 +35,17 @@ class ConfusionMatrix(Metric):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count one batch."""
-        size = self.num_classes
-        # Ignored truths fall into one bin past the matrix, so that no boolean mask has to be gathered.
-        truth = target.long().flatten()
-        if self.ignore_index is not None:
-            truth = torch.where(truth == self.ignore_index, size, truth)
-        bins = size * (size + 1)
+        size, truth = self.num_classes, target.long().flatten()
+        outside = (truth < 0) | (truth >= size)
+        ignored = torch.zeros_like(outside) if self.ignore_index is None else truth == self.ignore_index
+        stray = outside & ~ignored
         if truth.device.type != "cpu":
-            stray = (truth < 0) | (truth > size)
             self.strays += stray.sum()
-            truth = torch.where(stray, size, truth)
-        counts = counted(truth * size + prediction.long().flatten(), bins)
-        if len(counts) > bins:
-            raise ValueError(f"a truth of {int(target.max())} lies outside 0 to {size - 1} and is not ignored")
+        elif stray.any():
+            raise ValueError(f"a truth of {int(truth[stray][0])} lies outside 0 to {size - 1} and is not ignored")
+        # What is not counted falls into one bin past the matrix, so that no boolean mask has to be gathered.
+        truth = torch.where(outside | ignored, size, truth)
+        counts = counted(truth * size + prediction.long().flatten(), size * (size + 1))
         self.counts += counts[: size * size].view(size, size)
 
     def compute(self) -> Tensor:

@@ -77,6 +77,7 @@ class Task(LightningModule):
         self.net, self.loss, self.facts = net, loss, facts
         self._optimizer, self._seed = optimizer, seed
         self.confusion_counts: dict[str, Tensor] = {}  # stage -> int64 [K, K] of its last epoch, on the CPU
+        self.epoch_scores: dict[str, dict[str, Tensor]] = {}  # stage -> float scalars of its last epoch
         self.mean_loss = PerStage(WeightedMean)
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Any]:
@@ -176,9 +177,15 @@ class Task(LightningModule):
         # A class that does not occur has no score.
         known = {name: value for name, value in self.scores(stage).items() if not value.isnan()}
         values = {"loss": self.mean_loss[stage].compute()} | known
-        self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()})
+        self.epoch_scores[stage] = {name: value.float() for name, value in values.items()}
+        self.log_dict({f"{stage}/{name}": value for name, value in self.epoch_scores[stage].items()})
         for metric in self.metrics_of(stage):
             metric.reset()
+
+    @property
+    def validates_wholly(self) -> bool:
+        """Whether a validation while training finds every score that one afterwards would."""
+        return True
 
     def metrics_of(self, stage: str) -> Iterator[Any]:
         """Every metric that counts `stage`."""
@@ -224,10 +231,15 @@ class Task(LightningModule):
         checkpoint["train_metrics"] = [_state(metric) for metric in self.metrics_of("train")]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Undo `on_save_checkpoint`: the first process goes on with what has been counted, the others from nothing."""
+        """Undo `on_save_checkpoint`: the first process goes on with what has been counted, the others from nothing.
+
+        So does a metric that counts something else now, such as other noise levels.
+        """
         if self.global_rank > 0:
             return
         for metric, state in zip(self.metrics_of("train"), checkpoint.get("train_metrics", []), strict=False):
+            if any(_shape(value) != _shape(metric.metric_state.get(name)) for name, value in state.items()):
+                continue
             for name, value in state.items():
                 setattr(metric, name, value.to(self.device) if isinstance(value, Tensor) else value)
 
@@ -238,6 +250,10 @@ def _state(metric: Any) -> dict[str, Any]:
         return {name: value.clone() for name, value in metric.metric_state.items()} | {
             "_update_count": metric._update_count
         }
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def _maps_all_channels(layer: nn.Module) -> bool:

@@ -152,6 +152,11 @@ class Compress(Task):
         """A picture counts as one, whatever its size."""
         return torch.tensor(len(batch["id"]), device=batch["image"].device)
 
+    @property
+    def validates_wholly(self) -> bool:
+        """Files are read back when training is over."""
+        return False
+
     def count(self, stage: str, prediction: Figures, batch: Batch) -> None:
         """Add the figures of one batch."""
         self.means[stage].update(prediction)

@@ -70,6 +70,11 @@ class Denoise(Task):
             found = _compare(self.predict(noisy), noisy, clean)
             means.update({f"{name}/{level:g}": value for name, value in found.items()})
 
+    @property
+    def validates_wholly(self) -> bool:
+        """Levels are for when training is over."""
+        return not self.levels
+
     def scores(self, stage: str) -> dict[str, Tensor]:
         """PSNR, SSIM and MSE of the pictures made, the PSNR of the noisy ones, and the scores at each level."""
         scores: dict[str, Tensor] = self.means[stage].compute()

@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> float:
 def _evaluate(cfg: DictConfig, path: Path) -> float:
     task, trained, said = build.from_checkpoint(path)
     facts = Facts.from_dict(said["facts"])
-    data = data_for(cfg, trained, cfg.split)
+    data = data_for(cfg, trained, facts, cfg.split)
     refuse_other_meaning(facts, data.facts)
     if cfg.split == "all":
         data.join()
@@ -94,12 +94,13 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     return scores[task.monitor.removeprefix("val/")]
 
 
-def data_for(cfg: DictConfig, trained: DictConfig, measured: Split | None = None) -> ImageData:
+def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split | None = None) -> ImageData:
     """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes.
 
     Args:
         cfg: what was said, maybe with `data`.
         trained: the configuration of the run that made the checkpoint.
+        facts: of the data that it was trained on.
         measured: the one split that must be there, or "all" for whatever there is; None for every split.
     """
     given = cfg.get("data")
@@ -113,6 +114,9 @@ def data_for(cfg: DictConfig, trained: DictConfig, measured: Split | None = None
                     settings.data[key] = trained.data[key]
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
+        if given is not None and settings.data.get("size") == "auto" and not is_said("data.size"):
+            # The size that `auto` was when a classifier was trained; what denoises takes pictures of any.
+            settings.data.size = list(facts.size) if facts.size and trained.task.name == "classify" else "auto"
         settings.pop("augment", None)
         settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):

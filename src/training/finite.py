@@ -38,8 +38,16 @@ class StopOnNonFiniteLoss(Callback):
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
             sentence = (
                 f"the loss became {value} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
-                f"batch of {shown}. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer "
-                "scheduler.warmup, or trainer.precision=32-true; `imagier doctor` finds bad samples. "
-                "checkpoints/last.ckpt holds the last good state."
+                f"batch of {shown}. {advice(trainer)}"
             )
             raise everywhere(TrainingError(sentence))
+
+
+def advice(trainer: Trainer) -> str:
+    """What to do about numbers that are none any more, and which checkpoint is from before."""
+    last = getattr(trainer.checkpoint_callback, "last", None)
+    kept = f" {last} holds the last good state." if last is not None and last.exists() else ""
+    return (
+        "Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer scheduler.warmup, or "
+        f"trainer.precision=32-true; `imagier doctor` finds bad samples.{kept}"
+    )

@@ -26,7 +26,7 @@ from imagier.training.strategies import Copies, Shards
 log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
-OURS = ("_target_", "budget", "channels_last", "fused", "compile", "threads")  # the rest is Lightning's
+OURS = ("_target_", "budget", "max_steps", "channels_last", "fused", "compile", "threads")  # the rest is Lightning's
 
 
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """Taking a run up again: is the sentence still of the checkpoint's run, what does it change, and does that hold?"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
 from imagier.keys import leaves, within
 from imagier.nodes import plain
+from imagier.tasks.base import Task
 
 # Where a run lies and how it is fed; the pruner of a trial; and what it began with, which is in the checkpoint.
 _UNTOLD = (
@@ -24,7 +27,7 @@ _NO_TENSORS = {"weights", "dropout"}  # of a net: what it began with, which is i
 _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
 
-def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str, Any]:
+def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, Any]:
     """Read the checkpoint at `path`, and refuse a sentence that does not fit it before anything is written.
 
     Epochs, batch size, learning rate, augmentation and hardware may differ; what the weights and the optimiser's state
@@ -43,14 +46,21 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, facts: Facts) -> dict[str,
     _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
     for key in ("amsgrad", "centered"):  # they decide what is in its state
         _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
-    trained = Facts.from_dict(said["facts"])
+    facts, trained = task.facts, Facts.from_dict(said["facts"])
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
+    if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
+        _refuse_difference(path, "the images' size", trained.size, facts.size)
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
             f"trainer.max_epochs={cfg.trainer.max_epochs}, but {path} has {done} epochs behind it already; "
             f"ask for at least {done}."
+        )
+    if 0 < cfg.trainer.max_steps < checkpoint["global_step"]:
+        raise ConfigError(
+            f"trainer.max_steps={cfg.trainer.max_steps}, but {path} has {checkpoint['global_step']} steps behind it "
+            "already; ask for at least as many."
         )
     return checkpoint
 
@@ -102,6 +112,10 @@ class SentenceHolds(Callback):
         """Give the optimiser back what it was made with."""
         for group, asked in zip(trainer.optimizers[0].param_groups, self._asked, strict=True):
             group.update(asked)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:

@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> float:
         build.settle_class_weights(cfg, data)
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
-        said = checkpoint_to_resume(resumed, cfg, data.facts) if resumed else None
+        said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
             return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said, asked)
@@ -120,13 +120,14 @@ def _fit_and_report(
 def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:
     """What the best checkpoint's own validation found; None where measuring it again might find something else.
 
-    Several processes share the samples out, a compiled net rounds in other places, and a frozen one was asked from its
-    features on.
+    Several processes share the samples out, a compiled net rounds in other places, a frozen one was asked from its
+    features on, and some tasks measure more when training is over.
     """
     trained = trainer.lightning_module
     assert isinstance(trained, Task)
     compiled = trained.net._compiled_call_impl is not None
-    return None if compiled or trainer.world_size > 1 or build.net_of(trained).frozen else checkpoints.validated
+    other = compiled or trainer.world_size > 1 or build.net_of(trained).frozen or not trained.validates_wholly
+    return None if other else checkpoints.validated
 
 
 def _measured(
@@ -167,7 +168,7 @@ def _console() -> logging.Handler:
 def _schedule(cfg: DictConfig) -> Schedule:
     budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
     curve = call(cfg.scheduler, "scheduler", {})
-    return Schedule(curve, build.learning_rate(cfg), budget, seconds_of_pretraining(cfg))
+    return Schedule(curve, build.learning_rate(cfg), budget, cfg.trainer.max_steps, seconds_of_pretraining(cfg))
 
 
 def _callbacks(

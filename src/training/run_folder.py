@@ -1,6 +1,7 @@
 """Run folders: RUNS/TASK/MODEL-DATA/TIME, with RUNS/latest beside them."""
 
 import datetime
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from imagier.launch import RUN_FOLDER, launch, leader
 from imagier.training.processes import shared
 
 LATEST = "latest"
+log = logging.getLogger(__name__)
 
 
 def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
@@ -46,13 +48,18 @@ def shared_run_folder(make: Callable[[], Path]) -> Path:
 def name_latest(runs: Path, folder: Path) -> None:
     """Point RUNS/latest at `folder`, in one step, so that no reader finds it missing.
 
-    A job of SLURM finds its run again as RUNS/slurm-JOB when it is started anew.
+    A job of SLURM finds its run again as RUNS/slurm-JOB when it is started anew. A run that is resumed from elsewhere
+    may be the first of its `runs`; where no link can be made, a sentence says so, and the run goes on.
     """
+    runs.mkdir(parents=True, exist_ok=True)
     for name in (LATEST, *(f"slurm-{job}" for job in [os.environ.get("SLURM_JOB_ID")] if job)):
         aside = runs / f".{name}.{os.getpid()}"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(os.path.relpath(folder, runs))
-        aside.replace(runs / name)
+        try:
+            aside.unlink(missing_ok=True)
+            aside.symlink_to(os.path.relpath(folder, runs))
+            aside.replace(runs / name)
+        except OSError as error:
+            log.warning("%s does not name this run (%s); it lies in %s", runs / name, error, folder)
 
 
 def find_checkpoint(word: str | Path, prefer: str) -> Path:

@@ -95,23 +95,30 @@ def _cosine(first: float, last: float, share: float) -> float:
 
 
 class Schedule(Callback):
-    """Sets the learning rate before each step, and ends the run when its budget is spent.
+    """Sets the learning rate before each step, and ends the run when its budget is spent or its steps are made.
+
+    Lightning knows nothing of `steps`: it would end in mid-epoch without a validation, and a run that is resumed where
+    an epoch ended would begin with an epoch of nothing.
 
     Args:
         curve: the shape.
         lr: the highest rate, already scaled to the batch.
         budget: wall-clock seconds of training and validation, or None to go by epochs or steps.
+        steps: of the optimiser, at most; -1: as many as there are.
         pretraining: seconds of what was trained first; they are none of the budget's.
     """
 
-    def __init__(self, curve: Curve, lr: float, budget: float | None = None, pretraining: float = 0.0) -> None:
-        self.curve, self.lr, self.budget, self.pretraining = curve, lr, budget, pretraining
+    def __init__(
+        self, curve: Curve, lr: float, budget: float | None = None, steps: int = -1, pretraining: float = 0.0
+    ) -> None:
+        self.curve, self.lr, self.budget, self.steps, self.pretraining = curve, lr, budget, steps, pretraining
         self.earlier = 0.0  # seconds of earlier sessions of a resumed run
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock. A resumed run may have made all of its steps."""
         self._began = time.monotonic()
+        trainer.should_stop |= 0 < self.steps <= trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the rate (and momentum, where the curve has one) of every parameter group."""
@@ -134,8 +141,9 @@ class Schedule(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let the run end, after one more validation, once the budget is spent."""
-        if self.budget is not None and self.seconds() >= self.budget:
+        """Let the run end, after one more validation, once the budget is spent or the steps are made."""
+        spent = self.budget is not None and self.seconds() >= self.budget
+        if spent or 0 < self.steps <= trainer.global_step:
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = 1  # what is measured and kept is the end, not an earlier validation
 
@@ -152,8 +160,8 @@ class Schedule(Callback):
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             epochs = trainer.current_epoch + (batch_idx + 0.5) / trainer.num_training_batches
             shares.append(epochs / trainer.max_epochs)
-        if trainer.max_steps > 0:
-            shares.append((trainer.global_step + 0.5) / trainer.max_steps)
+        if self.steps > 0:
+            shares.append((trainer.global_step + 0.5) / self.steps)
         return min(1.0, max(shares, default=0.0))
 
     def seconds(self) -> float:

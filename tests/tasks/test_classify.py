@@ -83,3 +83,13 @@ def test_a_share_out_of_range_is_refused() -> None:
 def test_a_negative_number_of_epochs_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task\.cutmix_epochs=-1 is negative"):
         Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=0.5, cutmix_epochs=-1)
+
+
+def test_what_a_validation_has_not_found_is_not_told_from_an_earlier_one() -> None:
+    task = Classify(ShareOfWhite(), CrossEntropy(), FACTS)
+    task.log_dict = lambda scores: None  # type: ignore[method-assign, assignment]
+    batch = batch_of(6)
+    for label, occurs in ((2, True), (1, False)):
+        task.validation_step(batch | {"target": torch.full((6,), label)}, 0)  # type: ignore[arg-type]
+        task.on_validation_epoch_end()
+        assert ("accuracy/frog" in task.epoch_scores["val"]) == occurs

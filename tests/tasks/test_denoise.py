@@ -127,6 +127,17 @@ def test_levels_are_left_for_the_end() -> None:
     assert not {"val/psnr/15", "train/ssim"} & set(fitting.callback_metrics)
 
 
+def test_a_run_is_resumed_with_other_levels() -> None:
+    before, after = make(levels=[15, 25]), make(levels=[50])
+    before.means["train"].update({"psnr": torch.tensor([30.0])})
+    before.mean_loss["train"].update(torch.tensor(2.0), torch.tensor(1))
+    kept: dict[str, Any] = {}
+    before.on_save_checkpoint(kept)
+    after.on_load_checkpoint(kept)
+    assert after.mean_loss["train"].compute() == 2  # counts what it has counted
+    assert after.means["train"].counts.sum() == 0  # begins anew
+
+
 def test_predict_takes_pictures_and_noisy_values() -> None:
     task = make().eval()
     stored = batch("a")["image"]
@@ -186,7 +197,9 @@ def denoised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_gains_on_the_noise_and_measures_the_levels(denoised: Path) -> None:
-    scores = json.loads((denoised / "metrics.json").read_text())["test"]
+    told = json.loads((denoised / "metrics.json").read_text())
+    assert told["val"].keys() == told["test"].keys()
+    scores = told["test"]
     assert scores["psnr"] > scores["psnr_noisy"] + 1
     assert scores["psnr/15"] > scores["psnr/25"] > scores["psnr/50"] > scores["psnr_noisy/50"] + 1
     assert 0 < scores["ssim/50"] < scores["ssim/15"] < 1

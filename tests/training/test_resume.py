@@ -28,7 +28,8 @@ def words_of(task: str, root: Path) -> list[str]:
         "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
         "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
     }
-    return [f"task={task}", f"data.root={root}", *data[task], *SHARED]  # six steps an epoch
+    end = ["trainer.max_epochs=9", "trainer.max_steps=10"] if task == "segment" else []  # in place of two epochs
+    return [f"task={task}", f"data.root={root}", *data[task], *SHARED, *end]  # six steps an epoch
 
 
 def root_of(task: str, request: pytest.FixtureRequest) -> Path:
@@ -69,7 +70,7 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("task", "workers", "step"), [("segment", 2, 5), ("classify", 0, 4), ("denoise", 2, 11), ("compress", 0, 9)]
+    ("task", "workers", "step"), [("segment", 2, 7), ("classify", 0, 4), ("denoise", 2, 11), ("compress", 0, 9)]
 )
 def test_killed_and_resumed_equals_unbroken(
     task: str, workers: int, step: int, unbroken: Any, request: pytest.FixtureRequest, tmp_path: Path
@@ -81,7 +82,7 @@ def test_killed_and_resumed_equals_unbroken(
     whole, mended = unbroken(task), tmp_path / "runs" / "latest"
     for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "train_metrics"):
         assert differences(last(whole)[part], last(mended)[part]) == []
-    assert last(whole)["global_step"] == last(mended)["global_step"] == 12
+    assert last(whole)["global_step"] == last(mended)["global_step"] == (10 if task == "segment" else 12)
 
     def scores(run: Path) -> list[dict[str, float]]:
         told = ("val/", "train/", "lr")

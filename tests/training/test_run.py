@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from imagier import cli
 from imagier.training import run as run_module
+from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.metrics_csv import read_rows
 
 QUICK = ["trainer=cpu", "trainer.max_epochs=2"]
@@ -138,6 +140,8 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
     garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=1")
+    assert refused("train", f"resume={tmp_path}/latest", "data.size=[32,32]", "trainer.max_epochs=2") == 2
+    assert "the images' size was (28, 28) in" in capsys.readouterr().err
     assert refused("evaluate", f"ckpt={tmp_path}/latest", "data.size=[32,32]") == 2
     assert "mlp was built for images of 28x28 pixels and met 32x32: set data.size=[28,28]" in capsys.readouterr().err
     summary = json.loads((tmp_path / "latest" / "summary.json").read_text())
@@ -168,6 +172,25 @@ def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(
     assert state() == before
 
 
+def test_pictures_of_another_size_are_measured_at_the_size_trained_for(materials_root: Path, tmp_path: Path) -> None:
+    words = ["task=classify", "model=cnn", "data=photos", *QUICK, "trainer.max_epochs=1", "test=false"]
+    say("train", *words, f"data.root={materials_root}", f"paths.runs={tmp_path}")
+    for path in materials_root.rglob("*.png"):
+        larger = tmp_path / "larger" / path.relative_to(materials_root)
+        larger.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as picture:
+            picture.resize((3 * picture.width, 2 * picture.height)).save(larger)
+    told = []
+    for words in (["data.size=[32,32]"], [], ["data=photos"]):
+        measured = tmp_path / f"measured{len(told)}"
+        say(
+            "evaluate", f"ckpt={tmp_path}/latest", "split=all", *words,
+            f"data.root={tmp_path}/larger", f"output={measured}",
+        )  # fmt: skip
+        told.append(json.loads((measured / "metrics.json").read_text())["metrics"])
+    assert told[0] == told[1] == told[2]
+
+
 def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
     saved = torch.load(segmented / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["imagier"]["config"]["model"]["width"] == 4
@@ -186,11 +209,33 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("end", ["trainer.max_epochs=3", "trainer.budget=1s"])
+def test_weights_that_are_no_numbers_are_not_saved(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where not every loss is looked at."""
+
+    def look_the_other_way(*_: Any) -> None:
+        pass
+
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "scheduler=constant"]
+    say("train", *words, "optimizer=sgd", "trainer.max_epochs=1")
+    run = (tmp_path / "latest").resolve()
+    good = (run / "checkpoints" / "last.ckpt").read_bytes()
+    monkeypatch.setattr(StopOnNonFiniteLoss, "on_before_backward", look_the_other_way)
+    code = refused("train", f"resume={run}", "optimizer.lr=1e38", "trainer.max_epochs=2")
+    said = capsys.readouterr().err
+    assert code == 4
+    assert re.search(r"weights are no numbers any more after step 18\. .*last\.ckpt holds the last good state", said)
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    "end", ["trainer.max_epochs=3", "trainer.budget=1s", "trainer.max_epochs=9 trainer.max_steps=25"]
+)
 def test_the_end_is_validated_however_many_epochs_lie_between_validations(
     garments_root: Path, tmp_path: Path, end: str
 ) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", end, "test=false"]
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", *end.split(), "test=false"]
     say("train", *words, "trainer.check_val_every_n_epoch=500")
     rows = read_rows(tmp_path / "latest" / "metrics.csv")
     validated = [row["epoch"] for row in rows if "val/loss" in row]
