@@ -237,7 +237,7 @@ def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
         chosen = any(word.startswith(f"{group}=") for word in words)
         if not chosen and key.replace(".", "/").startswith(f"{group}/"):
             return ConfigError(f"{key.removeprefix('hydra.')} means nothing by itself; add {choice}.")
-    others = [word for word in words if "=" in word and word.lstrip("+~").split("=")[0] != key]
+    others = [word for word in words if "=" in word and re.split("[=@]", word.lstrip("+~"))[0] != key]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose(verb, first_values(others))

@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> None:
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
         home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-        folder = Path(cfg.output).expanduser() if cfg.output else home / "bundle"
+        folder = Path(cfg.output).expanduser().absolute() if cfg.output else home / "bundle"
         bundle = publish(build.net_of(task), description, plan, folder)
         for name in (*bundle.files, "bundle.json", "README.md"):
             log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)

@@ -38,7 +38,8 @@ def call(
     try:
         return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
     except (TypeError, ValueError) as error:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
+        below = error.__traceback__ and error.__traceback__.tb_next
+        if below is None or (isinstance(error, TypeError) and below.tb_next is None):  # by the call, or its first lines
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
         if isinstance(error, ValueError):
             raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error

@@ -31,6 +31,8 @@ _SHARED = (
     "data.workers",
     "data.decode_once",
     "data.label_set",
+    "data.split",
+    "data.val_fraction",
 )
 _OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.check_val_every_n_epoch")
 _MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
@@ -64,6 +66,7 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
         f"pretraining: experiment={cfg.pretrain}. Should it be stopped, resume=RUN goes on with it, and this sentence "
         "with model.weights=RUN/checkpoints/best.ckpt begins where it ends."
     )
+    _check_same_shares(cfg, first)
     with _spoken_as(first):
         check(first, conf)
         train(first)
@@ -113,6 +116,17 @@ def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
             raise ConfigError(
                 f"pretrain={cfg.pretrain} trains its net with model.{option}={one}, and this run has model.{option}="
                 f"{other}: say model.{option}=... in the sentence, which counts for both."
+            )
+
+
+def _check_same_shares(cfg: DictConfig, first: DictConfig) -> None:
+    """Of one folder, the first training must not see what the second will be measured on."""
+    for key in ("split", "val_fraction"):
+        one, other = first.data.get(key), cfg.data.get(key)
+        if one != other and first.data.get("root") == cfg.data.get("root"):
+            raise ConfigError(
+                f"pretrain={cfg.pretrain} shares its pictures out by data.{key}={one}, and this run by {other}, so "
+                f"that it would be measured on what it began with: say data.{key}=..., which counts for both."
             )
 
 

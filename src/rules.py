@@ -143,6 +143,8 @@ RULES: dict[str, Rule] = {
     "paths.runs": PATH,
     "paths.cache": PATH,
     "ckpt": PATH,
+    "output": PATH,
+    "resume": PATH,
     "data.split": Several(Number(low=0, high=1), length=3),
     "data.batch_size": COUNT,
     "data.workers": Number(low=0, whole=True, also=(None,)),

@@ -35,7 +35,8 @@ def run(cfg: "DictConfig") -> None:
         ConfigError: there is no such net, data set or address.
         BundleError: a net is damaged.
     """
-    token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
+    said = "" if cfg.token is None else str(cfg.token)  # 123 comes as a number
+    token = said or os.environ.get("IMAGIER_TOKEN") or None
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
     opened = [_opened(place, cfg) for place in cfg.ckpt.split(",") if place]
     if not opened:
@@ -111,13 +112,15 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
     from omegaconf import DictConfig, OmegaConf, open_dict
 
     from imagier import build
+    from imagier.datamodules.labels import label_set_of
     from imagier.server.dataset import Pictures
     from imagier.training.records import is_said
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
-        for key, value in (("size", net.resize), ("channels", net.channels)) if net else ():
-            if key in settings.data and not is_said(f"data.{key}"):
+        meant = {"size": net.resize, "channels": net.channels, "label_set": label_set_of(net.classes)} if net else {}
+        for key, value in meant.items():
+            if key in settings.data and not is_said(f"data.{key}") and (key, value) != ("label_set", None):
                 settings.data[key] = value
     data = build.data_module(settings)
     samples = data.loader(cfg.split).samples

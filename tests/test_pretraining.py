@@ -127,6 +127,25 @@ def test_what_cannot_be_is_said(
     assert re.search(sentence, capsys.readouterr().err)
 
 
+def test_pictures_that_would_measure_what_they_taught_are_refused(
+    objects: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train(
+            objects,
+            sentence=[
+                "task=classify",
+                "model=densenet",
+                "data=photos",
+                "model.upsample=64",
+                "pretrain=transfer_source",
+            ],
+            runs="none",
+        )
+    told = "shares its pictures out by data.split=[0.9, 0.1, 0.0], and this run by [0.7, 0.1, 0.2]"
+    assert told in capsys.readouterr().err
+
+
 def test_another_net_is_refused_before_it_is_trained(objects: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train(objects, sentence=["experiment=transfer_cpu", "pretrain=baseline_densenet"], runs="none")
@@ -142,6 +161,7 @@ def test_another_net_is_refused_before_it_is_trained(objects: Path, capsys: pyte
         ("~model.mirror", True),  # another net lacks it, and so does the first one
         ("model.mirror=true", False),
         ("data.label_set=train", True),
+        ("data.split=[0.5,0.2,0.3]", True),
         ("data.size=[64,64]", False),
         ("trainer.precision=32-true", True),
         ("trainer.budget=1m", False),

@@ -13,6 +13,7 @@ import numpy as np
 from imagier.errors import ConfigError, nearest
 
 IGNORED = 255
+LABEL_SETS = ("train", "category", "category8")
 UNKNOWN = 254  # marks, in a lookup table, the values that no label has
 
 Color = tuple[int, int, int]
@@ -121,6 +122,11 @@ def ids_of(classes: Sequence[str]) -> list[int]:
     return [ids[name] for name in classes]
 
 
+def label_set_of(classes: Sequence[str]) -> str | None:
+    """The name of the label set that has these classes, in this order."""
+    return next((name for name in LABEL_SETS if find_label_set(name).classes == tuple(classes)), None)
+
+
 def find_label_set(name: str) -> LabelSet:
     """The label set of that name.
 
@@ -145,8 +151,7 @@ def find_label_set(name: str) -> LabelSet:
     if name == "category8":
         class_of = {label.id: everything.index(label.category) for label in LABELS}
         return LabelSet(name, everything, tuple(_CATEGORIES.values()), None, class_of)
-    choices = ("train", "category", "category8")
     raise ConfigError(
-        f"data.label_set={name} is not a label set.{nearest(str(name), choices)} Choose train (19 classes), category "
+        f"data.label_set={name} is not a label set.{nearest(str(name), LABEL_SETS)} Choose train (19 classes), category "
         f"(7 categories, the rest ignored) or category8 (void and the 7 categories, nothing ignored)."
     )

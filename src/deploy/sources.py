@@ -74,6 +74,8 @@ def stems(items: Sequence[Item]) -> dict[str, str]:
 
 
 def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
+    if not source.strip():
+        raise DataError("source is empty; name a file, a folder, a pattern, or - for standard input.")
     if source == "-":
         return [Item("stdin", sys.stdin.buffer.read())]
     path = Path(source).expanduser()

@@ -8,8 +8,9 @@ from imagier.files import write_text
 
 # Keys of the data, the task and the noise that change how training is fed, not what is measured.
 _FEEDING = (
-    "data.batch_size", "data.repeat", "data.workers", "data.seed", "data.cache", "task.class_weights",
-    "task.auxiliary_weight",
+    "data.batch_size", "data.repeat", "data.workers", "data.seed", "data.cache", "data.augment_first",
+    "data.decode_once", "data.per_class", "task.class_weights", "task.auxiliary_weight", "task.cutmix",
+    "task.cutmix_epochs",
 )  # fmt: skip
 ENDED = ("done", "pruned", "failed")  # these count; a trial that was stopped is tried again
 

@@ -1,5 +1,6 @@
 """How a net's files compare with JPEG, WebP and AVIF files of the same pictures."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -42,13 +43,17 @@ def compare(task: Task, data: ImageData, split: Split = "val", most: int | None 
 
 
 def bd_rates(comparison: Comparison | None) -> dict[str, float]:
-    """The BD-rate by PSNR against every rival, as "bd_rate/JPEG": -0.3 where files are 30 % smaller."""
+    """The BD-rate by PSNR against every rival, as "bd_rate/JPEG": -0.3 where files are 30 % smaller.
+
+    A rival that reaches none of the same qualities has none.
+    """
     if comparison is None:
         return {}
     net, *rivals = comparison.curves
-    return {
+    rates = {
         f"bd_rate/{one.name}": bd_rate(one.bpp, one.quality["psnr"], net.bpp, net.quality["psnr"]) for one in rivals
     }
+    return {name: rate for name, rate in rates.items() if not math.isnan(rate)}
 
 
 def _pictures(data: ImageData, split: Split, most: int | None, device: torch.device) -> list[Tensor]:

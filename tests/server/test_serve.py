@@ -60,7 +60,7 @@ def test_a_data_set_is_answered_about_as_evaluate_measures_it(
     imagier("ckpt=runs/latest", "split=test", "output=.", cwd=tmp_path, script="scripts/evaluate.py")
     measured = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
     nets = f"ckpt={classifier},runs/latest"  # the first one's size is of no meaning for streets
-    with serving(nets, *data, cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
+    with serving(nets, *data[:2], cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
         ids = api.get("/data/images").json()["ids"]
         assert len(ids) == api.get("/data").json()["images"] > 0
         which = {"model": "unet-cityscapes"}

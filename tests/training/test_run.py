@@ -117,6 +117,13 @@ def test_what_the_last_validation_found_is_not_measured_again(
     say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val")
     (record,) = tmp_path.glob("classify/*/*/evaluate/photos-val/metrics.json")
     assert json.loads(record.read_text())["metrics"] == scores["val"]
+    said = [
+        "data=photos",
+        f"data.root={materials_root}",
+        f"output={tmp_path}",
+    ]  # by the shares that it was trained with
+    say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val", *said)
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == scores["val"]
 
 
 def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
