@@ -152,6 +152,6 @@ def find_label_set(name: str) -> LabelSet:
         class_of = {label.id: everything.index(label.category) for label in LABELS}
         return LabelSet(name, everything, tuple(_CATEGORIES.values()), None, class_of)
     raise ConfigError(
-        f"data.label_set={name} is not a label set.{nearest(str(name), LABEL_SETS)} Choose train (19 classes), category "
-        f"(7 categories, the rest ignored) or category8 (void and the 7 categories, nothing ignored)."
+        f"data.label_set={name} is not a label set.{nearest(str(name), LABEL_SETS)} Choose train (19 classes), "
+        f"category (7 categories, the rest ignored) or category8 (void and the 7 categories, nothing ignored)."
     )
