@@ -208,7 +208,11 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
 
         group = found[1]
         return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(CONF, group))}.")
-    if found := re.search(r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)", text):
+    if found := re.search(
+        r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)(@?[^']*)", text
+    ):
+        if any(word.startswith(f"{found[1]}@") for word in words):
+            return ConfigError(f"{found[1]}{found[2]} is none of the choices' places; write {found[1]}=CHOICE.")
         return _unknown(found[1], verb, words)
     lines = [line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines()]
     return ConfigError(" ".join(line for line in lines if line) or f"the configuration cannot be composed ({error!r})")
@@ -237,7 +241,7 @@ def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
         chosen = any(word.startswith(f"{group}=") for word in words)
         if not chosen and key.replace(".", "/").startswith(f"{group}/"):
             return ConfigError(f"{key.removeprefix('hydra.')} means nothing by itself; add {choice}.")
-    others = [word for word in words if "=" in word and re.split("[=@]", word.lstrip("+~"))[0] != key]
+    others = [word for word in words if "=" in word and word.lstrip("+~").split("=")[0] != key]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose(verb, first_values(others))
