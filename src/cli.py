@@ -209,7 +209,7 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         group = found[1]
         return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(CONF, group))}.")
     if found := re.search(
-        r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)(@?[^']*)", text
+        r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)([^']*)", text
     ):
         if any(word.startswith(f"{found[1]}@") for word in words):
             return ConfigError(f"{found[1]}{found[2]} is none of the choices' places; write {found[1]}=CHOICE.")

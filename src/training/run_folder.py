@@ -51,10 +51,10 @@ def name_latest(runs: Path, folder: Path) -> None:
     A job of SLURM finds its run again as RUNS/slurm-JOB when it is started anew. A run that is resumed from elsewhere
     may be the first of its `runs`; where no link can be made, a sentence says so, and the run goes on.
     """
-    runs.mkdir(parents=True, exist_ok=True)
     for name in (LATEST, *(f"slurm-{job}" for job in [os.environ.get("SLURM_JOB_ID")] if job)):
         aside = runs / f".{name}.{os.getpid()}"
         try:
+            runs.mkdir(parents=True, exist_ok=True)
             aside.unlink(missing_ok=True)
             aside.symlink_to(os.path.relpath(folder, runs))
             aside.replace(runs / name)
