@@ -11,7 +11,7 @@ _PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
     *("ckpt", "resume", "output", "runs", "source"),
 )
-_NO_TEXT = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)|true|false", re.IGNORECASE)  # to Hydra, unless quoted
+_NUMBER = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)", re.IGNORECASE)  # to Hydra, unless quoted
 _LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
 _MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # by themselves they are
 _EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
@@ -45,7 +45,8 @@ def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
     off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (conf / word[:-5]).is_dir()}
-    for group in sorted(off - _MAY_BE_OFF):
+    silent = given.get("task") != "denoise" and "experiment" not in given  # no noise is set that null could mean
+    for group in sorted(off - _MAY_BE_OFF - ({"noise"} if silent else set())):
         if not any(word.startswith(f"{group}=") and word != f"{group}=null" for word in words):
             from imagier.configuration import choices
 
@@ -72,13 +73,15 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """A path may begin with ~, hold spaces, brackets and parentheses, or read as a number or a truth value.
+    """A path may begin with ~, hold spaces, brackets and parentheses, or read as a number; a token may be true.
 
     Hydra's grammar wants all of these in quotes.
     """
     key, equals, value = word.partition("=")
     special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
-    if key not in _PATHS or not (set(value) & special or _NO_TEXT.fullmatch(value)) or value[:1] in "'\"":
+    if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
+        return f"token='{value}'"
+    if key not in _PATHS or not (set(value) & special or _NUMBER.fullmatch(value)) or value[:1] in "'\"":
         return word
     place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
     if place.startswith("~"):  # a file's name, and nobody's home

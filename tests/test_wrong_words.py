@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagier import cli
+from imagier.sentence import completed
 
 # the words -> what the sentence must say
 SLIPS = {
@@ -104,3 +105,18 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "is not a run folder" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}"], 2)
     (tmp_path / "broken.ckpt").write_bytes(b"PK\x03\x04 not really")
     assert "cannot be read as a checkpoint" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}/broken.ckpt"], 4)
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "meant"),
+    [
+        ("predict", "source=2024", "source='2024'"),
+        ("evaluate", "output=1e5", "output='1e5'"),
+        ("evaluate", "output=null", "output=null"),
+        ("serve", "token=0123", "token='0123'"),
+        ("serve", "token=true", "token='true'"),
+        ("serve", "token=null", "token=null"),
+    ],
+)
+def test_a_path_or_a_token_is_as_it_was_typed(verb: str, word: str, meant: str) -> None:
+    assert completed(verb, [word], cli.CONF) == [meant]

@@ -152,8 +152,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write `last` when its time has come. An epoch's last batch waits for the validation that follows it."""
-        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        """Write `last` when its time has come. The last batch of an epoch or a run waits for the validation after it."""
+        if trainer.is_last_batch or trainer.should_stop or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # gradients that are still being gathered are in no checkpoint
         step = trainer.global_step
         stop = self._asked()
@@ -188,8 +188,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the run was asked to stop."""
-        if self.best_score is None and not self.best.exists():  # resumed where nothing was left to do
-            self._save(trainer, best=True)
+        if trainer.is_global_zero and self.last.exists() and not self.best.exists():
+            _link(self.last, self.best)  # resumed where nothing was left to do
         stop = self._asked()
         self._stop_listening()
         if stop:

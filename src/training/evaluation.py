@@ -60,6 +60,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         data.join()
     samples = len(data.sources[cfg.split])
     log.info("%s on %s of data=%s, %d samples", path, cfg.split, data.name, samples)
+    for note in data.notes:
+        log.info("note: %s", note)
     if data.findings.problems:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(data.findings.problems))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
