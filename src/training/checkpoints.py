@@ -152,7 +152,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write `last` when its time has come. The last batch of an epoch or a run waits for the validation after it."""
+        """Write `last` when its time has come. The last batch of an epoch or run waits for the validation after it."""
         if trainer.is_last_batch or trainer.should_stop or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # gradients that are still being gathered are in no checkpoint
         step = trainer.global_step

@@ -100,6 +100,16 @@ def test_a_signal_saves_and_ends_cleanly(name: str, code: int, garments_root: Pa
     assert last(tmp_path / "runs" / "latest")["global_step"] == 4
 
 
+def test_a_signal_in_the_last_step_lets_it_be_validated(garments_root: Path, tmp_path: Path) -> None:
+    stop = [STOP, "+callbacks.stop.step=3", "+callbacks.stop.name=SIGTERM", "trainer.max_steps=4"]
+    imagier(*words_of("classify", garments_root), *stop, cwd=tmp_path, code=143)
+    run = tmp_path / "runs" / "latest"
+    assert [row["step"] for row in read_rows(run / "metrics.csv") if "val/loss" in row] == [4]
+    said = imagier("resume=runs/latest", "~callbacks.stop", cwd=tmp_path)
+    assert "the best checkpoint is of epoch 1" in said
+    assert last(run)["global_step"] == 4
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_measuring_says_how_to_go_on(
     number: signal.Signals, code: int, leaves_root: Path, tmp_path: Path
