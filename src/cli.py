@@ -94,6 +94,11 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
 
     from imagier.sweeps.words import UnsoundWordsError
 
+    for group in (word.removesuffix("=null") for word in words if word.endswith("=null")):
+        if (CONF / group).is_dir():
+            from imagier.configuration import choices
+
+            raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(CONF, group))}.")
     typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
     job = _job(verb, typed)

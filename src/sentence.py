@@ -45,12 +45,10 @@ def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
     off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (conf / word[:-5]).is_dir()}
-    silent = given.get("task") != "denoise" and "experiment" not in given  # no noise is set that null could mean
-    for group in sorted(off - _MAY_BE_OFF - ({"noise"} if silent else set())):
-        if not any(word.startswith(f"{group}=") and word != f"{group}=null" for word in words):
-            from imagier.configuration import choices
-
-            raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(conf, group))}.")
+    chosen = {word.split("=")[0] for word in words if "=" in word and not word.endswith("=null")}
+    if given.get("task") != "denoise" and "experiment" not in given:
+        chosen.add("noise")  # none is set
+    off &= chosen | _MAY_BE_OFF  # the others are no words for Hydra: cli refuses them
     return [word for word in words if word.split("=")[0] not in off]
 
 

@@ -3,7 +3,7 @@
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagier.deploy.bundle import Description, is_bundle, read_bundle
 from imagier.errors import ConfigError
@@ -35,8 +35,7 @@ def run(cfg: "DictConfig") -> None:
         ConfigError: there is no such net, data set or address.
         BundleError: a net is damaged.
     """
-    said = "" if cfg.token is None else str(cfg.token)  # 123 comes as a number
-    token = said or os.environ.get("IMAGIER_TOKEN") or None
+    token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
     opened = [_opened(place, cfg) for place in cfg.ckpt.split(",") if place]
     if not opened:
@@ -118,9 +117,11 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
-        meant = {"size": net.resize, "channels": net.channels, "label_set": label_set_of(net.classes)} if net else {}
+        meant: dict[str, Any] = {"size": net.resize, "channels": net.channels} if net else {}
+        if net and (label_set := label_set_of(net.classes)):
+            meant["label_set"] = label_set
         for key, value in meant.items():
-            if key in settings.data and not is_said(f"data.{key}") and (key, value) != ("label_set", None):
+            if key in settings.data and not is_said(f"data.{key}"):
                 settings.data[key] = value
     data = build.data_module(settings)
     samples = data.loader(cfg.split).samples

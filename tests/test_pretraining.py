@@ -130,18 +130,9 @@ def test_what_cannot_be_is_said(
 def test_pictures_that_would_measure_what_they_taught_are_refused(
     objects: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    sentence = ["task=classify", "model=densenet", "data=photos", "model.upsample=64", "pretrain=transfer_source"]
     with pytest.raises(SystemExit):
-        train(
-            objects,
-            sentence=[
-                "task=classify",
-                "model=densenet",
-                "data=photos",
-                "model.upsample=64",
-                "pretrain=transfer_source",
-            ],
-            runs="none",
-        )
+        train(objects, sentence=sentence, runs="none")
     told = "shares its pictures out by data.split=[0.9, 0.1, 0.0], and this run by [0.7, 0.1, 0.2]"
     assert told in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from imagier.errors import ImagierError, TrainingError
 from imagier.files import write_aside
 from imagier.tasks.base import Task
-from imagier.training.finite import advice
+from imagier.training.finite import refuse_non_finite
 from imagier.training.processes import agreed, everywhere
 
 TWICE = 2.0  # seconds: torchrun hands on a signal that the terminal has sent to its processes already
@@ -175,7 +175,7 @@ class Checkpoints(Checkpoint):
             self.validated = Validated(found, pl_module.confusion_counts.get("val"))
             self._improved = True
         if self._improved and not trainer.is_last_batch and not trainer.should_stop:
-            _refuse_non_finite(trainer)
+            refuse_non_finite(trainer)
             trainer.save_checkpoint(self.best)  # validated in mid-epoch: the epoch's end will have other weights
             self._improved = False
 
@@ -204,7 +204,7 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
 
     def _save(self, trainer: Trainer, best: bool = False) -> None:
-        _refuse_non_finite(trainer)
+        refuse_non_finite(trainer)
         trainer.save_checkpoint(self.last)
         self._saved_step = trainer.global_step
         if best and trainer.is_global_zero:
@@ -221,14 +221,6 @@ class Checkpoints(Checkpoint):
     def _asked(self) -> int:
         """The signal that has come to any of the run's processes, or 0: all of them stop at the same step."""
         return int(agreed(self._signal))
-
-
-def _refuse_non_finite(trainer: Trainer) -> None:
-    """Keep what is saved: on a GPU not every loss is looked at, and a net of NaN has finite accuracies."""
-    if agreed(not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters())):
-        raise everywhere(
-            TrainingError(f"weights are no numbers any more after step {trainer.global_step}. {advice(trainer)}")
-        )
 
 
 def _link(source: Path, target: Path) -> None:

@@ -116,9 +116,9 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
                     settings.data[key] = trained.data[key]
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
-        if given is not None and settings.data.get("size") == "auto" and not is_said("data.size"):
-            # The size that `auto` was when a classifier was trained; what denoises takes pictures of any.
-            settings.data.size = list(facts.size) if facts.size and trained.task.name == "classify" else "auto"
+        anew = given is not None and settings.data.get("size") == "auto" and not is_said("data.size")
+        if anew and facts.size and trained.task.name == "classify":  # what denoises takes pictures of any size
+            settings.data.size = list(facts.size)  # what `auto` was for the pictures that trained
         settings.pop("augment", None)
         settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):

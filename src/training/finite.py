@@ -1,4 +1,4 @@
-"""Stop at the first loss that is not a number, while the cause can still be seen."""
+"""Stop at the first loss that is not a number, while the cause can still be seen, and save no such weights."""
 
 from typing import Any
 
@@ -38,12 +38,24 @@ class StopOnNonFiniteLoss(Callback):
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
             sentence = (
                 f"the loss became {value} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
-                f"batch of {shown}. {advice(trainer)}"
+                f"batch of {shown}. {_advice(trainer)}"
             )
             raise everywhere(TrainingError(sentence))
 
 
-def advice(trainer: Trainer) -> str:
+def refuse_non_finite(trainer: Trainer) -> None:
+    """Keep what is saved from weights of NaN: not every loss is looked at, and such a net has finite accuracies.
+
+    Raises:
+        TrainingError: in all of a run's processes, where one of them has such a weight.
+    """
+    if agreed(not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters())):
+        raise everywhere(
+            TrainingError(f"weights are no numbers any more after step {trainer.global_step}. {_advice(trainer)}")
+        )
+
+
+def _advice(trainer: Trainer) -> str:
     """What to do about numbers that are none any more, and which checkpoint is from before."""
     last = getattr(trainer.checkpoint_callback, "last", None)
     kept = f" {last} holds the last good state." if last is not None and last.exists() else ""

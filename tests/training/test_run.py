@@ -117,12 +117,9 @@ def test_what_the_last_validation_found_is_not_measured_again(
     say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val")
     (record,) = tmp_path.glob("classify/*/*/evaluate/photos-val/metrics.json")
     assert json.loads(record.read_text())["metrics"] == scores["val"]
-    said = [
-        "data=photos",
-        f"data.root={materials_root}",
-        f"output={tmp_path}",
-    ]  # by the shares that it was trained with
-    say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val", *said)
+    # Said anew, the data are shared out as they were for training.
+    anew = ["data=photos", f"data.root={materials_root}", f"output={tmp_path}"]
+    say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val", *anew)
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == scores["val"]
 
 
