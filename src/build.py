@@ -22,6 +22,8 @@ from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, ref
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
+# Of `data`: which classes a net has learnt, and which samples it has not. Data that it is asked about share them.
+AS_TRAINED = ("labels", "label_set", "classes", "split", "val_fraction")
 # What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
 _OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 

@@ -111,15 +111,14 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
     from omegaconf import DictConfig, OmegaConf, open_dict
 
     from imagier import build
-    from imagier.datamodules.labels import label_set_of
     from imagier.server.dataset import Pictures
     from imagier.training.records import is_said
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
-        meant: dict[str, Any] = {"size": net.resize, "channels": net.channels} if net else {}
-        if net and (label_set := label_set_of(net.classes)):
-            meant["label_set"] = label_set
+        meant: dict[str, Any] = {"channels": net.channels, **net.provenance.get("data_settings", {})} if net else {}
+        if net and (net.resize or settings.data.get("size") != "auto"):  # `auto` leaves pictures as they are, too
+            meant["size"] = net.resize
         for key, value in meant.items():
             if key in settings.data and not is_said(f"data.{key}"):
                 settings.data[key] = value

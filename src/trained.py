@@ -10,6 +10,7 @@ from imagier import build
 from imagier.batch import Facts
 from imagier.deploy.bundle import TRAINING, Description, frozen
 from imagier.models.pixels import FromPixels
+from imagier.nodes import plain
 from imagier.training.run_folder import find_checkpoint
 
 _NETS = "imagier.models."
@@ -44,8 +45,9 @@ def describe(
         made_with: commit and versions.
     """
     facts = Facts.from_dict(said["facts"])
-    size = cfg.data.get("size")
-    fixed = facts.size if cfg.task.name == "classify" else None if size in (None, "auto") else tuple(size)
+    data = frozen(plain(cfg.data))
+    size = data.get("size")
+    fixed = facts.size if cfg.task.name == "classify" else None if size in (None, "auto") else size
     return Description(
         name=f"{cfg.model.name}-{cfg.data.name}",
         task=cfg.task.name,
@@ -65,6 +67,7 @@ def describe(
             "imagier": said["version"],
             "data": facts.name,
             "data_fingerprint": said["data_fingerprint"],
+            "data_settings": {key: data[key] for key in build.AS_TRAINED if key in data},
             "epoch": said["epoch"],
             "step": said["step"],
             **(made_with or {}),

@@ -122,11 +122,6 @@ def ids_of(classes: Sequence[str]) -> list[int]:
     return [ids[name] for name in classes]
 
 
-def label_set_of(classes: Sequence[str]) -> str | None:
-    """The name of the label set that has these classes, in this order."""
-    return next((name for name in LABEL_SETS if find_label_set(name).classes == tuple(classes)), None)
-
-
 def find_label_set(name: str) -> LabelSet:
     """The label set of that name.
 

@@ -111,7 +111,7 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         if given is not None and "_target_" in given:
             settings.data = given
             # What the net was trained for, and what it was not trained on, unless said otherwise.
-            for key in ("size", "channels", "label_set", "classes", "split", "val_fraction"):
+            for key in ("size", "channels", *build.AS_TRAINED):
                 if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
         elif given is not None:

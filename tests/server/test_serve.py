@@ -22,6 +22,8 @@ from made import bundle_of, net_of, pictures
 from PIL import Image
 from test_server import hostile, png
 
+from imagier.datamodules.folder import cut
+
 
 @contextmanager
 def serving(*words: str, cwd: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
@@ -70,6 +72,19 @@ def test_a_data_set_is_answered_about_as_evaluate_measures_it(
     labelled = [1 - answer["truth"]["shares"].get("unlabelled", 0) for answer in answers]  # of frames of one size
     right = sum(answer["accuracy"] * share for answer, share in zip(answers, labelled, strict=True))
     assert right / sum(labelled) == pytest.approx(measured["accuracy"], abs=1e-5)
+
+
+def test_photographs_that_trained_are_not_shown_as_held_out(tmp_path: Path) -> None:
+    for number, picture in enumerate(pictures(12, (40, 48))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / f"{number}.png").write_bytes(png(picture.transpose(1, 2, 0)))
+    data = ("data=photos", f"data.root={tmp_path}/photos")
+    net, about = net_of("denoise", "dncnn", ("model.width=8", "model.depth=4", *data, "data.split=[0.5,0.5,0.0]"))
+    bundle = bundle_of(net, about, tmp_path / "bundle").folder
+    names = sorted(path.name for path in (tmp_path / "photos").iterdir())
+    held_out = {name for name, part in zip(names, cut(names, (0.5, 0.5, 0.0)), strict=True) if part == "val"}
+    with serving(f"ckpt={bundle}", *data, "split=val", cwd=tmp_path) as (base, _):
+        assert set(httpx2.get(base + "/data/images").json()["ids"]) == held_out
 
 
 def test_a_signal_ends_it_once_all_is_answered(tmp_path: Path, classifier: Path) -> None:
