@@ -163,6 +163,18 @@ def test_scores_of_different_losses_are_not_ranked_together() -> None:
     assert [record.number for record in best_of_each_measure(ranked(losses))] == [2]
 
 
+def test_recipes_for_other_data_are_not_ranked_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipes = "experiment=camvid_cpu,baseline_unet,baseline_unet_augmented"
+    records = sweep([recipes, "data.root=.", "seed=1,2"], quadratic(here / "of"), CONF)
+    names = {record.number: record.values["experiment"] for record in records}
+    bests = best_of_each_measure(records)
+    assert {names[best.number] for best in bests} == {"camvid_cpu", "baseline_unet"}
+    assert "best of experiment=camvid_cpu: trial" in capsys.readouterr().out
+    together = {record.subject for record in records if record.values["experiment"] != "camvid_cpu"}
+    assert len(together) == 1
+    assert together.isdisjoint({best.subject for best in bests if names[best.number] == "camvid_cpu"})
+
+
 def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = subprocess.run(
         [sys.executable, str(REPOSITORY / "tests" / "quadratic.py"), "4", *SEARCH],

@@ -1,10 +1,14 @@
 """What is kept of a trial: SWEEP/trials/NUMBER.json, and trial.json in the folder of its run."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from imagier.files import write_text
+from imagier.keys import leaves
 
 # Keys of the data, the task and the noise that change how training is fed, not what is measured.
 _FEEDING = (
@@ -29,6 +33,7 @@ class Record:
     seconds: from start to end.
     run:     folder of its run.
     note:    why it ended early.
+    subject: a digest of what its configuration measures and on what; see `subject_of`.
     """
 
     number: int
@@ -41,6 +46,7 @@ class Record:
     seconds: float = 0.0
     run: str | None = None
     note: str = ""
+    subject: str = ""
 
     @property
     def gain(self) -> float:
@@ -51,9 +57,12 @@ class Record:
     @property
     def measure(self) -> tuple[str, ...]:
         """What the score is and of what: scores of different measures cannot be compared."""
-        return self.monitor, *(
-            f"{key}={value}" for key, value in self.values.items() if changes_measure(key, self.monitor)
-        )
+        return self.monitor, self.subject, *self.apart
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Its words that say what is measured."""
+        return tuple(f"{key}={value}" for key, value in self.values.items() if changes_measure(key, self.monitor))
 
     def write(self, folder: Path) -> None:
         """Write it into the sweep's folder, and into the run's where there is one."""
@@ -77,6 +86,13 @@ def changes_measure(key: str, monitor: str) -> bool:
     if monitor.endswith("/loss") and (group == "loss" or key in ("model.lambdas", "task.class_weights")):
         return True
     return group in ("task", "data", "noise") and key not in _FEEDING
+
+
+def subject_of(config: Any, monitor: str) -> str:
+    """A digest of all settings that change what is measured, those that an experiment's file makes among them."""
+    assert isinstance(config, Mapping)
+    settings = {key: value for key, value in leaves(config) if changes_measure(key, monitor)}
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def ranked(records: list[Record]) -> list[Record]:

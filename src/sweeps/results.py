@@ -47,8 +47,9 @@ def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimens
     if not records or records[0].state != "done":
         note = next((record.note for record in records if record.note), "")
         raise TrainingError(f"no trial of {folder} ended with a score. The first one: {note}")
-    for best in best_of_each_measure(records):
-        _, *apart = best.measure
+    bests = best_of_each_measure(records)
+    for best in bests:
+        apart = best.apart or [word for word in typed(best.values) if len(bests) > 1 and word.startswith("experiment=")]
         of = f" of {' '.join(apart)}" if apart else ""
         print(f"best{of}: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
         print(f"train it longer: {longer(best, fixed)}")

@@ -88,8 +88,8 @@ class Sweep:
             raise UnsoundWordsError(first, error) from error
         self.settings = self.cfg.get("sweep")
         self.fixed, self.dimensions = read_words(words, self.settings.space if self.settings else {}, self.loader)
-        if self.settings and any(dimension.key == "task" for dimension in self.dimensions):
-            raise ConfigError("sweep=optuna improves one score, so that task cannot vary; name one task.")
+        for key in {"task", "experiment"} & {dimension.key for dimension in self.dimensions if self.settings}:
+            raise ConfigError(f"sweep=optuna improves one score, so that {key} cannot vary; name one {key}.")
         if self.settings and not any(word.startswith("test=") for word in self.fixed):
             self.fixed.append("test=false")  # the test split is not for choosing
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imagier.errors import ImagierError
 from imagier.launch import RUN_FOLDER
-from imagier.sweeps.record import Record
+from imagier.sweeps.record import Record, subject_of
 from imagier.sweeps.words import typed
 
 
@@ -68,6 +68,7 @@ class TrialJob:
         try:
             task: Any = get_class(cfg.task._target_)
             record.monitor, record.mode = task.monitor, task.mode
+            record.subject = subject_of(OmegaConf.to_container(cfg, resolve=True), task.monitor)
             _settle(record, self.job(cfg))
         except Pruned as pruned:
             record.state, record.score, record.note = "pruned", pruned.score, str(pruned)
