@@ -62,9 +62,10 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
             f"pretrain={cfg.pretrain} is for one process: train experiment={cfg.pretrain} by itself, and say "
             "model.weights=RUN/checkpoints/best.ckpt."
         )
+    length = first.trainer.budget or f"{first.trainer.max_epochs} epochs"
     _say(
-        f"pretraining: experiment={cfg.pretrain}. Should it be stopped, resume=RUN goes on with it, and this sentence "
-        "with model.weights=RUN/checkpoints/best.ckpt begins where it ends."
+        f"pretraining: experiment={cfg.pretrain}, for its own {length}. Should it be stopped, resume=RUN goes on with "
+        "it, and this sentence with model.weights=RUN/checkpoints/best.ckpt begins where it ends."
     )
     _check_same_shares(cfg, first)
     with _spoken_as(first):

@@ -91,6 +91,8 @@ def _quoted(word: str) -> str:
 def _saved_words(resume: str) -> list[str]:
     """The words of the run that `resume` names: a run folder or a checkpoint in one."""
     place = Path(resume).expanduser()
+    if not place.exists():
+        raise ConfigError(f"resume={resume} does not exist; name a run folder, such as runs/latest, or a checkpoint.")
     folder = place if place.is_dir() else place.resolve().parent.parent
     saved = folder / "overrides.txt"
     if not saved.is_file():

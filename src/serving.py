@@ -122,7 +122,9 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
         for key, value in meant.items():
             if key in settings.data and not is_said(f"data.{key}"):
                 settings.data[key] = value
-    data = build.data_module(settings)
+    data = build.data_module(settings, cfg.split)
+    for note in data.notes:
+        print(f"note: {note}")
     samples = data.loader(cfg.split).samples
 
     def read(place: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,5 +135,6 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
         target = batch["target"][0].numpy()
         return image_HWC, target.transpose(1, 2, 0) if target.ndim == 3 else target
 
-    counts = data.findings.class_counts(cfg.split, data.facts.num_classes)
-    return Pictures(data.facts, cfg.split, list(data.sources[cfg.split].ids), counts, read)
+    split = data.stand_ins.get(cfg.split, cfg.split)
+    counts = data.findings.class_counts(split, data.facts.num_classes)
+    return Pictures(data.facts, split, list(data.sources[cfg.split].ids), counts, read)

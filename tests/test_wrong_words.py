@@ -52,7 +52,7 @@ SLIPS = {
     "task=segment STREETS loss=focal loss.gamma=null": ("loss does not fit Focal",),
     "task=segment STREETS paths.runs=": ("paths.runs= is out of range", "a path"),
     "task=segment trainer=gpu": ("torch sees no GPU",),
-    "task=segment resume=nowhere": ("resume=nowhere: there is no",),
+    "task=segment resume=nowhere": ("resume=nowhere does not exist",),
     "task=segment data.limit=[": ("cannot be read",),
 }
 

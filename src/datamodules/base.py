@@ -161,7 +161,8 @@ class ImageData(LightningDataModule):
 
     def join(self) -> None:
         """Make "all" a split, of every sample once: one split may stand in for another."""
-        self.sources["all"] = Joined(list({tuple(source.ids): source for source in self.sources.values()}.values()))
+        own = [source for split, source in self.sources.items() if split not in self.stand_ins]
+        self.sources["all"] = Joined(own)
 
     def class_counts(self) -> np.ndarray:
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""

@@ -35,6 +35,8 @@ class MaskedImages:
     def __init__(self, images: list[Path], masks: list[Path], labels: LabelSet) -> None:
         self.images, self.masks, self.labels = images, masks, labels
         self.ids = [path.name.removesuffix(_IMAGE) for path in images]
+        if len(set(self.ids)) < len(self.ids):  # not so in Cityscapes, whose names begin with the city
+            self.ids = [f"{path.parent.name}/{name}" for path, name in zip(images, self.ids, strict=True)]
         self.label_set = labels.name
 
     def __len__(self) -> int:

@@ -69,7 +69,10 @@ def _notes(data: ImageData) -> list[str]:
     for split in ("val", "test"):
         shared = sorted(train.intersection(data.sources[split].ids))
         if shared:
-            notes.append(f"{split} shares {len(shared)} of its samples with train, such as {shared[0]}.")
+            notes.append(
+                f"{len(shared)} samples of {split} have names that train has too, such as {shared[0]}: if they are the "
+                "same pictures, their score is one of what was learnt by heart."
+            )
     if facts.size is None:
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}

@@ -31,13 +31,14 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """The folder of each split that has one; without a folder for training, all pictures of `root` are to be cut.
+    """The folder of each split that has one; without any, all pictures of `root` are to be cut, as training's.
 
     A folder `train` is the training split when `val` (or valid, validation) or `test` stands beside it, or nothing
-    else: beside `bus` and `car` it is a class of trains. Upper and lower case are the same.
+    else: beside `bus` and `car` it is a class of trains. Upper and lower case are the same. Folders for validation and
+    test alone are what somebody keeps back to measure on.
 
     Raises:
-        DataError: two folders for the same split, or folders for validation and test alone.
+        DataError: two folders for the same split.
     """
     names = subfolders(root)
     found: dict[Split, Path] = {}
@@ -50,12 +51,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
         found[split] = root / name
     if "train" in found:
         return found if len(found) > 1 or len(names) == 1 else {"train": root}
-    if found and len(found) == len(names):
-        raise DataError(
-            f"{root} holds {' and '.join(path.name for path in found.values())}, but no folder 'train'. Add it, or set "
-            "data.root to one folder of pictures, which is then split by data.split."
-        )
-    return {"train": root}
+    return found if found and len(found) == len(names) else {"train": root}
 
 
 def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) -> list[str]:

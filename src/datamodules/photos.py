@@ -101,6 +101,12 @@ class Photos(ImageData):
             self.notes.append(f"data={self.name}: data.split gives test no pictures, so the test score is that of val.")
             self.stand_ins["test"] = "val"
             return self.open_split("val")
+        if not names and not self._names["train"]:
+            there = " and ".join(path.name for path in split_folders(self._locate()).values())
+            raise DataError(
+                f"{self._locate()} holds {there}, but no folder '{split}'. Add it, or set data.root to one folder of "
+                "pictures, which is then split by data.split."
+            )
         if not names:
             total = sum(map(len, self._names.values()))
             raise DataError(
@@ -149,19 +155,21 @@ class Photos(ImageData):
         if not self.labels:
             return ()
         found = {split: {label for _, label in self._names[split]} for split in SPLITS}
+        known = found["train"] or found["val"] | found["test"]  # of a set that is measured alone
         for split in SPLITS:
-            if unknown := sorted(found[split] - found["train"]):
+            if unknown := sorted(found[split] - known):
                 raise DataError(
                     f"class '{unknown[0]}' has pictures in the split '{split}' but none in training, so it could not "
                     f"be learnt.{nearest(unknown[0], found['train'])} Add training pictures of it, or rename or remove "
                     f"its folder; training has the classes {', '.join(sorted(found['train']))}."
                 )
-        if len(found["train"]) < 2:
+        if len(known) < 2:
+            cure = "Set data.root to the folder above the classes." if self.chosen is None else "Add to data.classes."
             raise DataError(
-                f"{self._locate()} has the one class '{min(found['train'])}'; classification needs two or more, each "
-                "in a folder of its own. Set data.root to the folder above the classes."
+                f"{self._locate()} has the one class '{min(known)}'{' of data.classes' if self.chosen else ''}; "
+                f"classification needs two or more, each in a folder of its own. {cure}"
             )
-        return tuple(sorted(found["train"]))
+        return tuple(sorted(known))
 
     @cached_property
     def _names(self) -> dict[Split, list[tuple[str, str]]]:
@@ -214,7 +222,7 @@ class Photos(ImageData):
             return found
         if unknown := sorted(self.chosen - set(found)):
             raise ConfigError(
-                f"data.classes names {unknown[0]}, but {folder} has the classes {', '.join(found)}."
+                f"{folder} has no class {unknown[0]}, which data.classes asks for; it has {', '.join(found)}."
                 f"{nearest(unknown[0], found)}"
             )
         return [name for name in found if name in self.chosen]

@@ -74,11 +74,11 @@ def _saved(folder: Path, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def write_table(folder: Path, lines: Iterable[Mapping[str, Any]], top: int) -> Path:
     """Write the classes of every picture, a row each, with the `top` most probable and their probabilities."""
-    text = io.StringIO()
+    lines, text = [line for line in lines if "top" in line], io.StringIO()
+    top = min(top, max((len(line["top"]) for line in lines), default=top))  # a net may have fewer classes
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", *(f"{name}_{place}" for place in range(1, top + 1) for name in ("class", "probability"))])
     for line in lines:
-        if "top" in line:
-            table.writerow([line["file"], *(one[key] for one in line["top"] for key in ("class", "probability"))])
+        table.writerow([line["file"], *(one[key] for one in line["top"] for key in ("class", "probability"))])
     write_text(folder / TABLE, text.getvalue())
     return folder / TABLE

@@ -62,8 +62,10 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     log.info("%s on %s of data=%s, %d samples", path, cfg.split, data.name, samples)
     for note in data.notes:
         log.info("note: %s", note)
-    if data.findings.problems:
-        log.warning("unreadable samples left out: %d; metrics.json names them", len(data.findings.problems))
+    meant = {cfg.split, data.stand_ins.get(cfg.split)}
+    skipped = [one.sentence for one in data.findings.problems if "all" in meant or one.split in meant]
+    if skipped:
+        log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
@@ -73,6 +75,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     same = data.findings.fingerprint == said["data_fingerprint"]
     which = data.name if same else f"{data.name}-{data.findings.fingerprint}"  # other data get a folder of their own
     which += f"-first{data.limit}" if data.limit else ""
+    if data.facts.size != facts.size:
+        which += f"-{data.facts.size[0]}x{data.facts.size[1]}" if data.facts.size else "-whole"
     folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{which}-{cfg.split}"
     record = {
         "task": trained.task.name,
@@ -80,12 +84,13 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         "data": data.name,
         "split": cfg.split,
         "samples": samples,
+        "size": data.facts.size,
         "metrics": scores,
         "checkpoint": str(path),
         "epoch": said["epoch"],
         "step": said["step"],
         "data_fingerprint": data.findings.fingerprint,
-        "skipped": [problem.sentence for problem in data.findings.problems],
+        "skipped": skipped,
     }
     counts = task.confusion_counts.get("test" if cfg.split == "test" else "val")
     if counts is not None:

@@ -81,6 +81,19 @@ def test_ids_become_classes_of_the_same_pixels(root: Path, label_set: str, expec
     assert counts.sum() == sum((data.sources["train"].read(index)[1] != 255).sum() for index in range(3))
 
 
+def test_pictures_of_equal_names_are_all_there(tmp_path: Path) -> None:
+    for split, city in (("train", "aachen"), ("train", "bonn"), ("val", "aachen")):
+        for kind, ending in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+            folder = tmp_path / kind / split / city
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.fromarray(np.full(SIZE, 7, np.uint8)).save(folder / f"{number}_{ending}.png")
+    data = opened(tmp_path)
+    assert data.sources["train"].ids == ["aachen/0", "aachen/1", "bonn/0", "bonn/1"]
+    data.join()
+    assert len(data.sources["all"]) == 6  # the test split is the validation split
+
+
 def test_resizing_is_stated_and_done(root: Path) -> None:
     data = opened(root, size=[4, 5])
     batch = next(iter(data.train_dataloader()))

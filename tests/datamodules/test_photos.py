@@ -85,8 +85,12 @@ def test_some_classes_and_so_many_pictures_of_each(tmp_path: Path) -> None:
     first = {label: [name for name in of_train if name.startswith(label)][:5] for label in ("bee", "dog")}
     assert set(part.sources["train"].ids) == {*first["bee"], *first["dog"]}
     assert set(part.sources["val"].ids) == {name for name in whole.sources["val"].ids if name[:3] in ("bee", "dog")}
-    with pytest.raises(ConfigError, match=r"data.classes names beee, but .* has the classes ant, bee, cat, dog. Did"):
+    with pytest.raises(
+        ConfigError, match=r"has no class beee, which data.classes asks for; it has ant, bee, cat, dog. Did"
+    ):
         _open(root, classes=["beee", "dog"])
+    with pytest.raises(DataError, match=r"has the one class 'bee' of data.classes; .* Add to data.classes"):
+        _open(root, classes=["bee"])
     with pytest.raises(ConfigError, match=r"data.labels=false has none"):
         _open(root, labels=False, per_class=5)
 

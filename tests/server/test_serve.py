@@ -83,7 +83,8 @@ def test_photographs_that_trained_are_not_shown_as_held_out(tmp_path: Path) -> N
     bundle = bundle_of(net, about, tmp_path / "bundle").folder
     names = sorted(path.name for path in (tmp_path / "photos").iterdir())
     held_out = {name for name, part in zip(names, cut(names, (0.5, 0.5, 0.0)), strict=True) if part == "val"}
-    with serving(f"ckpt={bundle}", *data, "split=val", cwd=tmp_path) as (base, _):
+    with serving(f"ckpt={bundle}", *data, cwd=tmp_path) as (base, _):
+        assert httpx2.get(base + "/data").json()["split"] == "val"  # which test is
         assert set(httpx2.get(base + "/data/images").json()["ids"]) == held_out
 
 

@@ -59,3 +59,17 @@ def test_a_net_of_some_classes_is_measured_on_all_their_pictures(
     spoken("train", *few, f"data.root={materials_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
     record = measured((tmp_path / "latest").resolve(), "all", *words, f"data.root={materials_root}")
     assert record["samples"] == 60
+
+
+def test_classes_without_pictures_to_train_with(materials_root: Path, tmp_path: Path) -> None:
+    small = ["task=classify", "model=cnn", "data=photos", "data.size=[32,32]"]
+    spoken("train", *small, *QUICK, f"data.root={materials_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    for folder in filter(Path.is_dir, materials_root.iterdir()):
+        shutil.copytree(folder, tmp_path / "kept" / "test" / folder.name)
+    run = (tmp_path / "latest").resolve()
+    whole = measured(run, "all", f"data.root={materials_root}")
+    for split in ("test", "all"):
+        alone = measured(run, split, f"data.root={tmp_path}/kept")
+        assert (alone["samples"], alone["metrics"]["accuracy"]) == (whole["samples"], whole["metrics"]["accuracy"])
+    said = spoken("train", *small, f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
+    assert "kept holds test, but no folder 'train'. Add it" in said

@@ -84,6 +84,9 @@ def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
         assert record["metrics"] == told[split]
         assert sum(map(sum, record["confusion"])) > 0
     assert "iou/vehicle" in capsys.readouterr().out
+    say("evaluate", f"ckpt={segmented}", "split=val", "data.size=[32,64]")  # beside the others
+    smaller = json.loads((segmented / "evaluate" / "cityscapes-32x64-val" / "metrics.json").read_text())
+    assert (smaller["size"], record["size"]) == ([32, 64], [48, 96])
 
 
 @pytest.mark.parametrize(
