@@ -64,12 +64,13 @@ def run(cfg: DictConfig) -> None:
         refuse_other_meaning(facts, data.facts)
         samples = cfg.samples or SAMPLES.get(trained.task.name, USUAL_SAMPLES)
         calibration = cfg.calibration or CALIBRATION.get(trained.task.name, USUAL_CALIBRATION)
+        held_out = data.stand_ins.get(cfg.split, cfg.split)
         plan = Plan(
             formats,
             precisions,
             samples=lambda: islice(_samples(task, data, cfg.split), samples),
             calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), calibration),
-            held_out={"data": OmegaConf.select(cfg, "data.name") or trained.data.name, "split": cfg.split},
+            held_out={"data": OmegaConf.select(cfg, "data.name") or trained.data.name, "split": held_out},
             training=training_pictures(path),
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
@@ -104,7 +105,8 @@ def _measured(path: Path) -> dict[str, Any]:
     results, summary = (_record(path, name) for name in ("metrics.json", "summary.json"))
     if path.name != "best.ckpt" or "test" not in results or "data" not in summary:
         return {}
-    return {"data": summary["data"], "split": "test", "scores": results["test"]}
+    split = summary.get("stand_ins", {}).get("test", "test")
+    return {"data": summary["data"], "split": split, "scores": results["test"]}
 
 
 def _made_with(path: Path) -> dict[str, Any]:

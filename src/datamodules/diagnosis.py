@@ -73,7 +73,7 @@ def _notes(data: ImageData) -> list[str]:
                 f"{len(shared)} samples of {split} have names that train has too, such as {shared[0]}: if they are the "
                 "same pictures, their score is one of what was learnt by heart."
             )
-    if facts.size is None:
+    if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
     absent = [facts.classes[index] for index in np.flatnonzero(counts["train"] == 0)]

@@ -176,7 +176,8 @@ def _settled(
             first.setdefault((name, sentence), Problem(split, name, sentence))
     problems = tuple(first.values())
     if problems and on_error == "raise":
-        raise DataError(_complaint(problems, sum(examined.size for examined in splits.values())))
+        sizes = {examined.fingerprint: examined.size for examined in splits.values()}
+        raise DataError(_complaint(problems, sum(sizes.values())))
     for split, examined in splits.items():
         if len(examined.bad) == examined.size:
             because = f", because {problems[0].sentence}" if examined.size else ""

@@ -201,7 +201,7 @@ class Photos(ImageData):
                 raise DataError(
                     f"{folder / name} lies outside any class: with data.labels=true each picture belongs in a "
                     f"subfolder of {folder} named after its class. Move it there; pictures without classes are for "
-                    "task=denoise and task=compress."
+                    "task=denoise and task=compress, and elsewhere for data.labels=false."
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)

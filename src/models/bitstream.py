@@ -75,15 +75,14 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
     """
     codec = _codec(net)
     header, payload = read(data)
-    _check_channels(net, header.channels)
-    if header.rate >= len(codec.lambdas):
-        raise DataError(
-            f"The file was written at rate {header.rate}, and this net's are 0 to {len(codec.lambdas) - 1}."
-        )
     if header.fingerprint != codec.fingerprint():
         raise DataError(
             "The file was written with another net, or with other weights of this one: only the same weights can "
             "read it. Name the checkpoint or bundle that it was compressed with."
+        )
+    if header.rate >= len(codec.lambdas):
+        raise DataError(
+            f"The file was written at rate {header.rate}, and this net's are 0 to {len(codec.lambdas) - 1}."
         )
     height, width = _padded(header.height, codec.stride), _padded(header.width, codec.stride)
     image_1CHW = codec.decode(payload, height, width, header.rate)

@@ -59,11 +59,11 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     if cfg.split == "all":
         data.join()
     samples = len(data.sources[cfg.split])
-    log.info("%s on %s of data=%s, %d samples", path, cfg.split, data.name, samples)
+    split = data.stand_ins.get(cfg.split, cfg.split)
+    log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
     for note in data.notes:
         log.info("note: %s", note)
-    meant = {cfg.split, data.stand_ins.get(cfg.split)}
-    skipped = [one.sentence for one in data.findings.problems if "all" in meant or one.split in meant]
+    skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
@@ -82,7 +82,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         "task": trained.task.name,
         "model": trained.model.name,
         "data": data.name,
-        "split": cfg.split,
+        "split": split,
         "samples": samples,
         "size": data.facts.size,
         "metrics": scores,
@@ -114,6 +114,11 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
     with open_dict(settings):
         if given is not None and "_target_" in given:
+            if trained.task.name not in given.tasks:
+                raise ConfigError(
+                    f"data={given.name} is for task={' or '.join(given.tasks)}, and the checkpoint is of "
+                    f"task={trained.task.name}."
+                )
             settings.data = given
             # What the net was trained for, and what it was not trained on, unless said otherwise.
             for key in ("size", "channels", *build.AS_TRAINED):

@@ -28,7 +28,8 @@ class MetricsCsv(Logger):
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
         super().__init__()
         self.path = path
-        self.rows = [] if resumed_step is None else [row for row in read_rows(path) if _stays(row, resumed_step)]
+        read = [] if resumed_step is None else read_rows(path)
+        self.rows = [_counted(row) for row in read if _stays(row, resumed_step or 0)]
         self._changed = False  # an untouched table is left as it was found
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 
@@ -69,6 +70,11 @@ class MetricsCsv(Logger):
         """Write what is left."""
         if self._changed:
             self.save()
+
+
+def _counted(row: dict[str, float]) -> dict[str, float]:
+    """The row as it was logged, its epoch and step whole."""
+    return row | {"epoch": int(row["epoch"]), "step": int(row["step"])}
 
 
 def _stays(row: dict[str, float], resumed_step: int) -> bool:

@@ -106,6 +106,7 @@ def _short(run: Finished, machine: str) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "epochs": run.epochs,
         "best_epoch": run.checkpoints.best_epoch,
+        "stand_ins": run.data.stand_ins,
         "monitor": run.task.monitor,
         "mode": run.task.mode,
         "machine": machine,

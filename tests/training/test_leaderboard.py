@@ -206,6 +206,14 @@ def test_scores_on_other_data_are_not_put_beside_one_another(tmp_path: Path, oth
     assert len({board.title for board in boards}) == len({board.name for board in boards}) == 2
 
 
+def test_validation_that_stood_in_for_test_is_called_validation(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    assert boards_of(tmp_path)[0].split == "test"
+    said = json.loads((folder / "summary.json").read_text()) | {"stand_ins": {"test": "val"}}
+    (folder / "summary.json").write_text(json.dumps(said))
+    assert boards_of(tmp_path)[0].split == "val"
+
+
 def test_how_training_was_fed_makes_no_other_data(tmp_path: Path) -> None:
     write_run(tmp_path, model="unet")
     fed = {"batch_size": 2, "repeat": 3, "root": "/elsewhere", "augment_first": True, "decode_once": False}

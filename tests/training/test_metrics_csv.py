@@ -26,6 +26,9 @@ def test_a_resumed_run_drops_what_it_will_log_again(tmp_path: Path) -> None:
     resumed.save()
     assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [5, 10, 15]
     assert read_rows(tmp_path / "metrics.csv")[-1]["train/step_loss"] == 0.5
+    assert [row.split(",")[:2] for row in (tmp_path / "metrics.csv").read_text().split()[1:]] == [
+        ["0", "5"], ["0", "10"], ["0", "15"],
+    ]  # fmt: skip
 
 
 def test_a_new_run_does_not_read_an_old_table(tmp_path: Path) -> None:

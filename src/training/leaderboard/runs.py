@@ -152,7 +152,12 @@ def _read(folder: Path) -> Run | Unfinished:
 
 def _results(folder: Path) -> dict[str, dict[str, float]]:
     said = _json(folder / "metrics.json")
-    results = {split: {name: float(value) for name, value in scores.items()} for split, scores in said.items()}
+    stand_ins = _json(folder / "summary.json").get("stand_ins", {})  # what was measured under two names has one
+    results = {
+        split: {name: float(value) for name, value in scores.items()}
+        for split, scores in said.items()
+        if stand_ins.get(split) not in said
+    }
     if not {"val", "test"} & set(results):
         raise ValueError("metrics.json holds neither val nor test")
     return results
