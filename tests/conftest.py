@@ -67,6 +67,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("IMAGIER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def imagier(*words: str, cwd: Path, script: str = "train.py", code: int = 0) -> str:
     """Run a sentence in a process of its own and return what it printed."""
     ended = subprocess.run(

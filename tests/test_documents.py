@@ -36,6 +36,7 @@ def blocks(text: str, language: str) -> list[str]:
 COMMANDS = [line for block in blocks(README, "bash") for line in block.splitlines() if not line.startswith("make ")]
 
 
+@pytest.mark.slow
 def test_readme_runs_from_its_first_command_to_its_last(
     streets_root: Path,
     garments_root: Path,

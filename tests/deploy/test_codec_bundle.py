@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -235,8 +236,8 @@ def test_foreign_files_and_those_of_other_nets_are_refused(
 
 
 @pytest.mark.parametrize("name", ["tables.safetensors", "weights.safetensors", "encoder-fp32.onnx"])
-def test_a_damaged_bundle_is_refused(tmp_path: Path, name: str) -> None:
-    _, folder = made(tmp_path, "factorized")
+def test_a_damaged_bundle_is_refused(hyperprior: tuple[PictureCodec, Path], tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(hyperprior[1], tmp_path / "bundle"))
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(BundleError, match=rf"{name} is not the file that was exported"):

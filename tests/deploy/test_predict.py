@@ -246,7 +246,7 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
     ],
 )
 def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) -> None:
-    assert sentence in imagier("ckpt=runs/latest", *words, cwd=tmp_path, script="scripts/export.py", code=2)
+    assert sentence in spoken("export", "ckpt=runs/latest", *words, cwd=tmp_path, code=2)
 
 
 def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(
