@@ -97,7 +97,7 @@ def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
     """The data set of the sentence, as the first net takes its pictures that has its task and its classes."""
     if cfg.split not in SPLITS:
         raise ConfigError(f"split={cfg.split} is not served; it is one of: {', '.join(SPLITS)}.")
-    fit = [net for net in nets if net.task in cfg.data.tasks]
+    fit = [net for net in nets if net.task in cfg.data.get("tasks", [net.task])]
     for net in fit:
         pictures = _pictures_for(cfg, net)
         if pictures.facts.classes == net.classes:

@@ -114,11 +114,7 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
     with open_dict(settings):
         if given is not None and "_target_" in given:
-            if trained.task.name not in given.tasks:
-                raise ConfigError(
-                    f"data={given.name} is for task={' or '.join(given.tasks)}, and the checkpoint is of "
-                    f"task={trained.task.name}."
-                )
+            _refuse_other_task(trained, given)
             settings.data = given
             # What the net was trained for, and what it was not trained on, unless said otherwise.
             for key in ("size", "channels", *build.AS_TRAINED):
@@ -134,6 +130,14 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):
             settings.data.per_class = None  # all that the folder holds
     return build.data_module(settings, measured)
+
+
+def _refuse_other_task(trained: DictConfig, given: DictConfig) -> None:
+    tasks = given.get("tasks", [trained.task.name])
+    if trained.task.name not in tasks:
+        raise ConfigError(
+            f"data={given.name} is for task={' or '.join(tasks)}, and the checkpoint is of task={trained.task.name}."
+        )
 
 
 def refuse_other_meaning(trained: Facts, given: Facts) -> None:
