@@ -70,8 +70,8 @@ def _notes(data: ImageData) -> list[str]:
         shared = sorted(train.intersection(data.sources[split].ids))
         if shared:
             notes.append(
-                f"{len(shared)} samples of {split} have names that train has too, such as {shared[0]}: if they are the "
-                "same pictures, their score is one of what was learnt by heart."
+                f"{split} has names that train has too ({len(shared)}), such as {shared[0]}: if they are of the same "
+                "pictures, its score is one of what was learnt by heart."
             )
     if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")

@@ -28,8 +28,9 @@ class MetricsCsv(Logger):
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
         super().__init__()
         self.path = path
-        read = [] if resumed_step is None else read_rows(path)
-        self.rows = [_counted(row) for row in read if _stays(row, resumed_step or 0)]
+        self.rows = (
+            [] if resumed_step is None else [_counted(row) for row in read_rows(path) if _stays(row, resumed_step)]
+        )
         self._changed = False  # an untouched table is left as it was found
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 

@@ -47,7 +47,7 @@ def test_problems_and_shared_samples_are_told(tmp_path: Path) -> None:
     street(tmp_path, "val", "ulm_1", np.full((4, 8), 7))
     street(tmp_path, "train", "ulm_9", np.full((4, 8), 99))
     text = diagnose(tmp_path)
-    assert "1 samples of val have names that train has too, such as ulm_1" in text
+    assert "val has names that train has too (1), such as ulm_1" in text
     assert "train ulm_9: " in text
     assert "holds 99 in 32 pixels" in text
     assert text.endswith("1 unreadable; data.on_error=skip leaves them out.")

@@ -33,6 +33,7 @@ class Ended:
     monitor:    the score by which it was chosen, such as "val/iou"; the main score.
     mode:       "max" or "min", whichever is better.
     machine:    in a few words.
+    stand_ins:  a split without samples of its own -> the one that was measured in its place.
     """
 
     parameters: int
@@ -42,6 +43,7 @@ class Ended:
     monitor: str
     mode: str
     machine: str
+    stand_ins: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Run(RunFolder):
 
     @property
     def split(self) -> str:
-        """The split that the verdict is about: test where it was measured, else val."""
-        return "test" if "test" in self.results else "val"
+        """The split that the verdict is about: test where it was measured and has samples of its own, else val."""
+        return "test" if "test" in self.results and "test" not in self.ended.stand_ins else "val"
 
     def score(self, metric: str) -> float:
         """A metric of `split`; NaN where there is none."""
@@ -152,12 +154,7 @@ def _read(folder: Path) -> Run | Unfinished:
 
 def _results(folder: Path) -> dict[str, dict[str, float]]:
     said = _json(folder / "metrics.json")
-    stand_ins = _json(folder / "summary.json").get("stand_ins", {})  # what was measured under two names has one
-    results = {
-        split: {name: float(value) for name, value in scores.items()}
-        for split, scores in said.items()
-        if stand_ins.get(split) not in said
-    }
+    results = {split: {name: float(value) for name, value in scores.items()} for split, scores in said.items()}
     if not {"val", "test"} & set(results):
         raise ValueError("metrics.json holds neither val nor test")
     return results
@@ -175,6 +172,7 @@ def _ended(folder: Path) -> Ended:
         monitor=str(said["monitor"]),
         mode=said["mode"],
         machine=str(said["machine"]),
+        stand_ins=said.get("stand_ins", {}),  # not in those of older runs
     )
 
 
