@@ -78,6 +78,21 @@ class Several:
 
 
 @dataclass(frozen=True)
+class Either:
+    """What one of two rules allows."""
+
+    one: Rule
+    other: Rule
+
+    def allows(self, value: Any) -> bool:
+        """Whether one of them does."""
+        return self.one.allows(value) or self.other.allows(value)
+
+    def __str__(self) -> str:
+        return f"{self.one}, or {self.other}"
+
+
+@dataclass(frozen=True)
 class Names:
     """A list of names; or one of `also`."""
 
@@ -180,6 +195,7 @@ RULES: dict[str, Rule] = {
     "scheduler.rise": Number(above=0, below=1),
     "scheduler.momentum": Several(SHARE, length=2, also=(None,)),
     "trainer.accelerator": OneOf(("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.devices": Either(Number(low=1, whole=True, also=("auto", -1)), Several(Number(low=0, whole=True))),
     "trainer.precision": OneOf(("auto", "fastest", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
     "trainer.max_epochs": Number(low=1, whole=True),
     "trainer.max_steps": Number(low=1, whole=True, also=(-1,)),

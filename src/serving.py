@@ -45,6 +45,7 @@ def run(cfg: "DictConfig") -> None:
     paged = cfg.page and _with_page(app, limits)
     listening = _listening(cfg.host, cfg.port)
     host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host  # of IPv6
     for net in app.state.nets.values():
         print(f"{net.name}: {net.description.task}")
     page = f"the page: http://{host}:{port}/page; " if paged else ""

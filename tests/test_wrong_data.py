@@ -33,6 +33,11 @@ def odd_value(root: Path) -> None:
     write_ids(mask_of(root), ids)
 
 
+def unlabelled_validation(root: Path) -> None:
+    for path in root.glob("gtFine/val/*/*_labelIds.png"):
+        write_ids(path, np.zeros_like(np.asarray(Image.open(path))))
+
+
 STREETS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "a mask value outside the table": (odd_value, ("_labelIds.png", "77")),
     "an image without its mask": (lambda root: mask_of(root).unlink(), ("_labelIds.png", "missing")),
@@ -46,6 +51,7 @@ STREETS: dict[str, tuple[Damage, tuple[str, ...]]] = {
         lambda root: image_of(root).write_bytes(image_of(root).read_bytes()[:200]), ("_leftImg8bit.png",),
     ),
     "an empty file": (lambda root: image_of(root).write_bytes(b""), ("_leftImg8bit.png", "empty")),
+    "validation without a class": (unlabelled_validation, ("split 'val' shows", "nothing could be measured")),
     "no images at all": (lambda root: shutil.rmtree(root / "leftImg8bit" / "train"), ("leftImg8bit", "at least one")),
 }  # fmt: skip
 

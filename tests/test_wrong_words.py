@@ -52,6 +52,9 @@ SLIPS = {
     "task=segment STREETS loss=focal loss.gamma=null": ("loss does not fit Focal",),
     "task=segment STREETS paths.runs=": ("paths.runs= is out of range", "a path"),
     "task=segment trainer=gpu": ("torch sees no GPU",),
+    "task=segment trainer.devices=0": ("trainer.devices=0 is out of range", "at least 1"),
+    "task=segment trainer.devices=two": ("trainer.devices=two is out of range", "a list of numbers"),
+    "task=segment trainer=cpu trainer.devices=-1": ("trainer.devices=-1 speaks of GPUs", "trainer.devices=2"),
     "task=segment resume=nowhere": ("resume=nowhere does not exist",),
     "task=segment data.limit=[": ("cannot be read",),
 }

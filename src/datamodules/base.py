@@ -112,17 +112,20 @@ class ImageData(LightningDataModule):
             state = self.findings.splits[split].state
             decoded = keep.decoded(source, state) if keep and size in (None, self.size) else None
             self.sources[split] = Subset(decoded or source, self.findings.good(split)[: self.limit])
-        if "train" in self.sources:
-            self._look_at_balance()
+        self._look_at_balance(measured)
 
-    def _look_at_balance(self) -> None:
-        counts = self.class_counts()
-        if self.facts.num_classes and not counts.any():
-            raise DataError(
-                f"no target of data={self.name}'s training split shows any of its {self.facts.num_classes} classes: "
-                "all are ignored, and nothing could be learnt. Check the masks, or choose another label set."
-            )
-        if absent := [name for name, count in zip(self.facts.classes, counts, strict=True) if not count]:
+    def _look_at_balance(self, measured: Split | None) -> None:
+        asked: Sequence[Split] = ("train", "val") if measured is None else (measured,)
+        for split in asked if self.facts.num_classes and measured != "all" else ():
+            if not self.findings.class_counts(split, self.facts.num_classes).any():
+                raise DataError(
+                    f"no target of data={self.name}'s split '{split}' shows any of its {self.facts.num_classes} "
+                    f"classes: all are ignored, and nothing could be {'learnt' if split == 'train' else 'measured'}. "
+                    "Check the masks, or choose another label set."
+                )
+        if "train" not in self.sources:
+            return
+        if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
             self.notes.append(f"no training sample shows {', '.join(absent)}.")
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:

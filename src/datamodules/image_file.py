@@ -11,6 +11,7 @@ from PIL import (
     Image,
     Jpeg2KImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
@@ -89,7 +90,12 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
+            width, height = image.size
+            if isinstance(
+                image, TiffImagePlugin.TiffImageFile
+            ):  # whose size some versions of Pillow have turned already
+                width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+            return (width, height) if turned else (height, width)
     except Exception:  # whatever is wrong, reading it will say so
         return None
 
@@ -108,6 +114,7 @@ def _content(path: str | Path) -> bytes:
 
 def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
     """A picture of Pillow's, turned upright and brought to uint8 [H, W, channels], as `read_image` says."""
+    image.load()  # of TIFF, Pillow turns the picture itself while it does, and forgets the orientation
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     image = _eight_bits(image)
     if turn is not None:

@@ -91,15 +91,16 @@ class Tally:
     def add(self, name: str, answers: Pairs, decided: Pairs) -> None:
         """Count what both answered about one picture, and what they thereby decided."""
         differences = [float(np.abs(np.asarray(one) - np.asarray(other)).max()) for one, other in answers]
-        self._differences[name] = max(self._differences.get(name, 0.0), *differences)
+        self._differences[name] = float(np.max([self._differences.get(name, 0.0), *differences]))  # NaN stays NaN
         for one, other in decided:
             self._equal += int(np.sum(np.asarray(one) == np.asarray(other)))
             self._decisions += int(np.prod(one.shape))
 
     def agreement(self, metric: str, reference: float, graph: float) -> Agreement:
         """What was found, with the metric's name and its values."""
-        worst = sorted(self._differences, key=lambda name: self._differences[name], reverse=True)[:SHOWN]
-        samples, difference = len(self._differences), max(self._differences.values())
+        worst = sorted(self._differences, key=lambda name: np.nan_to_num(self._differences[name], nan=np.inf))
+        worst = worst[: -SHOWN - 1 : -1]
+        samples, difference = len(self._differences), float(np.max(list(self._differences.values())))
         return Agreement(
             samples, difference, self._equal / self._decisions, metric, reference, graph, worst=tuple(worst)
         )

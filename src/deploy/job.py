@@ -68,7 +68,7 @@ class Job:
             return {}
         except OSError as error:
             raise ConfigError(f"output={self.output} cannot be used: {error.strerror}; choose a folder.") from error
-        head, *lines = (_parsed(line) for line in text.splitlines())
+        head, *lines = (_parsed(line) for line in text.splitlines() or [""])
         if head.get("job") != self.settings:
             raise OccupiedError(
                 f"output={self.output} holds the results of another job; choose another output=FOLDER, or remove it."

@@ -76,7 +76,8 @@ class Predictor:
         else:
             tile = tile_for(self.tile, *image_HWC.shape[:2])
             bands = answers_in_bands(image_HWC, self.runtime, tile, self.description.stride or 1)
-            whole = np.concatenate([self._decided(band_KHW, band_KHW.shape[1:]) for band_KHW in bands])
+            decided = [self._decided(band_KHW, band_KHW.shape[1:]) for band_KHW in bands]
+            whole = np.concatenate(decided, axis=int(image_HWC.shape[1] > image_HWC.shape[0]))
         if self.description.task == "segment":
             return Mask(image_HWC, self.description.classes, self.description.colors, whole)
         return Picture(image_HWC, whole)

@@ -89,7 +89,14 @@ def _refuse_loss(folder: Path) -> None:
         raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    others = {path.name for path in folder.iterdir()} - {ABOUT, README, *read_bundle(folder).files}
+    try:
+        files = read_bundle(folder).files
+    except BundleError as error:
+        raise ConfigError(
+            f"output={folder} holds a bundle that cannot be read, and so perhaps something else besides: {error} "
+            "Here: remove that folder, or choose another."
+        ) from error
+    others = {path.name for path in folder.iterdir()} - {ABOUT, README, *files}
     if others:
         raise ConfigError(
             f"output={folder} holds {min(others)} beside the bundle, which would be lost; move it away, or choose "

@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import json
 import os
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from imagier.datamodules.folder import list_files
 from imagier.errors import DataError
 
 MANIFEST = "manifest.jsonl"  # in a folder that a job has written
+_LONGEST = 1 << 20  # bytes of a job's first line
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ def _foreign(folder: Path, names: Sequence[str]) -> list[str]:
 
     @functools.cache
     def ours(place: Path) -> bool:
-        return (place / MANIFEST).is_file() or (place != folder and ours(place.parent))
+        return _is_job(place / MANIFEST) or (place != folder and ours(place.parent))
 
     return [name for name in names if not ours((folder / name).parent)]
+
+
+def _is_job(manifest: Path) -> bool:
+    """Whether a job has written this file: other programs have files of that name as well."""
+    try:
+        with manifest.open("rb") as lines:
+            head = json.loads(lines.readline(_LONGEST))
+    except (OSError, ValueError):
+        return False
+    return isinstance(head, dict) and "job" in head

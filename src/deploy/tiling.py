@@ -14,7 +14,7 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, st
 
     A quarter of a tile overlaps the next one. Within the overlap a tile's weight falls linearly to its end, so that
     no seam is left. Tiles begin at multiples of the net's stride, so that it pools the same pixels as in the whole
-    picture. In memory is one row of tiles.
+    picture. In memory is one row of tiles, or one column of a picture that is wider than high.
 
     Args:
         image_HWC: uint8.
@@ -23,13 +23,28 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, st
         stride: of the net.
 
     Yields:
-        The answers, float32 [K, h, W], of bands that follow one another from top to bottom.
+        The answers, float32 [K, h, W], of bands that follow one another from top to bottom; of a picture that is wider
+        than high, float32 [K, H, w], from left to right.
     """
     height, width = image_HWC.shape[:2]
     tile = max(tile or max(height, width), stride)  # a net extends a smaller one to its stride anyway
     if max(height, width) <= tile:
         yield answer(to_batch(image_HWC))[0]
-        return
+    elif width <= height:
+        yield from _downwards(image_HWC, answer, tile, stride)
+    else:
+        lying_WHC = image_HWC.swapaxes(0, 1)
+        for band_KwH in _downwards(lying_WHC, lambda tile_BCwh: _turned(answer(_turned(tile_BCwh))), tile, stride):
+            yield band_KwH.swapaxes(1, 2)
+
+
+def _turned(batch: np.ndarray) -> np.ndarray:
+    """With the last two axes changed for one another."""
+    return np.ascontiguousarray(batch.swapaxes(2, 3))
+
+
+def _downwards(image_HWC: np.ndarray, answer: Answer, tile: int, stride: int) -> Iterator[np.ndarray]:
+    height, width = image_HWC.shape[:2]
     tops, lefts = _starts(height, tile, stride), _starts(width, tile, stride)
     summed_HW, total_KHW = np.zeros((min(tile, height), width), np.float32), None
     for number, top in enumerate(tops):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum
-from imagier.models.views import with_mirror
+from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
 SHORTEST = 17  # the side of which three poolings leave one pixel
@@ -36,7 +36,7 @@ _DEVIATIONS = ((3.19, 0.59, 0.63, 0.24), (0.87, 0.06, 0.08, 0.02), (0.41, 0.04, 
 _FAINT = 0.05  # deviations below it are noise, and not blown up to 1
 
 
-class Airbench(nn.Module):
+class Airbench(Mirrored):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes].
 
     Args:
@@ -93,11 +93,10 @@ class Airbench(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
         _check(image_BCHW.shape[-2], image_BCHW.shape[-1])
-        if self.mirror and not self.training:
-            return with_mirror(self._logits, image_BCHW)
-        return self._logits(image_BCHW)
+        return super().forward(image_BCHW)
 
-    def _logits(self, image_BCHW: Tensor) -> Tensor:
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""
         x_BCHW = self.stem(image_BCHW)
         if self.training:
             parts = zip(self.members, x_BCHW.tensor_split(len(self.members)), strict=True)

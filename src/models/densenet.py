@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_choice, check_image_size, check_minimum
-from imagier.models.views import with_mirror
+from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
 SHORTEST = {"imagenet": 29, "small": 8}  # the side in pixels of which one pixel is left at the end
 
 
-class DenseNet121(nn.Module):
+class DenseNet121(Mirrored):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes].
 
     Args:
@@ -85,13 +85,8 @@ class DenseNet121(nn.Module):
             self.features.eval()
         return self
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the logits."""
-        if self.mirror and not self.training:
-            return with_mirror(self._logits, image_BCHW)
-        return self._logits(image_BCHW)
-
-    def _logits(self, image_BCHW: Tensor) -> Tensor:
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""
         return self.head(self.embed(image_BCHW))
 
     def embed(self, image_BCHW: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum, check_probability
-from imagier.models.views import with_mirror
+from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
 
-class ResNet9(nn.Module):
+class ResNet9(Mirrored):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes]; images of any size from 4 * stride on.
 
     Args:
@@ -69,11 +69,10 @@ class ResNet9(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
         self._check(image_BCHW.shape[-2], image_BCHW.shape[-1])
-        if self.mirror and not self.training:
-            return with_mirror(self._logits, image_BCHW)
-        return self._logits(image_BCHW)
+        return super().forward(image_BCHW)
 
-    def _logits(self, image_BCHW: Tensor) -> Tensor:
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""
         logits_BK: Tensor = self.head(self.features(image_BCHW))
         return logits_BK
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum, check_probability
-from imagier.models.views import with_mirror
+from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
 
-class SwiftNet(nn.Module):
+class SwiftNet(Mirrored):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
 
     H and W must be multiples of `stride`, four times `cell`.
@@ -79,13 +79,8 @@ class SwiftNet(nn.Module):
                 nn.init.zeros_(block.norm.weight)  # each block begins as the identity (arXiv 1706.02677)
         load_weights(self, weights)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the logits."""
-        if self.mirror and not self.training:
-            return with_mirror(self._logits, image_BCHW)
-        return self._logits(image_BCHW)
-
-    def _logits(self, image_BCHW: Tensor) -> Tensor:
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""
         features, maps = self.stem(image_BCHW), []
         for level in self.levels:
             features = level(features)

@@ -4,9 +4,10 @@ Classifiers know it as test-time augmentation (Krizhevsky et al. 2012, NeurIPS),
 al. 2016, arXiv 1511.02228).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -26,3 +27,19 @@ def over_symmetries(answer: Answer, image_BCHW: Tensor) -> Tensor:
 
     turned = over_flips(image_BCHW.transpose(-1, -2).contiguous()).transpose(-1, -2)  # exporters stumble over a view
     return (over_flips(image_BCHW) + turned) / 2
+
+
+class Mirrored(nn.Module):
+    """A net that, once trained, answers with the mean over an image and its mirror image, if `mirror` is set."""
+
+    mirror: bool
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Return the logits, [B, K] or [B, K, H, W]."""
+        if self.mirror and not self.training:
+            return with_mirror(self.logits, image_BCHW)
+        return self.logits(image_BCHW)
+
+    @abstractmethod
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""

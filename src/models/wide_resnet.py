@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum, check_probability
-from imagier.models.views import with_mirror
+from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
 
-class WideResNet(nn.Module):
+class WideResNet(Mirrored):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes].
 
     Args:
@@ -63,13 +63,8 @@ class WideResNet(nn.Module):
         initialize(self)
         load_weights(self, weights)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the logits."""
-        if self.mirror and not self.training:
-            return with_mirror(self._logits, image_BCHW)
-        return self._logits(image_BCHW)
-
-    def _logits(self, image_BCHW: Tensor) -> Tensor:
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Return those of the image as it is."""
         features_BC = F.relu(self.norm(self.features(image_BCHW)), inplace=True).mean(dim=(-2, -1))
         logits_BK: Tensor = self.classifier(self.dropout(features_BC))
         return logits_BK

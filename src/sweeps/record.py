@@ -9,13 +9,8 @@ from typing import Any
 
 from imagier.files import write_text
 from imagier.keys import leaves
+from imagier.measures import changes_measure
 
-# Keys of the data, the task and the noise that change how training is fed, not what is measured.
-_FEEDING = (
-    "data.batch_size", "data.repeat", "data.workers", "data.seed", "data.cache", "data.augment_first",
-    "data.decode_once", "data.per_class", "task.class_weights", "task.auxiliary_weight", "task.cutmix",
-    "task.cutmix_epochs",
-)  # fmt: skip
 ENDED = ("done", "pruned", "failed")  # these count; a trial that was stopped is tried again
 
 
@@ -77,15 +72,6 @@ def read_records(folder: Path) -> dict[int, Record]:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "trials").glob("*.json")]
     records = [Record(**{key: value for key, value in one.items() if key != "sweep"}) for one in found]
     return {record.number: record for record in sorted(records, key=lambda record: record.number)}
-
-
-def changes_measure(key: str, monitor: str) -> bool:
-    """Whether another value of `key` makes the score `monitor` that of other pictures, noise or units."""
-    key = key.lstrip("+~").replace("/", ".")
-    group = key.partition(".")[0]
-    if monitor.endswith("/loss") and (group == "loss" or key in ("model.lambdas", "task.class_weights")):
-        return True
-    return group in ("task", "data", "noise") and key not in _FEEDING
 
 
 def subject_of(config: Any, monitor: str) -> str:

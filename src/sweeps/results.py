@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,7 @@ from imagier.sweeps.picture import draw_trials
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.words import Dimension, typed
 from imagier.training.pictures.wording import DASH, duration
-from imagier.training.schedule import seconds
+from imagier.training.schedule import prolonged
 
 WIDTH = 160  # characters of the table, where no terminal says otherwise
 LONGER = 4  # times as long as a trial is the run that the last sentence proposes
@@ -60,11 +60,11 @@ def longer(best: Record, fixed: Sequence[str]) -> str:
     """The sentence that trains a trial's words for longer, and measures the test split."""
     assert best.run is not None
     trained = OmegaConf.load(Path(best.run) / "config.yaml")
-    key, length = "trainer.max_epochs", f"{LONGER * trained.trainer.max_epochs}"
-    if trained.trainer.budget is not None:
-        key, length = "trainer.budget", f"{LONGER * seconds(trained.trainer.budget):g}s"
-    words = [word for word in [*fixed, *typed(best.values)] if word.split("=")[0] not in (key, "test")]
-    return shlex.join(["python", "train.py", *words, f"{key}={length}"])
+    assert isinstance(trained, DictConfig)
+    length = prolonged(trained.trainer, LONGER)
+    anew = ["test", *(word.partition("=")[0] for word in length)]
+    words = [word for word in [*fixed, *typed(best.values)] if word.partition("=")[0] not in anew]
+    return shlex.join(["python", "train.py", *words, *length])
 
 
 def best_of_each_measure(records: Sequence[Record]) -> list[Record]:

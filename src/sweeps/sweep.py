@@ -4,7 +4,6 @@ Words are parsed and composed by Hydra, and its launchers start the trials: in t
 """
 
 import contextlib
-import datetime
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
+from imagier.measures import changes_measure
 from imagier.sweeps.grid import Grid, Source
-from imagier.sweeps.record import ENDED, Record, changes_measure, read_records
+from imagier.sweeps.record import ENDED, Record, read_records
 from imagier.sweeps.results import show_results, write_results
 from imagier.sweeps.trial import TrialJob
 from imagier.sweeps.words import (
@@ -38,6 +38,7 @@ from imagier.sweeps.words import (
     typed,
     word,
 )
+from imagier.training.run_folder import new_folder
 
 
 class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
@@ -96,7 +97,7 @@ class Sweep:
     def run(self) -> list[Record]:
         """Run the sweep."""
         self._check((extremes if self.settings else combinations)(self.dimensions))
-        folder = Path(self.settings.folder) if self.settings else _new_folder(Path(self.cfg.paths.runs))
+        folder = Path(self.settings.folder) if self.settings else new_folder(Path(self.cfg.paths.runs), "sweeps")
         with _alone(folder):
             source = self._search(folder) if self.settings else Grid(self.dimensions)
             ended = _ended(folder)
@@ -192,7 +193,10 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process at a time work at a sweep. The lock ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"sweep.folder={folder} cannot be made ({error}); name a folder that can.") from error
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -202,13 +206,3 @@ def _alone(folder: Path) -> Iterator[None]:
                 "own with sweep.name=..."
             ) from error
         yield
-
-
-def _new_folder(runs: Path) -> Path:
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1, 1000):
-        folder = runs / "sweeps" / (stamp if attempt == 1 else f"{stamp}-{attempt}")
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise ConfigError(f"{runs}/sweeps already holds a thousand sweeps of this second; choose another paths.runs.")

@@ -16,10 +16,10 @@ from rich.table import Table
 from imagier import build
 from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, writing_to
 from imagier.files import write_text
 from imagier.tasks.base import Task
-from imagier.training.hardware import make_trainer
+from imagier.training.hardware import make_trainer, refuse_no_batches
 from imagier.training.loggers import console, log_to
 from imagier.training.records import is_said
 from imagier.training.rivals import bd_rates, compare
@@ -35,6 +35,7 @@ def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict
     """
     loader = data.loader(split)
     run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
+    refuse_no_batches(stage, getattr(trainer, f"limit_{stage}_batches"), len(loader))
     (scores,) = run(task, loader, verbose=False)
     task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     return {name.removeprefix(f"{stage}/"): value for name, value in scores.items()}
@@ -66,18 +67,14 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
+    folder = Path(cfg.output) if cfg.output else _usual_folder(path, said["data_fingerprint"], facts, data, cfg.split)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     trainer = make_trainer(cfg, path.parent, [], [], devices=1)
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
     scores |= bd_rates(compare(task, data, cfg.split, most=None))
 
-    run_dir = path.parent.parent
-    same = data.findings.fingerprint == said["data_fingerprint"]
-    which = data.name if same else f"{data.name}-{data.findings.fingerprint}"  # other data get a folder of their own
-    which += f"-first{data.limit}" if data.limit else ""
-    if data.facts.size != facts.size:
-        which += f"-{data.facts.size[0]}x{data.facts.size[1]}" if data.facts.size else "-whole"
-    folder = Path(cfg.output) if cfg.output else run_dir / "evaluate" / f"{which}-{cfg.split}"
     record = {
         "task": trained.task.name,
         "model": trained.model.name,
@@ -95,10 +92,26 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     counts = task.confusion_counts.get("test" if cfg.split == "test" else "val")
     if counts is not None:
         record["confusion"] = np.asarray(counts).tolist()
-    write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
-    print_scores({cfg.split: scores}, facts)  # once they are kept, whoever reads this or stops reading
+    try:
+        with writing_to(folder):
+            write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+    finally:
+        print_scores({cfg.split: scores}, facts)  # once they are kept, if they can be, whoever stops reading
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
+
+
+def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: ImageData, split: str) -> Path:
+    """Where a measurement is kept: beside the checkpoint's run, apart from those of other nets and other data."""
+    name = data.name
+    if data.findings.fingerprint != fingerprint:
+        name += f"-{data.findings.fingerprint}"
+    name += f"-first{data.limit}" if data.limit else ""
+    if data.facts.size != trained.size:
+        name += f"-{data.facts.size[0]}x{data.facts.size[1]}" if data.facts.size else "-whole"
+    of_a_run = checkpoint.parent.name == "checkpoints"
+    name += "" if of_a_run and checkpoint.stem == "best" else f"-{checkpoint.stem}"
+    return (checkpoint.parent.parent if of_a_run else checkpoint.parent) / "evaluate" / f"{name}-{split}"
 
 
 def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split | None = None) -> ImageData:

@@ -14,7 +14,7 @@ class StopOnNonFiniteLoss(Callback):
     """Raises TrainingError with the step, the batch's samples and advice.
 
     On a GPU the check would make the host wait for the device, so it is made every `every_n_steps` steps there, and in
-    every step on a CPU. No weights have been changed by the loss that is reported. A run's processes stop together.
+    every step on a CPU, where no weights have been changed by the loss that is reported. Processes stop together.
 
     Args:
         every_n_steps: steps between two checks on a GPU.
@@ -36,11 +36,11 @@ class StopOnNonFiniteLoss(Callback):
         if agreed(not finite):
             value, ids = next(told for told in gathered(None if finite else (loss.item(), self._ids)) if told)
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
-            sentence = (
-                f"the loss became {value} at epoch {trainer.current_epoch}, step {trainer.global_step}, on the "
-                f"batch of {shown}. {_advice(trainer)}"
-            )
-            raise everywhere(TrainingError(sentence))
+            where = f"at epoch {trainer.current_epoch}, step {trainer.global_step}, on the batch of {shown}"
+            became = f"the loss became {value} {where}"
+            if loss.device.type != "cpu":  # what it is now may be the doing of a batch that nobody looked at
+                became = f"the loss is {value} {where}, or has been so for up to {self.every_n_steps - 1} steps"
+            raise everywhere(TrainingError(f"{became}. {_advice(trainer)}"))
 
 
 def refuse_non_finite(trainer: Trainer) -> None:

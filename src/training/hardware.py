@@ -47,6 +47,11 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         settings["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
     if settings["devices"] == "auto" and settings["accelerator"] == "cpu":
         settings["devices"] = 1
+    if settings["accelerator"] == "cpu" and (settings["devices"] == -1 or isinstance(settings["devices"], list)):
+        raise ConfigError(
+            f"trainer.devices={settings['devices']} speaks of GPUs, and this run is on the CPU; say how many processes "
+            "share its cores, such as trainer.devices=2."
+        )
     if settings["precision"] == "auto":
         settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else "bf16-mixed"
     elif settings["precision"] == "fastest":
@@ -97,9 +102,20 @@ def _refuse_misfits(settings: dict[str, Any], ema: bool) -> None:
             "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "
             "set callbacks.ema.decay=null or trainer.strategy=ddp."
         )
+    if process_count(settings) < 1:
+        raise ConfigError(f"trainer.devices={settings['devices']} is no device; say how many there are to be.")
     if settings["sync_batchnorm"] and settings["accelerator"] == "cpu" and process_count(settings) > 1:
         raise ConfigError(
             "trainer.sync_batchnorm=true needs GPUs; leave it at auto, or choose a net without BatchNorm."
+        )
+
+
+def refuse_no_batches(stage: str, limit: float, batches: int) -> None:
+    """Raise ConfigError where `limit`, a number of batches or a share of them, is none of a loader's `batches`."""
+    if isinstance(limit, float) and limit * batches < 1:
+        raise ConfigError(
+            f"trainer.limit_{stage}_batches={limit:g} is a share of {batches} batches, and less than one of them; say "
+            "a number of batches, such as 1, or a larger share."
         )
 
 

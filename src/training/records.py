@@ -23,6 +23,7 @@ from imagier.training.environment import environment
 from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.report import Summary, write_report
 from imagier.training.rivals import compare
+from imagier.training.schedule import prolonged
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,10 @@ def _sentence(run_dir: Path) -> str:
 
 
 def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
-    longer = "trainer.budget=30m" if cfg.trainer.budget else f"trainer.max_epochs={2 * cfg.trainer.max_epochs}"
+    longer = shlex.join(["python", "train.py", f"resume={run_dir}", *prolonged(cfg.trainer, 2)])
     return [
         ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
-        ("train longer", f"python train.py resume={run_dir} {longer}"),
+        ("train longer", longer),
     ]
 
 

@@ -14,6 +14,7 @@ from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
 from imagier.keys import leaves, within
+from imagier.measures import FILES, changes_measure
 from imagier.nodes import plain
 from imagier.tasks.base import Task
 
@@ -23,6 +24,7 @@ _UNTOLD = (
     "callbacks.pruning", "pretrain", "model.weights",
 )  # fmt: skip
 _NO_TENSORS = {"weights", "dropout"}  # of a net: what it began with, which is in the checkpoint; what has no state
+_BEGIN_WITH = ", which may begin with model.weights={}"
 # Of an optimiser's group, what is no setting, the schedule's own, or goes with where the state lies.
 _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
@@ -30,8 +32,8 @@ _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "ca
 def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, Any]:
     """Read the checkpoint at `path`, and refuse a sentence that does not fit it before anything is written.
 
-    Epochs, batch size, learning rate, augmentation and hardware may differ; what the weights and the optimiser's state
-    belong to may not.
+    Epochs, batch size, learning rate, augmentation, hardware and files may differ; what the weights and the optimiser's
+    state belong to, and what the scores are of, may not.
 
     Raises:
         ConfigError: naming what differs.
@@ -51,6 +53,10 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
     if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
         _refuse_difference(path, "the images' size", trained.size, facts.size)
+    before, after = dict(leaves(then)), dict(leaves(now))
+    for key in sorted(before.keys() | after.keys()):  # the best score so far would be one of something else
+        if changes_measure(key, task.monitor) and not within(key, ("task", *FILES)):
+            _refuse_difference(path, key, before.get(key), after.get(key), _BEGIN_WITH.format(path))
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
@@ -118,9 +124,9 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 
 
-def _refuse_difference(path: Path, what: str, then: Any, now: Any) -> None:
+def _refuse_difference(path: Path, what: str, then: Any, now: Any, new_run: str = "") -> None:
     if then != now:
         raise ConfigError(
             f"{what} was {then} in {path}, but is {now} now; a run is resumed as what it was. Leave that word out, "
-            "say what it was if a recipe has changed since, or start a new run."
+            f"say what it was if a recipe has changed since, or start a new run{new_run}."
         )

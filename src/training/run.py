@@ -29,6 +29,7 @@ from imagier.training.hardware import (
     keep_freed_memory,
     make_trainer,
     process_count,
+    refuse_no_batches,
     settle_threads,
     trainer_settings,
 )
@@ -37,7 +38,7 @@ from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
 from imagier.training.records import Finished, seconds_of_pretraining, write_records, write_results
 from imagier.training.resuming import SentenceHolds, changes, checkpoint_to_resume
-from imagier.training.run_folder import find_checkpoint, name_latest, new_run_folder, shared_run_folder
+from imagier.training.run_folder import find_checkpoint, name_latest, new_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
 from imagier.training.throughput import Throughput
 
@@ -54,12 +55,14 @@ def run(cfg: DictConfig) -> float:
     settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
     with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
-        torch.manual_seed(derive_seed("weights", cfg.seed))
         data = in_turn(lambda: build.data_module(cfg))
-        data.loader("train", shuffle=True, world=process_count(settings))  # refuses a batch that cannot be shared
+        for stage in ("train", "val", "test") if cfg.test else ("train", "val"):
+            loader = data.loader(stage, shuffle=stage == "train", world=process_count(settings))
+            refuse_no_batches(stage, settings[f"limit_{stage}_batches"], len(loader))
         settle_threads(cfg, data.usual_workers("train"))
         keep_freed_memory(cfg)
         build.settle_class_weights(cfg, data)
+        torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
         task = build.task(cfg, data.facts)
         schedule = _schedule(cfg)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
@@ -154,8 +157,8 @@ def _epochs(trainer: Trainer) -> int:
 
 
 def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
-    names = (cfg.task.name, cfg.model.name, cfg.data.name)
-    return shared_run_folder(lambda: resumed.parent.parent if resumed else new_run_folder(Path(cfg.paths.runs), *names))
+    names = cfg.task.name, f"{cfg.model.name}-{cfg.data.name}"
+    return shared_run_folder(lambda: resumed.parent.parent if resumed else new_folder(Path(cfg.paths.runs), *names))
 
 
 def _console() -> logging.Handler:

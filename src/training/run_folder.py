@@ -14,13 +14,13 @@ LATEST = "latest"
 log = logging.getLogger(__name__)
 
 
-def new_run_folder(runs: Path, task: str, model: str, data: str) -> Path:
-    """Make the folder of a new run. Two runs of the same second get different folders.
+def new_folder(runs: Path, *below: str) -> Path:
+    """Make a folder that is named by the time below a place in `runs`. Two of the same second get different ones.
 
     Raises:
         ConfigError: when it cannot be made.
     """
-    home = runs / task / f"{model}-{data}"
+    home = runs.joinpath(*below)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,13 +18,14 @@ class SamplePictures(Callback):
 
     Args:
         run_dir: run folder; pictures go to pictures/epoch_NNNN.png.
-        every_n_epochs: epochs between two pictures.
+        every_n_epochs: epochs between two pictures, or more, where epochs are not validated as often.
         count: samples in a picture.
     """
 
     def __init__(self, run_dir: Path, every_n_epochs: int = 5, count: int = 4) -> None:
         self.run_dir, self.every_n_epochs, self.count = run_dir, every_n_epochs, count
         self._shown: list[Sample] = []
+        self._validated = -1  # the epoch of the validation before
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
@@ -41,16 +42,20 @@ class SamplePictures(Callback):
     ) -> None:
         """Draw while the weights that are being validated (averaged ones, if any) are in place."""
         missing = self.count - len(self._shown)
-        if trainer.current_epoch % self.every_n_epochs or missing <= 0 or trainer.sanity_checking:
-            return
-        if not trainer.is_global_zero:
+        if missing <= 0 or trainer.sanity_checking or not trainer.is_global_zero or not self._is_due(trainer):
             return
         assert isinstance(pl_module, Task)
         few: Any = {key: value[:missing] for key, value in batch.items()}
         self._shown += samples(pl_module, few)
 
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether a picture's epoch has come since the validation before this one: not every epoch need have one."""
+        return trainer.current_epoch // self.every_n_epochs > self._validated // self.every_n_epochs
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
+        if not trainer.sanity_checking:
+            self._validated = trainer.current_epoch
         if not self._shown:
             return
         assert isinstance(pl_module, Task)

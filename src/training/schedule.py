@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.errors import ConfigError
@@ -116,9 +117,10 @@ class Schedule(Callback):
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock. A resumed run may have made all of its steps."""
+        """Start the clock. A resumed run may have made all of its steps, spent its budget, or be in its last epoch."""
         self._began = time.monotonic()
-        trainer.should_stop |= 0 < self.steps <= trainer.global_step
+        trainer.should_stop |= self._is_over(trainer)
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning does not call where a run goes on in mid-epoch
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the rate (and momentum, where the curve has one) of every parameter group."""
@@ -142,8 +144,7 @@ class Schedule(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Let the run end, after one more validation, once the budget is spent or the steps are made."""
-        spent = self.budget is not None and self.seconds() >= self.budget
-        if spent or 0 < self.steps <= trainer.global_step:
+        if self._is_over(trainer):
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = 1  # what is measured and kept is the end, not an earlier validation
 
@@ -151,6 +152,10 @@ class Schedule(Callback):
         """Let the last epoch be validated, however many lie between two validations."""
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
+
+    def _is_over(self, trainer: Trainer) -> bool:
+        spent = self.budget is not None and self.seconds() >= self.budget
+        return spent or 0 < self.steps <= trainer.global_step
 
     def done(self, trainer: Trainer, batch_idx: int) -> float:
         """The share of the run that is behind, in [0, 1], taken in the middle of the coming step."""
@@ -176,6 +181,14 @@ class Schedule(Callback):
         """Undo `state_dict`."""
         self.earlier = state_dict["seconds"]
         self.pretraining = state_dict.get("pretraining", self.pretraining)  # earlier versions kept none
+
+
+def prolonged(length: DictConfig, times: int) -> list[str]:
+    """The words that make a run `times` as long as its `trainer` settings have it, and may be said of a resumed one."""
+    words = [f"trainer.max_steps={times * length.max_steps}"] if length.max_steps > 0 else []
+    if length.budget is not None:
+        return [*words, f"trainer.budget={times * seconds(length.budget):.15g}s"]
+    return [*words, f"trainer.max_epochs={times * length.max_epochs}"]
 
 
 def seconds(budget: str | float) -> float:

@@ -25,6 +25,10 @@ class Throughput(Callback):
         self.images, self.waited, self.worked = 0, 0.0, 0.0
         self._mark = time.perf_counter()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Setting up is nobody's waiting. A run that goes on in mid-epoch has no other start."""
+        self._mark = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
         self.images, self.waited, self.worked = 0, 0.0, 0.0

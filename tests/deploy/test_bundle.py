@@ -165,6 +165,18 @@ def test_a_graph_that_disagrees_is_not_published_and_the_old_bundle_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_an_answer_that_is_no_number_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Undefined(OnnxRuntime):
+        def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
+            answer = super().__call__(image_BCHW)
+            answer[0, answer[0].argmin()] = np.nan  # which decides nothing
+            return answer
+
+    monkeypatch.setattr(publishing, "OnnxRuntime", Undefined)
+    with pytest.raises(BundleError, match=r"onnx fp32: answers differ by up to nan"):
+        bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle")
+
+
 def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -179,6 +191,10 @@ def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path) -> None:
     bundle_of(net, description, tmp_path / "bundle")
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds notes\.txt beside the bundle"):
+        bundle_of(net, description, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
+    (tmp_path / "bundle" / "bundle.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"cannot be read.*remove that folder, or choose another"):
         bundle_of(net, description, tmp_path / "bundle")
     assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
 

@@ -19,7 +19,8 @@ from made import bundle_of, net_of, pictures
 from PIL import Image
 
 import imagier as package
-from imagier.deploy.sources import Item, stems
+from imagier.datamodules.image_file import SUFFIXES
+from imagier.deploy.sources import Item, find, stems
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,16 @@ def test_results_are_no_source(tmp_path: Path, segmenter: Path) -> None:
     assert "done already" not in predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
     predict(f"ckpt={segmenter}", "source=one/0.png", cwd=tmp_path)  # another source: another folder
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["unet-streets", "unet-streets-2"]
+
+
+def test_a_manifest_of_somebody_elses_hides_no_picture(tmp_path: Path, segmenter: Path) -> None:
+    photographs(tmp_path / "photos")
+    (tmp_path / "photos" / "manifest.jsonl").write_text('{"file_name": "one/0.png", "caption": "a street"}\n')
+    assert len(find(str(tmp_path / "photos"), SUFFIXES)) == 5
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.jsonl").touch()
+    said = predict(f"ckpt={segmenter}", "source=photos", "output=out", cwd=tmp_path, code=2)
+    assert "output=out holds the results of another job" in said
 
 
 def test_a_picture_that_is_gone_stops_nothing(tmp_path: Path, segmenter: Path) -> None:

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from imagier.deploy.tiling import AUTO_TILE, answers_in_bands, tile_for
+from imagier.deploy.tiling import AUTO_TILE, Answer, answers_in_bands, tile_for
 
 
 def brightness(image_BCHW: np.ndarray) -> np.ndarray:
@@ -13,12 +13,17 @@ def brightness(image_BCHW: np.ndarray) -> np.ndarray:
     return np.concatenate([image_BCHW / 255, 1 - image_BCHW / 255], axis=1).astype(np.float32)
 
 
+def answered(image: np.ndarray, answer: Answer, tile: int | None, stride: int = 1) -> np.ndarray:
+    """Of the whole picture, whose bands follow its longer side."""
+    bands = list(answers_in_bands(image, answer, tile, stride))
+    return np.concatenate(bands, axis=2 if image.shape[1] > image.shape[0] else 1)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (200, 90), (91, 333), (300, 301), (33, 400)])
 @pytest.mark.parametrize("tile", [32, 64, 100])
 def test_tiles_leave_no_gap_and_no_seam(size: tuple[int, int], tile: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    whole = np.concatenate(list(answers_in_bands(image, brightness, None)), axis=1)
-    tiled = np.concatenate(list(answers_in_bands(image, brightness, tile)), axis=1)
+    whole, tiled = answered(image, brightness, None), answered(image, brightness, tile)
     assert tiled.shape == whole.shape == (6, *size)
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
 
@@ -31,9 +36,9 @@ def test_tiles_are_never_larger_and_blend_where_answers_differ() -> None:
         return np.full((1, 1, *image_BCHW.shape[2:]), len(shapes), np.float32)
 
     image = np.zeros((40, 200, 3), np.uint8)
-    (band,) = answers_in_bands(image, numbered, 80)
+    answer = answered(image, numbered, 80)
     assert set(shapes) == {(40, 80)}
-    row = band[0, 20]
+    row = answer[0, 20]
     assert row[0] == 1
     assert row[-1] == len(shapes)
     assert abs(np.diff(row)).max() < 0.11  # no step between one tile and the next
@@ -52,8 +57,7 @@ def test_tiles_begin_where_a_net_pools_in_the_whole_picture(size: tuple[int, int
         return blocks.repeat(stride, 2).repeat(stride, 3)[:, :, :height, :width]
 
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    whole = np.concatenate(list(answers_in_bands(image, pooled, None)), axis=1)
-    tiled = np.concatenate(list(answers_in_bands(image, pooled, tile, stride)), axis=1)
+    whole, tiled = answered(image, pooled, None), answered(image, pooled, tile, stride)
     np.testing.assert_allclose(tiled, whole, rtol=1e-5)
 
 
@@ -66,13 +70,14 @@ def test_what_stands_at_the_pictures_own_border_is_taken_from_the_tile_that_sees
 
     image = np.zeros((32, 160, 3), np.uint8)
     image[:, -1] = 255
-    (band,) = answers_in_bands(image, inner, 128)
-    assert (band[0, 16, 128:] == 1).all()
-    assert band[0, 16, 127] > 0.9
+    answer = answered(image, inner, 128)
+    assert (answer[0, 16, 128:] == 1).all()
+    assert answer[0, 16, 127] > 0.9
 
 
-def test_memory_holds_one_row_of_tiles() -> None:
-    image = np.zeros((4000, 500, 3), np.uint8)
+@pytest.mark.parametrize("size", [(4000, 500), (500, 4000)])
+def test_memory_holds_one_row_of_tiles(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
     tracemalloc.start()
     for _ in answers_in_bands(image, brightness, 128):
         pass

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2
-import numpy as np
 import pytest
 from conftest import imagier
 from made import bundle_of, net_of, pictures
@@ -147,24 +145,3 @@ def test_the_data_set_and_the_training(page: Page) -> None:
     panel.get_by_text("unet-cityscapes").first.click()
     expect(panel.get_by_text("Confusion matrix")).to_be_visible()
     seen(page, "training")
-
-
-def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
-    monkeypatch.setenv("IMAGIER_TOKEN", "s3cret")
-    with serving(f"ckpt={bundle}", "max_megabytes=0.1", cwd=tmp_path) as (base, _), httpx2.Client() as person:
-        assert person.get(f"{base}/page/config").status_code == 401
-        wrong = person.post(f"{base}/page/login", data={"username": "me", "password": "wrong"})
-        assert wrong.status_code == 400
-        person.post(f"{base}/page/login", data={"username": "me", "password": "s3cret"})
-        assert person.get(f"{base}/page/config").status_code == 200
-        large = person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", bytes(200_000))})
-        assert large.status_code == 413
-
-
-def test_noise_is_as_strong_as_said() -> None:
-    from imagier.server.page.denoise import with_noise
-
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    assert with_noise(grey, 20).std() == pytest.approx(20, rel=0.05)
-    assert np.array_equal(with_noise(grey, 0), grey)

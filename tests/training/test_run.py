@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from imagier import cli
+from imagier.datamodules import survey
+from imagier.training import evaluation
 from imagier.training import run as run_module
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.metrics_csv import read_rows
@@ -89,6 +91,22 @@ def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
     assert (smaller["size"], record["size"]) == ([32, 64], [48, 96])
 
 
+def test_measurements_of_two_checkpoints_lie_side_by_side_and_no_place_to_write_is_said_first(
+    segmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("evaluate", f"ckpt={segmented}/checkpoints/last.ckpt", "split=val")
+    record = json.loads((segmented / "evaluate" / "cityscapes-last-val" / "metrics.json").read_text())
+    assert record["checkpoint"].endswith("last.ckpt")
+    net = tmp_path / "given" / "net.ckpt"
+    net.parent.mkdir()
+    net.write_bytes((segmented / "checkpoints" / "best.ckpt").read_bytes())
+    say("evaluate", f"ckpt={net}", "split=val")
+    assert (net.parent / "evaluate" / "cityscapes-net-val" / "metrics.json").is_file()
+    monkeypatch.setattr(evaluation, "measure", None)  # it would take minutes
+    assert refused("evaluate", f"ckpt={net}", f"output={net}/below") == 2
+    assert f"output={net}/below cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "measured"),
     [
@@ -165,6 +183,7 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
         ("optimizer=sgd", "optimizer was torch.optim.AdamW in"),
         ("data.label_set=train", "the list of classes was flat, construction"),
         ("trainer.max_epochs=1", "has 2 epochs behind it already"),
+        ("data.limit=3", "data.limit was None in"),  # the best score so far would be one of other pictures
     ],
 )
 def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(
@@ -250,6 +269,35 @@ def test_the_end_is_validated_however_many_epochs_lie_between_validations(
     validated = [row["epoch"] for row in rows if "val/loss" in row]
     assert validated == [max(row["epoch"] for row in rows if "train/loss" in row)]
     assert validated[0] >= 2
+
+
+def test_pictures_are_drawn_where_validations_are_rare(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=8", "test=false"]
+    say("train", *words, "trainer.check_val_every_n_epoch=2", "callbacks.pictures.every_n_epochs=3")
+    drawn = sorted(path.name for path in (tmp_path / "latest" / "pictures").glob("epoch_*.png"))
+    assert drawn == [f"epoch_000{epoch}.png" for epoch in (2, 4, 8)]  # of epochs 1, 4 and 7, at the next validation
+
+
+def test_a_set_that_is_read_for_the_first_time_changes_no_weight(
+    materials_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_MANY", 1)  # by processes, as large sets are
+    words = ["task=classify", "model=mlp", "model.hidden=[8]", "data=photos", f"data.root={materials_root}", *QUICK]
+    words += ["data.size=[16,16]", "trainer.max_epochs=1", "test=false", f"paths.cache={tmp_path}/cache"]
+    trained = []
+    for place in ("first", "again"):
+        say("train", *words, f"paths.runs={tmp_path}/{place}")
+        trained.append(torch.load(tmp_path / place / "latest/checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    assert all(torch.equal(weight, trained[1][name]) for name, weight in trained[0].items())
+
+
+def test_shares_of_batches_that_are_none_are_refused_before_training(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}/runs", "trainer.limit_test_batches=0.1"]
+    assert refused("train", *words) == 2
+    assert "trainer.limit_test_batches=0.1 is a share of 2 batches, and less than one" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_line_tells_no_score_of_an_earlier_epoch(garments_root: Path, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Rates as functions of the share of the run."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from omegaconf import OmegaConf
 
 from imagier.errors import ConfigError
-from imagier.training.schedule import Constant, Cosine, OneCycle, Poly, seconds
+from imagier.training.schedule import Constant, Cosine, OneCycle, Poly, Schedule, prolonged, seconds
 
 
 def test_cosine_warms_up_peaks_and_ends_where_it_says() -> None:
@@ -50,3 +54,34 @@ def test_a_budget_is_read_as_people_write_it(word: str, expected: float) -> None
 def test_a_budget_that_is_none_is_refused(word: str | int) -> None:
     with pytest.raises(ConfigError, match="write it as 90s, 20m or 1h30m"):
         seconds(word)
+
+
+def resumed(schedule: Schedule, epoch: int) -> Any:
+    """Where Lightning takes a run up in the middle of an epoch, whose start it does not tell."""
+    trainer: Any = SimpleNamespace(
+        current_epoch=epoch, max_epochs=7, check_val_every_n_epoch=5, global_step=40, should_stop=False
+    )
+    schedule.load_state_dict({"seconds": 60.0})
+    schedule.on_train_start(trainer, None)  # type: ignore[arg-type]
+    return trainer
+
+
+@pytest.mark.parametrize(("epoch", "every"), [(5, 5), (6, 1)])
+def test_a_run_resumed_within_its_last_epoch_validates_it(epoch: int, every: int) -> None:
+    assert resumed(Schedule(Constant(), 1.0), epoch).check_val_every_n_epoch == every
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps", "over"), [(60, -1, True), (90, -1, False), (None, 40, True), (90, 50, False)]
+)
+def test_a_run_that_has_had_its_time_or_its_steps_trains_no_more(budget: float, steps: int, over: bool) -> None:
+    assert resumed(Schedule(Constant(), 1.0, budget, steps), 0).should_stop == over
+
+
+@pytest.mark.parametrize(("length", "words"), [
+    ({"budget": "1h", "max_steps": -1, "max_epochs": 20}, ["trainer.budget=7200s"]),
+    ({"budget": None, "max_steps": -1, "max_epochs": 20}, ["trainer.max_epochs=40"]),
+    ({"budget": None, "max_steps": 200, "max_epochs": 20}, ["trainer.max_steps=400", "trainer.max_epochs=40"]),
+])  # fmt: skip
+def test_longer_is_longer(length: dict[str, Any], words: list[str]) -> None:
+    assert prolonged(OmegaConf.create(length), 2) == words

@@ -44,6 +44,7 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
         with gr.Tab("Training runs"):
             training_tab(desk.nets)
     page.queue(max_size=limits.queue, default_concurrency_limit=None)
+    page.has_launched = True  # as launch() says, which is not called: until then gradio takes paths from anybody
     app.state.page = True
     gr.mount_gradio_app(
         app,

@@ -1,5 +1,6 @@
 """The tab of a classifier: a picture that is sent, or drawn, and its most probable classes as bars."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -8,7 +9,7 @@ import numpy as np
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.results import Classes
 from imagier.server.nets import Net
-from imagier.server.page.desk import Desk, photo, sentence
+from imagier.server.page.desk import Desk, photo, sent, sentence
 
 _SIDE = 280  # of the canvas
 _TOP = 5
@@ -22,10 +23,10 @@ def classify_tab(desk: Desk, net: Net) -> None:
     def of_file(path: str | None) -> dict[str, float]:
         return _bars(predictor, desk.read(path, net.description.channels))
 
-    def of_drawing(drawn: dict[str, Any] | None) -> dict[str, float]:
-        if drawn is None or drawn["composite"] is None:
+    def of_drawing(drawn: str | bytes | None) -> dict[str, float]:
+        if drawn is None:
             raise sentence("There is no drawing yet: draw into the black field.")
-        return _bars(predictor, np.ascontiguousarray(drawn["composite"][..., :3]))
+        return _bars(predictor, desk.read(drawn, net.description.channels))
 
     with gr.Row():
         with gr.Column():
@@ -38,10 +39,21 @@ def classify_tab(desk: Desk, net: Net) -> None:
                     brush=gr.Brush(18, ["#ffffff", "#b0b0b0", "#606060"], color_mode="fixed"),
                     canvas_size=(_SIDE, _SIDE), fixed_canvas=True, height=_SIDE + 120,
                 )  # fmt: skip
+                canvas.preprocess = partial(_drawn, canvas)  # type: ignore[method-assign, assignment]
                 ask_drawn = gr.Button("Classify the drawing", variant="primary")
         answer = gr.Label(num_top_classes=_TOP, label="Most probable classes")
     desk.answer(ask.click, of_file, given, [answer])
     desk.answer(ask_drawn.click, of_drawing, canvas, [answer])
+
+
+def _drawn(canvas: gr.ImageEditor, payload: Any) -> str | bytes | None:
+    """The file of what is seen, as it was sent: gradio would open it, and every layer, of any size and format."""
+    if payload is None:
+        return None
+    if payload.id is not None:
+        payload = canvas.blob_storage.pop(payload.id, None)
+    composite = payload and payload.composite
+    return composite if composite is None or isinstance(composite, bytes) else sent(composite)
 
 
 def _blank() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from fastapi import FastAPI, HTTPException
+from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
 
 from imagier.deploy.pictures import to_pixels
@@ -22,8 +23,16 @@ def photo(height: int = 320) -> gr.Image:
     """A field for a picture, which hands on the file as it was sent; gradio itself would open it."""
     field = gr.Image(type="filepath", label="Picture", sources=["upload", "clipboard"], height=height)
     # Not in a class of its own, beside whose file gradio would write another.
-    field.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
+    field.preprocess = lambda payload: sent(payload) if payload else None  # type: ignore[method-assign]
     return field
+
+
+def sent(file: Any) -> str:
+    """The path of a file that came to this page; gradio looks only at those that say they are files."""
+    path = str(file.path)
+    if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise sentence(f"{Path(path).name} was not sent to this page: drop a picture into the field.")
+    return path
 
 
 class Desk:
@@ -69,11 +78,11 @@ class Desk:
         facts, about = self.pictures.facts, net.description
         return (facts.classes, facts.channels) == (about.classes, about.channels)
 
-    def read(self, path: str | None, channels: int) -> np.ndarray:
-        """The picture that was sent, uint8 [H, W, channels], if it is admitted."""
-        if path is None:
+    def read(self, given: str | bytes | None, channels: int) -> np.ndarray:
+        """The picture that was sent, by its path or its bytes, uint8 [H, W, channels], if it is admitted."""
+        if given is None:
             raise sentence("There is no picture yet: drop one into the field, or click it.")
-        data = Path(path).read_bytes()
+        data = Path(given).read_bytes() if isinstance(given, str) else given
         self._door.refuse_bomb(data)
         return to_pixels(data, channels)
 

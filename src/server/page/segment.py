@@ -62,7 +62,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
 
 
 def _shown(mask: Mask) -> Shown:
-    parts = [(mask.labels == mask.names.index(name), name) for name in mask.shares()]
+    parts = [(mask.labels == label, mask.names[label]) for label in np.unique(mask.labels)]
     return colored(mask.image), [(part.astype(np.float32), name) for part, name in parts]
 
 

@@ -1,0 +1,67 @@
+"""What the page lets in, asked as a program would ask: no browser is needed."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from made import bundle_of, net_of, pictures
+from PIL import Image
+from test_serve import serving
+
+
+def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
+    monkeypatch.setenv("IMAGIER_TOKEN", "s3cret")
+    with serving(f"ckpt={bundle}", "max_megabytes=0.1", cwd=tmp_path) as (base, _), httpx2.Client() as person:
+        assert person.get(f"{base}/page/config").status_code == 401
+        wrong = person.post(f"{base}/page/login", data={"username": "me", "password": "wrong"})
+        assert wrong.status_code == 400
+        person.post(f"{base}/page/login", data={"username": "me", "password": "s3cret"})
+        assert person.get(f"{base}/page/config").status_code == 200
+        large = person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", bytes(200_000))})
+        assert large.status_code == 413
+
+
+def asked_for(person: httpx2.Client, base: str, field: str, payload: Any) -> str:
+    """What the page answers to whoever speaks its protocol without it, a `field` filled with `payload`."""
+    page = person.get(f"{base}/page/config").json()
+    fields = {one["id"]: one["type"] for one in page["components"]}
+    number = next(one["id"] for one in page["dependencies"] if [fields.get(i) for i in one["inputs"]][:1] == [field])
+    said = {"data": [payload], "event_data": None, "fn_index": number, "session_hash": field}
+    person.post(f"{base}/page/gradio_api/queue/join", json=said).raise_for_status()
+    with person.stream("GET", f"{base}/page/gradio_api/queue/data", params={"session_hash": field}) as answer:
+        return next(line for line in answer.iter_lines() if "process_completed" in line)
+
+
+def test_the_page_reads_no_file_that_was_not_sent_to_it(tmp_path: Path) -> None:
+    bundle = bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle").folder
+    private = tmp_path / "private.png"
+    Image.fromarray(pictures(1, (20, 30))[0].transpose(1, 2, 0)).save(private)
+    with serving(f"ckpt={bundle}", "max_megapixels=0.01", cwd=tmp_path) as (base, _), httpx2.Client() as person:
+        for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+            theirs = {"path": str(private)} | meta
+            drawn = {"background": theirs, "layers": [theirs], "composite": theirs, "id": None}
+            for field, payload in (("image", theirs), ("imageeditor", drawn)):
+                told = asked_for(person, base, field, payload)
+                assert '"success":false' in told
+                assert "sidewalk" not in told
+        for size, success in (((20, 30), True), ((200, 300), False)):  # a drawing is held to the limits as well
+            picture = io.BytesIO()
+            Image.fromarray(pictures(1, size)[0].transpose(1, 2, 0)).save(picture, format="PNG")
+            files = {"files": ("a.png", picture.getvalue())}
+            (path,) = person.post(f"{base}/page/gradio_api/upload", files=files).json()
+            own = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            drawn = {"background": None, "layers": [], "composite": own, "id": None}
+            for field, payload in (("image", own), ("imageeditor", drawn)):
+                assert ("sidewalk" in asked_for(person, base, field, payload)) == success
+
+
+def test_noise_is_as_strong_as_said() -> None:
+    from imagier.server.page.denoise import with_noise
+
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    assert with_noise(grey, 20).std() == pytest.approx(20, rel=0.05)
+    assert np.array_equal(with_noise(grey, 0), grey)
