@@ -10,7 +10,6 @@ from PIL import (
     ExifTags,
     Image,
     Jpeg2KImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
@@ -91,9 +90,7 @@ def picture_size(path: Path) -> tuple[int, int] | None:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             width, height = image.size
-            if isinstance(
-                image, TiffImagePlugin.TiffImageFile
-            ):  # whose size some versions of Pillow have turned already
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose `size` is turned already
                 width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
             return (width, height) if turned else (height, width)
     except Exception:  # whatever is wrong, reading it will say so
