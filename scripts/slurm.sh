@@ -15,10 +15,8 @@
 #SBATCH --open-mode=append
 
 cd "${SLURM_SUBMIT_DIR:?this script is for sbatch}" || exit
-runs=runs
-for word in "$@"; do
-  [[ $word == paths.runs=* ]] && runs=${word#paths.runs=}
-done
+# Where runs lie is said by the words, by this machine's own settings, or by neither.
+runs=$(python train.py "$@" --cfg job --resolve | sed -n '/^paths:/,$s/^  runs: //p' | tr -d "'\"")
 earlier=$runs/slurm-$SLURM_JOB_ID
 [[ -e $earlier/checkpoints/last.ckpt ]] && set -- "resume=$earlier"
 

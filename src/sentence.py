@@ -71,7 +71,7 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """A path may begin with ~, hold spaces, brackets and parentheses, or read as a number; a token may be true.
+    """A path may begin with ~, hold spaces, brackets and umlauts, or read as a number; a token may be true.
 
     Hydra's grammar wants all of these in quotes.
     """
@@ -79,7 +79,8 @@ def _quoted(word: str) -> str:
     special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"
-    if key not in _PATHS or not (set(value) & special or _NUMBER.fullmatch(value)) or value[:1] in "'\"":
+    plain = value.isascii() and not set(value) & special and not _NUMBER.fullmatch(value)
+    if key not in _PATHS or plain or value[:1] in "'\"":
         return word
     place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
     if place.startswith("~"):  # a file's name, and nobody's home

@@ -2,17 +2,17 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-PRELOADED = ["imagier.cli", "imagier.training.run", "imagier.training.evaluation", "imagier.exporting", "tests.forked"]
+PRELOADED = ["imagier.cli", "imagier.training.run", "imagier.training.evaluation", "imagier.exporting", __name__]
 
 
-def speak(script: str, words: tuple[str, ...], cwd: str, environment: dict[str, str], said: str) -> None:
+def speak(script: str, words: Sequence[str], cwd: Path, environment: Mapping[str, str], said: str) -> None:
     """Speak a sentence as `python SCRIPT WORDS` would in the folder `cwd`; what it prints goes to the file `said`."""
-    from pathlib import Path
-
     from imagier import cli
 
-    file = os.open(said, os.O_WRONLY)
+    file = os.open(said, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
     os.environ.clear()

@@ -67,6 +67,12 @@ def test_an_ingredient_that_is_left_out_is_in_the_recipe(name: str, left_out: st
         assert OmegaConf.select(whole, key) != OmegaConf.select(without, key), word
 
 
+@pytest.mark.parametrize("verb", [path.stem for path in CONF.glob("*.yaml") if "- paths: " in path.read_text()])
+def test_a_machines_own_paths_are_those_of_every_verb(verb: str) -> None:
+    defaults = OmegaConf.load(CONF / f"{verb}.yaml").defaults
+    assert {"optional local": "default"} in defaults
+
+
 def test_no_group_is_forgotten() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))}
     assert folders - {"local"} == set(GROUPS)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"srun": SRUN, "scontrol": '#!/bin/bash\necho "$@" >> said\n'}.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "train.py").symlink_to(REPOSITORY / "train.py")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_SUBMIT_DIR", str(tmp_path))
     return tmp_path
@@ -51,6 +53,11 @@ def test_a_job_at_its_limit_saves_is_queued_again_and_goes_on(cluster: Path) -> 
         pass
     assert job.returncode == 0
     assert said(cluster)[3:] == ["python train.py resume=kept/slurm-7"]
+    (cluster / "train.py").unlink()  # whose conf/local/default.yaml says where runs lie
+    (cluster / "train.py").write_text("print('data:\\n  root: /data\\npaths:\\n  runs: kept\\n  cache: there')")
+    with start("task=classify") as job:
+        pass
+    assert said(cluster)[4:] == ["python train.py resume=kept/slurm-7"]
 
 
 def test_a_job_that_fails_is_not_queued_again(cluster: Path) -> None:

@@ -237,6 +237,26 @@ def test_a_sweep_that_is_told_to_stop_says_so(here: Path) -> None:
     assert states == ["stopped", "done", "done"]
 
 
+def test_a_run_is_resumed_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "done").mkdir()
+    (here / "done" / "overrides.txt").write_text("task=classify\n")
+    said = sentence(capsys, "train", ["-m", "resume=done", "optimizer.lr=1e-3,1e-4"], 2)
+    assert "resume=done goes on with one run" in said
+    assert "leave -m out" in said
+
+
+@pytest.mark.slow
+def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) -> None:
+    words = ["-m", "task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4,5"]
+    (here / "of").mkdir()
+    (here / "of" / "fatal").touch()  # to whoever is the first to find it
+    records = sweep([word for word in words if word != "-m"], quadratic(here / "of", trap=here / "of" / "fatal"), CONF)
+    states = [record.state for record in sorted(records, key=lambda record: record.number)]
+    assert set(states) == {"done", "failed"}
+    assert states.count("done") >= 4  # with it goes what joblib had begun beside it
+    assert states[-1] == "done"
+
+
 def test_without_optuna_one_sentence_says_what_to_install(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'imagier\[sweep\]'"):

@@ -116,6 +116,7 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
         ("predict", "source=2024", "source='2024'"),
         ("evaluate", "output=1e5", "output='1e5'"),
         ("evaluate", "output=null", "output=null"),
+        ("predict", "source=/data/B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher", "source='/data/Bücher'"),
         ("serve", "token=0123", "token='0123'"),
         ("serve", "token=true", "token='true'"),
         ("serve", "token=null", "token=null"),

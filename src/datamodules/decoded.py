@@ -16,6 +16,7 @@ import shutil
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -233,15 +234,18 @@ def place(cache: Path, fingerprint: str, size: tuple[int, int] | None) -> Path:
 
 
 def open_decoded(source: Source, folder: Path) -> Decoded | None:
-    """Open what is in `folder`, and note that it was used; None, and nothing there any more, where it is no good."""
+    """Open what is in `folder`, and note that it was used; None where it cannot be, and nothing there if it is bad."""
     if not folder.is_dir():
         return None
     try:
         decoded = Decoded(source, folder)
-        os.utime(folder / "about.json")
-    except (OSError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
+    except OSError:  # it may be whole: too many files are open, or another user's cannot be read
+        return None
+    with suppress(OSError):  # of another user
+        os.utime(folder / "about.json")
     return decoded
 
 

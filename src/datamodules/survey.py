@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 1 << 18  # pixels that are decoded before they are handed on: for small pictures a hand-over is dear
 _MOST_AT_ONCE = 256  # samples
+_HELD = 1 << 22  # bytes of decoded pictures that a thread holds: others may be larger than the first, which is asked
 _MANY = 4000  # samples from which processes are worth their start
 _SMALL = 10_000  # pixels of a sample under which Python, which threads share, takes longer than its decoding
 
@@ -32,7 +33,7 @@ class Seen(NamedTuple):
 
     samples: int
     tally: Tally
-    stored: Stored | OSError | None
+    stored: Sequence[Stored] | OSError
 
 
 class Chunks(Dataset[Seen]):
@@ -46,16 +47,22 @@ class Chunks(Dataset[Seen]):
 
     def __getitem__(self, number: int) -> Seen:
         chosen = self.positions[number * self.length : (number + 1) * self.length]
-        tally, samples = Tally(), []
-        for position in chosen:
+        tally, samples, stored = Tally(), [], []
+        held, full = 0, None  # bytes of pictures in memory; what a disk without room has said
+        for number, position in enumerate(chosen, start=1):
             outcome, sample = look_closely(self.source, position)
             tally.add(position, outcome)  # here, where several processes are at work
-            if self.file is not None:
-                samples.append(None if isinstance(outcome, str) else sample)
-        try:
-            return Seen(len(chosen), tally, self.file.append(samples) if self.file is not None else None)
-        except OSError as error:
-            return Seen(len(chosen), tally, error)
+            if self.file is None or full is not None:
+                continue
+            samples.append(None if isinstance(outcome, str) else sample)
+            held += 0 if samples[-1] is None else samples[-1][0].size
+            if held >= _HELD or number == len(chosen):
+                try:
+                    stored.append(self.file.append(samples))
+                except OSError as error:
+                    full = error
+                samples, held = [], 0
+        return Seen(len(chosen), tally, stored if full is None else full)
 
 
 def survey(
@@ -94,11 +101,11 @@ def survey(
     return tally
 
 
-def _take_note(writer: Writer, stored: Stored | OSError | None) -> None:
+def _take_note(writer: Writer, stored: Sequence[Stored] | OSError) -> None:
     if isinstance(stored, OSError):
         raise stored
-    assert stored is not None
-    writer.add(stored)
+    for one in stored:
+        writer.add(one)
 
 
 def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:

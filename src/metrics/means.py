@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from imagier.metrics.weighted_mean import EXACT
+from imagier.metrics.weighted_mean import EXACT, ExactSums
 
 
-class Means(Metric):
+class Means(ExactSums):
     """The mean of each of several scores over the pictures that have it, as sums that add up over processes.
 
     Args:

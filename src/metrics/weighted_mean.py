@@ -1,14 +1,30 @@
 """The mean of numbers that count differently, such as the losses of batches of different sizes."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
 # In which neither the number nor the order of what is added shows; Apple's GPU has no float64.
 EXACT = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
-class WeightedMean(Metric):
+class ExactSums(Metric):
+    """A metric whose sums stay `EXACT` where a Trainer in bf16-true or 16-true converts everything that it finds."""
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = "") -> Module:
+        moved = super()._apply(fn, exclude_state)
+        for name, default in self._defaults.items():
+            if isinstance(default, Tensor) and default.is_floating_point():
+                setattr(self, name, getattr(self, name).to(EXACT))
+                self._defaults[name] = default.to(EXACT)
+        return moved
+
+
+class WeightedMean(ExactSums):
     """sum(weight * value) / sum(weight), as two sums that add up over batches and processes.
 
     torchmetrics' MeanMetric either makes the host wait for a GPU, to look for NaN, or forgets the weights.

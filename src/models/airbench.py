@@ -26,7 +26,7 @@ from imagier.models.arguments import check_minimum
 from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
-SHORTEST = 17  # the side of which three poolings leave one pixel
+SHORTEST = 17  # the side of which three poolings leave 2 x 2 pixels: of a member's single picture, one has no variance
 # Patterns of 2x2 pixels and of colours, and the deviations of photographs of 32x32 along them: mean, left to right, top
 # to bottom, crosswise; grey, red against blue, green against both. Measured on CIFAR-10's training images, each colour
 # brought to deviation 1.

@@ -138,8 +138,9 @@ def read_file(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
+        (reason, *_) = str(error).splitlines() or ["it ends too soon"]
         raise ConfigError(
-            f"model.weights={path} cannot be read as plain tensors ({str(error).splitlines()[0]}): it is incomplete, "
+            f"model.weights={path} cannot be read as plain tensors ({reason}): it is incomplete, "
             "or holds pickled objects, which are not executed. Fetch it anew, or store its state_dict() alone."
         ) from error
     for wrapper in ("state_dict", "model"):

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ class Sweep:
             self.cfg = compose("train", first, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UnsoundWordsError(first, error) from error
+        if self.cfg.resume is not None:
+            raise ConfigError(
+                f"resume={self.cfg.resume} goes on with one run, in its folder, and a sweep trains many, each in its "
+                "own; leave -m out, or begin the trials with model.weights=RUN/checkpoints/best.ckpt."
+            )
         self.settings = self.cfg.get("sweep")
         self.fixed, self.dimensions = read_words(words, self.settings.space if self.settings else {}, self.loader)
         for key in {"task", "experiment"} & {dimension.key for dimension in self.dimensions if self.settings}:
@@ -107,11 +113,12 @@ class Sweep:
                     if code := self._try(batch, source, folder):
                         raise Stopped(folder, code, resumes=bool(self.settings))
             except KeyboardInterrupt as error:  # between two trials, or before one trains
+                write_results(folder, self.dimensions)
                 raise Stopped(folder, 130, resumes=bool(self.settings)) from error
             return show_results(folder, self.fixed, self.dimensions)
 
     def _try(self, batch: Sequence[Record], source: Source, folder: Path) -> int:
-        job = TrialJob(self.job, folder, tuple(batch), _ended(folder), source.total, source.pruning)
+        job = TrialJob(self.job, folder.absolute(), tuple(batch), _ended(folder), source.total, source.pruning)
         code = self._launch(job)
         records = read_records(folder)
         for asked in batch:
@@ -163,7 +170,10 @@ class Sweep:
         return total if at_once > 1 else 1  # of a grid the launcher takes all
 
     def _launch(self, job: TrialJob) -> int:
-        """Run a batch of trials; returns the exit code of one that was told to stop, else 0."""
+        """Run a batch of trials; returns the exit code of one that was told to stop, else 0.
+
+        A process that is killed takes joblib's others with it: what had not begun by then begins anew.
+        """
         with open_dict(self.cfg):
             self.cfg.hydra.sweep.dir = str(job.folder)  # submitit keeps its logs there
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.cfg))
@@ -175,11 +185,13 @@ class Sweep:
             begun = read_records(job.folder)
             if not any(record.number in begun for record in job.batch):
                 raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
+            left = tuple(record for record in job.batch if record.number not in begun)
+            here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
             for record in (begun.get(record.number, record) for record in job.batch):
-                if record.state == "running":
+                if record.state == "running" and not (here and record in left):
                     record.state, record.note = "failed", f"its process ended: {' '.join(str(error).split())}"
                     record.write(job.folder)
-            return 0
+            return self._launch(replace(job, batch=left, ended=_ended(job.folder))) if here and left else 0
 
 
 def _ended(folder: Path) -> int:

@@ -69,6 +69,7 @@ class Task(LightningModule):
 
     monitor: str
     mode: str
+    precisions: tuple[str, ...] = ()  # of a Trainer in which its nets compute, as Lightning names them; none: in any
 
     def __init__(
         self, net: nn.Module, loss: nn.Module, facts: Facts, optimizer: OptimizerFactory | None = None, seed: int = 0

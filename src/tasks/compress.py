@@ -51,6 +51,7 @@ class Compress(Task):
     """
 
     monitor, mode = "val/loss", "min"
+    precisions = ("32-true", "bf16-mixed", "16-mixed")  # what decides about bits is computed in single precision
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -65,14 +65,15 @@ class Companions(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Speak at once: what launched the processes is about to end this one as well."""
-        if not lost(exception):
-            return
+        self._adopt()
+        if not lost(exception) or not (self.children or launch().world > 1):
+            return  # of a run in one process, whoever reads its lines may have gone
         what = self._ended()
         for _ in range(20 if self.children or launch().by == "imagier" else 0):
             if what or self._over.wait(0.1):  # a connection breaks a moment before its process is gone
                 break
             what = self._ended()
-        self._exit(what or f"another process of this run has ended ({str(exception).splitlines()[0]})")
+        self._exit(what or f"another process of this run has ended ({' '.join(str(exception).split())})")
 
     def part(self, wait: float) -> None:
         """Stop looking. With a `wait`, children that have not ended after so many seconds are ended."""

@@ -19,7 +19,7 @@ from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError, writing_to
 from imagier.files import write_text
 from imagier.tasks.base import Task
-from imagier.training.hardware import make_trainer, refuse_no_batches
+from imagier.training.hardware import make_trainer, refuse_no_batches, refuse_precision
 from imagier.training.loggers import console, log_to
 from imagier.training.records import is_said
 from imagier.training.rivals import bd_rates, compare
@@ -35,6 +35,7 @@ def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict
     """
     loader = data.loader(split)
     run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
+    refuse_precision(str(trainer.precision), task)
     refuse_no_batches(stage, getattr(trainer, f"limit_{stage}_batches"), len(loader))
     (scores,) = run(task, loader, verbose=False)
     task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
@@ -70,7 +71,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     folder = Path(cfg.output) if cfg.output else _usual_folder(path, said["data_fingerprint"], facts, data, cfg.split)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
-    trainer = make_trainer(cfg, path.parent, [], [], devices=1)
+    trainer = make_trainer(cfg, path.parent, [], [], alone=True)
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
     scores |= bd_rates(compare(task, data, cfg.split, most=None))

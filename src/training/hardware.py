@@ -20,6 +20,7 @@ from imagier.datamodules.loader import available_cores
 from imagier.errors import ConfigError
 from imagier.launch import launch
 from imagier.nodes import plain
+from imagier.tasks.base import Task
 from imagier.training.checkpoints import WholeFileIO
 from imagier.training.strategies import Copies, Shards
 
@@ -119,6 +120,15 @@ def refuse_no_batches(stage: str, limit: float, batches: int) -> None:
         )
 
 
+def refuse_precision(precision: str, task: Task) -> None:
+    """Raise ConfigError where the nets of `task` do not compute in this precision of a Trainer."""
+    if task.precisions and precision not in task.precisions:
+        raise ConfigError(
+            f"trainer.precision={precision}, but parts of these nets need single precision; use one of: "
+            f"{', '.join(task.precisions)}."
+        )
+
+
 def process_count(settings: dict[str, Any]) -> int:
     """How many processes a run of these resolved settings has, on all machines together."""
     devices = settings["devices"]
@@ -129,12 +139,13 @@ def process_count(settings: dict[str, Any]) -> int:
 
 
 def make_trainer(
-    cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger], devices: int | None = None
+    cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger], alone: bool = False
 ) -> Trainer:
-    """Make the Trainer of a run; with `devices=1`, one that measures in this process alone."""
+    """Make the Trainer of a run; with `alone`, one that measures in this process, on the first of its devices."""
     settings = trainer_settings(cfg)
-    if devices is not None:
-        settings |= {"devices": devices, "num_nodes": 1}
+    if alone:
+        chosen = settings["devices"]
+        settings |= {"devices": chosen[:1] if isinstance(chosen, list) else 1, "num_nodes": 1}
     environment: Any = TorchElasticEnvironment if launch().by in ("torchrun", "srun") else LightningEnvironment
     if process_count(settings) == 1:
         environment, settings["strategy"] = LightningEnvironment, "auto"

@@ -53,7 +53,8 @@ class MetricsCsv(Logger):
         """Add one row."""
         seconds = round(time.monotonic() - self._began, 3)
         self._changed = True
-        first = {"epoch": metrics["epoch"], "step": step or 0, "time": seconds}
+        epoch = metrics.get("epoch", self.rows[-1]["epoch"] if self.rows else 0)  # Lightning's monitors tell none
+        first = {"epoch": epoch, "step": step or 0, "time": seconds}
         self.rows.append(first | {key: value for key, value in metrics.items() if key != "epoch"})
 
     @rank_zero_only

@@ -30,6 +30,7 @@ from imagier.training.hardware import (
     make_trainer,
     process_count,
     refuse_no_batches,
+    refuse_precision,
     settle_threads,
     trainer_settings,
 )
@@ -64,6 +65,7 @@ def run(cfg: DictConfig) -> float:
         build.settle_class_weights(cfg, data)
         torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
         task = build.task(cfg, data.facts)
+        refuse_precision(settings["precision"], task)
         schedule = _schedule(cfg)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
@@ -107,7 +109,7 @@ def _fit_and_report(
     with ending_at_once(checkpoints.best):
         log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best)  # anew: the trained net may be in shards
-        judge = make_trainer(cfg, run_dir, [], [], devices=1)
+        judge = make_trainer(cfg, run_dir, [], [], alone=True)
         results = _measured(
             judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)
         )

@@ -40,15 +40,21 @@ def wandb_logger(
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    if mode == "auto":
-        mode = "online" if os.environ.get("WANDB_MODE", "online") == "online" and _has_key(wandb) else "offline"
-    elif mode == "online" and not _has_key(wandb):
+    asked = os.environ.get("WANDB_MODE", "online")
+    if asked in ("offline", "dryrun"):
+        mode = "offline"
+    elif mode == "auto":
+        mode = "online" if asked == "disabled" or _has_key(wandb) else "offline"
+    elif mode == "online" and asked == "online" and not _has_key(wandb):
         raise ConfigError(
             "logger.wandb.mode=online, but there is no key; set WANDB_API_KEY or run `wandb login`, or use mode=auto, "
             "which goes offline without one."
         )
     run_dir = Path(run_dir)
-    if mode == "offline":
+    if asked == "disabled":
+        mode = "online"  # Lightning's offline would undo it
+        log.info("W&B is off, as WANDB_MODE=disabled says")
+    elif mode == "offline":
         log.info("W&B is offline (no key, or asked so); send the run later with: wandb sync %s/wandb/*", run_dir)
     else:
         log.info("W&B is online: project %s, run %s", project, run_id)

@@ -55,7 +55,8 @@ class GaussianNoise:
         device = torch.device(image_BCHW.device if draw_on is None else draw_on)
         generator = torch.Generator(device)
         fields = [
-            torch.randn(image_BCHW.shape[1:], generator=generator.manual_seed(seed), device=device) for seed in seeds
+            torch.randn(image_BCHW.shape[1:], generator=generator.manual_seed(seed), device=device, dtype=torch.float32)
+            for seed in seeds
         ]
         sigmas = [self.sigma(seed) if level is None else level for seed in seeds]
         sigma_B111 = torch.tensor(sigmas, dtype=torch.float32, device=device).view(-1, 1, 1, 1)

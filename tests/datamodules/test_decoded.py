@@ -125,6 +125,24 @@ def test_a_second_picture_as_target(tmp_path: Path) -> None:
     assert path.read_bytes() == b"what others wrote" + bytes([*range(24), *range(255, 231, -1)])
 
 
+def test_a_small_first_picture_lets_no_more_pixels_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, held = photographs(tmp_path / "set", "several"), list[int]()
+    (root / "train" / "cats" / "0.png").write_bytes(b"the first, which says how large the others may be")
+
+    def append(file: PixelFile, samples: Any) -> Stored:
+        held.append(sum(sample[0].size for sample in samples if sample))
+        return real(file, samples)
+
+    real = PixelFile.append
+    monkeypatch.setattr(PixelFile, "append", append)
+    monkeypatch.setattr(survey, "_HELD", 3000)
+    options = {"labels": False, "size": [20, 22], "on_error": "skip"}
+    data = ready(Photos, root, **options)
+    assert max(held) < 3000 + 24 * 30 * 3
+    assert kept(data)
+    assert equal(batches(data), batches(ready(Photos, root, decode_once=False, **options)))
+
+
 def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photographs(tmp_path / "set")
     ready(Photos, root)
@@ -349,3 +367,20 @@ def test_opening_notes_that_a_folder_is_in_use(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     ready(Photos, root)
     assert all(path.stat().st_mtime > time.time() - 60 for path in about)
+
+
+def test_a_folder_of_another_user_is_read_and_what_passes_removes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **options: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    root = photographs(tmp_path / "set")
+    ready(Photos, root)
+    monkeypatch.setattr(format_of_decoded.os, "utime", refuse)
+    assert kept(ready(Photos, root))
+    before = folders(root)
+    monkeypatch.setattr(format_of_decoded.mmap, "mmap", refuse)  # as where too many files are open
+    folder = tmp_path / "cache" / format_of_decoded.FOLDER / before[0]
+    assert format_of_decoded.open_decoded(ready(Photos, root, decode_once=False).sources["val"], folder) is None
+    assert folders(root) == before

@@ -9,6 +9,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from imagier.metrics.means import Means
 from imagier.metrics.quality import as_saved, ms_ssim, mse, psnr, ssim
+from imagier.metrics.weighted_mean import EXACT
 
 
 @pytest.fixture
@@ -111,3 +112,12 @@ def test_means_of_parts_add_up() -> None:
         parts.update({"psnr": part})
     assert parts.compute()["psnr"].item() == pytest.approx(values.double().mean().item(), rel=1e-12)
     assert whole.compute()["psnr"].item() == pytest.approx(values.double().mean().item(), rel=1e-12)
+
+
+def test_sums_stay_exact_where_a_trainer_makes_everything_half_as_precise() -> None:
+    means = Means(["psnr"]).to(torch.bfloat16)
+    for _ in range(500):
+        means.update({"psnr": torch.tensor([30.1], dtype=torch.float64)})
+    assert means.compute()["psnr"] == pytest.approx(30.1, abs=1e-6)
+    means.reset()
+    assert means.totals.dtype == EXACT

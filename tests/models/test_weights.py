@@ -197,6 +197,7 @@ class Payload:
         ("absent.pth", None, "no such file"),
         ("net.h5", b"", r"end.* in \.safetensors"),
         ("short.pth", b"PK\x03\x04", "cannot be read"),
+        ("empty.pth", b"", "cannot be read as plain tensors .it ends too soon"),
         ("short.safetensors", b"\x10", "cannot be read"),
         ("pickle.pth", Payload(), "not executed"),
         ("other.pth", {"some.weight": torch.zeros(3)}, r"fits 0 of the \d+ tensors of UNet"),

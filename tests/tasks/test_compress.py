@@ -2,10 +2,12 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import spoken
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
@@ -209,3 +211,10 @@ def test_a_loss_without_the_rate_is_for_nets_of_one_rate() -> None:
     assert scores["loss"] < 0.3  # of pixels from 0 to 1
     with pytest.raises(ConfigError, match="set loss=rate_distortion"):
         task(Steps(), nn.MSELoss())
+
+
+def test_a_precision_in_which_a_codec_cannot_compute_is_refused(leaves_root: Path, tmp_path: Path) -> None:
+    words = ["task=compress", "data=photos", f"data.root={leaves_root}", "trainer.precision=64-true"]
+    said = spoken("train", *words, cwd=tmp_path, code=2)
+    assert "trainer.precision=64-true, but parts of these nets need single precision; use one of: 32-true" in said
+    assert not (tmp_path / "runs").exists()

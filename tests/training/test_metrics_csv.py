@@ -16,6 +16,14 @@ def test_rows_come_back_with_their_own_columns_only(tmp_path: Path) -> None:
     assert (second["step"], second["val/iou"]) == (19, 0.25)
 
 
+def test_what_tells_no_epoch_is_of_the_last_one(tmp_path: Path) -> None:
+    table = MetricsCsv(tmp_path / "metrics.csv")
+    for metrics in ({"lr-AdamW": 0.1}, {"val/iou": 0.25, "epoch": 3}, {"lr-AdamW": 0.1}):  # as Lightning's monitors do
+        table.log_metrics(metrics, step=10)
+    table.save()
+    assert [row["epoch"] for row in read_rows(tmp_path / "metrics.csv")] == [0, 3, 3]
+
+
 def test_a_resumed_run_drops_what_it_will_log_again(tmp_path: Path) -> None:
     table = MetricsCsv(tmp_path / "metrics.csv")
     for step in (5, 10, 15, 20):

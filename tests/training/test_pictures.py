@@ -165,9 +165,10 @@ def test_history_counts_epochs_and_forgets_the_test(tmp_path: Path) -> None:
     assert read.series("train/loss")[0].tolist() == [0.5, 1, 1.5]
     assert read.series("val/loss")[0].tolist() == [1, 2]
     assert read.series("val/iou")[1].tolist() == [0.4, 0.6]
-    assert read.epoch_at(15) == 1.5
+    assert read.epoch_after(16) == 1.5  # steps are counted from 0
+    assert read.epoch_after(21) == 2
     assert "test/loss" not in read.columns
-    assert is_picture(draw_curves(read, best_step=20))
+    assert is_picture(draw_curves(read, best_step=21))
 
 
 @pytest.mark.parametrize(

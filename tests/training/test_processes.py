@@ -12,6 +12,7 @@ import torch
 
 from imagier import cli
 from imagier.launch import Launch, launch
+from imagier.training.companions import Companions
 from imagier.training.metrics_csv import read_rows
 from tests.conftest import REPOSITORY, imagier
 from tests.training.test_resume import differences, last
@@ -226,3 +227,8 @@ def test_what_does_not_fit_is_refused(
         say(*words, *extra, cwd=tmp_path)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_reader_who_goes_is_no_lost_process(tmp_path: Path) -> None:
+    companions = Companions(None, tmp_path)
+    companions.on_exception(None, None, BrokenPipeError(32, "Broken pipe"))  # type: ignore[arg-type]

@@ -142,7 +142,10 @@ def test_a_codec_is_told_by_rate_and_beside_its_rivals(tmp_path: Path) -> None:
     assert "first 16 pictures" in text
     cards = re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)
     assert cards[0] == ("Bits beside JPEG&#39;s, by PSNR", f"{minus}20.0 %")
-    assert cards[1:3] == [("Bits per pixel, validation", "0.16 to 0.80"), ("PSNR, validation", "26.0 to 34.0 dB")]
+    assert cards[1:3] == [
+        ("Bits per pixel, first 16 pictures", "0.16 to 0.80"),
+        ("PSNR, first 16 pictures", "26.0 to 34.0 dB"),
+    ]
     assert [label for label, _ in cards].count("Loss, test") == 1
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {"samples", "rate_distortion", "first_batch"}
 
@@ -157,7 +160,10 @@ def test_a_codec_of_one_bad_rate(tmp_path: Path) -> None:
     text = page(tmp_path, alone)
     assert rows(text, "rate_distortion")[1] == ["this net against JPEG", wording.DASH, wording.DASH]
     assert 'id="rates"' not in text
-    assert re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)[0] == ("Bits per pixel, validation", "2.00")
+    assert re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)[0] == (
+        "Bits per pixel, first 16 pictures",
+        "2.00",
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from imagier.training.wandb_logger import wandb_logger
 from tests.conftest import imagier
 
 BLOCK, HEADER = 32 * 1024, 7  # of LevelDB's log format, which W&B's file follows
@@ -76,3 +78,18 @@ def test_a_segmentation_logs_mean_and_class_iou(streets_root: Path, tmp_path: Pa
     _, rows, _ = read(tmp_path / "runs" / "latest")
     logged = {name for row in rows for name in row}
     assert {"val/iou", "val/iou/flat", "val/accuracy", "val/loss"} <= logged
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode", "offline", "said"),
+    [("disabled", "auto", False, "W&B is off"), ("offline", "online", True, "W&B is offline")],
+)
+def test_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str, mode: Any,
+    offline: bool, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("WANDB_MODE", asked)
+    caplog.set_level("INFO")
+    logger = wandb_logger(run_dir=tmp_path / "a" / "b" / "c", run_id="1", project="p", mode=mode)
+    assert logger._offline == offline
+    assert said in caplog.text

@@ -53,6 +53,17 @@ def test_a_sample_is_the_same_in_any_batch() -> None:
     assert torch.equal(torch.get_rng_state(), before)  # nothing is taken from the global generator
 
 
+def test_it_is_the_same_in_whatever_precision_a_trainer_computes() -> None:
+    noise = GaussianNoise([1, 50])
+    wanted = noise(grey(2), [3, 4])
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        assert torch.equal(noise(grey(2), [3, 4]), wanted)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_levels_scale_one_noise() -> None:
     noise = GaussianNoise([0, 55])
     weak, strong = (noise(grey(2), [3, 4], level=level) - 128 for level in (15, 45))

@@ -24,7 +24,7 @@ _NOISY = "_noisy"  # ends the name of a score that the noisy pictures have befor
 class History:
     """What a run logged, in the order of its steps.
 
-    step:    int64 [N], optimiser steps so far.
+    step:    int64 [N], the last of the optimiser's steps so far, counted from 0.
     epoch:   float64 [N], epochs completed at that moment: 2.5 is the middle of the third.
     columns: metric name -> float64 [N]; NaN where a row has no finite value.
     """
@@ -39,9 +39,9 @@ class History:
         logged = {float(self.epoch[row]): float(values[row]) for row in np.flatnonzero(np.isfinite(values))}
         return np.array(list(logged)), np.array(list(logged.values()))
 
-    def epoch_at(self, step: int) -> float:
-        """How many epochs were completed at `step`."""
-        return float(np.interp(step, self.step, self.epoch))
+    def epoch_after(self, step: int) -> float:
+        """How many epochs were completed after so many steps of the optimiser."""
+        return float(np.interp(step - 1, self.step, self.epoch))
 
 
 def read_history(path: Path) -> History:
@@ -70,7 +70,7 @@ def draw_curves(history: History, best_step: int | None = None) -> np.ndarray | 
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    best = None if best_step is None else history.epoch_at(best_step)
+    best = None if best_step is None else history.epoch_after(best_step)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots(rows, columns, squeeze=False).ravel()

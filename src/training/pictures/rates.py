@@ -28,6 +28,10 @@ class Curve:
     bpp: np.ndarray
     quality: Mapping[str, np.ndarray]
 
+    def decibels(self, name: str) -> np.ndarray:
+        """A quality on the scale on which it is drawn and compared: float64 [N]."""
+        return in_decibels(self.quality[name]) if name == "ms_ssim" else self.quality[name]
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -61,10 +65,9 @@ def in_decibels(ms_ssim: np.ndarray) -> np.ndarray:
 
 def _paint_panel(axis: Axes, curves: Sequence[Curve], name: str) -> None:
     for number, curve in enumerate(curves):
-        values = in_decibels(curve.quality[name]) if name == "ms_ssim" else curve.quality[name]
         color = RIVAL_COLORS[(number - 1) % len(RIVAL_COLORS)] if number else ACCENT
         axis.plot(
-            curve.bpp, values, "o-", color=color, label=curve.name, linewidth=1.3 if number else 2.2,
+            curve.bpp, curve.decibels(name), "o-", color=color, label=curve.name, linewidth=1.3 if number else 2.2,
             markersize=3 if number else 6, zorder=3 if number else 4,
         )  # fmt: skip
     axis.set_xscale("log")

@@ -36,14 +36,14 @@ def _comparison(comparison: Comparison | None) -> list[Section]:
         Section(
             "rate_distortion",
             "Rate and distortion",
-            f"Means over the first {one} of the validation split, for all codecs the same, by the bytes of real files "
-            "and what is read from them; the formats as Pillow writes them. MS-SSIM in decibels is -10 log10(1 - "
-            "MS-SSIM). The table gives the BD-rate, the mean difference in bits where two curves reach the same "
-            "quality: less than zero is smaller. A dash: there is no such quality.",
+            f"Means over the first {one} of the validation split that MS-SSIM can measure, for all codecs the same, by "
+            "the bytes of real files and what is read from them; the formats as Pillow writes them. MS-SSIM in "
+            "decibels is -10 log10(1 - MS-SSIM). The table gives the BD-rate, the mean difference in bits where two "
+            "curves reach the same quality, in decibels: less than zero is smaller. A dash: there is no such quality.",
             rate_chart(comparison.curves),
             f"Curves of PSNR and MS-SSIM over bits per pixel for {', '.join(one.name for one in comparison.curves)}",
             table=difference_table(comparison.curves),
-            verdicts=_verdicts(net, rivals[0]),
+            verdicts=_verdicts(net, rivals[0], f"first {one}"),
         )
     ]
 
@@ -58,12 +58,12 @@ def difference_table(curves: Sequence[Curve]) -> Table:
     )
 
 
-def _verdicts(net: Curve, rival: Curve) -> list[tuple[str, str]]:
+def _verdicts(net: Curve, rival: Curve, of: str) -> list[tuple[str, str]]:
     beside = _differences(net, rival)[0]
     return [
         *([(f"Bits beside {rival.name}'s, by PSNR", beside)] if beside != wording.DASH else []),
-        ("Bits per pixel, validation", _range(net.bpp, "{:.2f}")),
-        ("PSNR, validation", _range(net.quality["psnr"], "{:.1f}") + " dB"),
+        (f"Bits per pixel, {of}", _range(net.bpp, "{:.2f}")),
+        (f"PSNR, {of}", _range(net.quality["psnr"], "{:.1f}") + " dB"),
     ]
 
 
@@ -73,7 +73,7 @@ def _range(values: np.ndarray, form: str) -> str:
 
 def _differences(one: Curve, anchor: Curve) -> list[str]:
     return [
-        wording.difference(bd_rate(anchor.bpp, anchor.quality[name], one.bpp, one.quality[name]))
+        wording.difference(bd_rate(anchor.bpp, anchor.decibels(name), one.bpp, one.decibels(name)))
         for name in ("psnr", "ms_ssim")
     ]
 
