@@ -1,5 +1,6 @@
 """The body of a process that is forked from one which has imported everything, as `conftest.imagier` asks for it."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,5 +19,6 @@ def speak(script: str, words: Sequence[str], cwd: Path, environment: Mapping[str
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    multiprocessing.set_start_method(None, force=True)  # this machine's own: it was forkserver, to come here
     sys.argv = [script, *words]
     cli.main(Path(script).stem)
