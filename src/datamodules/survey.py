@@ -49,14 +49,14 @@ class Chunks(Dataset[Seen]):
         chosen = self.positions[number * self.length : (number + 1) * self.length]
         tally, samples, stored = Tally(), [], []
         held, full = 0, None  # bytes of pictures in memory; what a disk without room has said
-        for number, position in enumerate(chosen, start=1):
+        for met, position in enumerate(chosen, start=1):
             outcome, sample = look_closely(self.source, position)
             tally.add(position, outcome)  # here, where several processes are at work
             if self.file is None or full is not None:
                 continue
             samples.append(None if isinstance(outcome, str) else sample)
             held += 0 if samples[-1] is None else samples[-1][0].size
-            if held >= _HELD or number == len(chosen):
+            if held >= _HELD or met == len(chosen):
                 try:
                     stored.append(self.file.append(samples))
                 except OSError as error:

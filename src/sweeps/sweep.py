@@ -185,13 +185,13 @@ class Sweep:
             begun = read_records(job.folder)
             if not any(record.number in begun for record in job.batch):
                 raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
-            left = tuple(record for record in job.batch if record.number not in begun)
             here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
-            for record in (begun.get(record.number, record) for record in job.batch):
-                if record.state == "running" and not (here and record in left):
+            left = tuple(record for record in job.batch if here and record.number not in begun)
+            for record in (begun.get(record.number, record) for record in job.batch if record not in left):
+                if record.state == "running":
                     record.state, record.note = "failed", f"its process ended: {' '.join(str(error).split())}"
                     record.write(job.folder)
-            return self._launch(replace(job, batch=left, ended=_ended(job.folder))) if here and left else 0
+            return self._launch(replace(job, batch=left, ended=_ended(job.folder))) if left else 0
 
 
 def _ended(folder: Path) -> int:

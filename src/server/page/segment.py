@@ -62,8 +62,8 @@ def segment_tab(desk: Desk, net: Net) -> None:
 
 
 def _shown(mask: Mask) -> Shown:
-    parts = [(mask.labels == label, mask.names[label]) for label in np.unique(mask.labels)]
-    return colored(mask.image), [(part.astype(np.float32), name) for part, name in parts]
+    labels = np.unique(mask.labels)
+    return colored(mask.image), [((mask.labels == label).astype(np.float32), mask.names[label]) for label in labels]
 
 
 def _rows(mask: Mask, iou: dict[str, float | None], colors: dict[str, str]) -> list[list[str]]:
