@@ -13,7 +13,7 @@ from imagier.rules import RULES
 # What a sentence may speak of, in any verb.
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
-    "paths", "seed", "pretrain", "resume", "test", "ckpt", "split", "output", "runs", "seeds", "clear",
+    "paths", "seed", "pretrain", "resume", "test", "report", "ckpt", "split", "output", "runs", "seeds", "clear",
     "source", "format", "formats", "precision", "runtime", "threads", "tile", "flip", "scales", "top", "samples",
     "calibration", "quality", "overwrite", "host", "port", "token", "queue", "batch_size", "max_megabytes",
     "max_megapixels", "timeout", "page", "device", "pictures", "rates",

@@ -131,6 +131,7 @@ PATH = PathName()
 RULES: dict[str, Rule] = {
     "seed": Number(low=0, high=2**32 - 1, whole=True),
     "test": SWITCH,
+    "report": SWITCH,
     "split": OneOf(("train", "val", "test", "all")),
     "runs": PATH,
     "seeds": COUNT_OR_NULL,

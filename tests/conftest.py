@@ -11,7 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import io
 import multiprocessing
 import sys
+from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from unittest.mock import patch
@@ -64,6 +66,15 @@ def leaves_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (split, count) in enumerate({"train": 9, "val": 3, "test": 2}.items()):
         leaves.generate(root / split, count=count, size=(72, 96), seed=seed)
     return root
+
+
+@pytest.fixture(scope="module")
+def short_densenet() -> Iterator[None]:
+    """DenseNet-121 with 12 of its 58 layers: what its blocks do, two layers show as well as 24, and much sooner."""
+    from torchvision.models import DenseNet
+
+    with patch("torchvision.models.densenet121", partial(DenseNet, 32, (6, 2, 2, 2), 64)):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from imagier.pretraining import is_shared
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENTENCE = [
     "experiment=transfer_cpu", "debug=one_batch", "trainer.precision=32-true", "model.upsample=null",
-    "model.freeze=true",
+    "model.freeze=true", "report=false",
 ]  # fmt: skip
 
 

@@ -67,6 +67,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("short_densenet")
 @pytest.mark.parametrize(("task", "model", "words", "size"), NETS, ids=[model for _, model, _, _ in NETS])
 def test_every_net(
     tmp_path: Path, photos: Path, task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None

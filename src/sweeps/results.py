@@ -62,7 +62,7 @@ def longer(best: Record, fixed: Sequence[str]) -> str:
     trained = OmegaConf.load(Path(best.run) / "config.yaml")
     assert isinstance(trained, DictConfig)
     length = prolonged(trained.trainer, LONGER)
-    anew = ["test", *(word.partition("=")[0] for word in length)]
+    anew = ["test", "report", *(word.partition("=")[0] for word in length)]
     words = [word for word in [*fixed, *typed(best.values)] if word.partition("=")[0] not in anew]
     return shlex.join(["python", "train.py", *words, *length])
 

@@ -54,7 +54,8 @@ class Finished:
 
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
     """Write config.yaml, environment.json, and overrides.txt, the words that a resumed run starts from."""
-    for name in ("metrics.json", "summary.json"):  # of a finished run that goes on, until it ends again
+    ended = ["metrics.json", "summary.json", *([] if cfg.report else ["report.html"])]
+    for name in ended:  # of a finished run that goes on, until it ends again
         (run_dir / name).unlink(missing_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
@@ -64,21 +65,22 @@ def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
         write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in last.values()))
 
 
-def write_results(run: Finished, everywhere: list[Logger]) -> Path:
+def write_results(run: Finished, everywhere: list[Logger]) -> Path | None:
     """Write metrics.json, summary.json and the report, and send scores and confusion to the loggers.
 
     Returns:
-        The report's path.
+        The report's path; None where none is asked for.
     """
     write_text(run.run_dir / "metrics.json", json.dumps(run.results, indent=2) + "\n")
     records = environment(run.data.findings.fingerprint)
     machine = ", ".join(records["machine"]["gpus"]) or records["machine"]["processor"]
     write_text(run.run_dir / "summary.json", json.dumps(_short(run, machine), indent=2) + "\n")
-    report = write_report(run.run_dir, _summary(run, records, machine))
-    best = run.checkpoints
-    for path in sorted((run.run_dir / "pictures").glob("confusion*.png")):
-        with Image.open(path) as picture:
-            outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
+    report, best = None, run.checkpoints
+    if run.cfg.report:
+        report = write_report(run.run_dir, _summary(run, records, machine))
+        for path in sorted((run.run_dir / "pictures").glob("confusion*.png")):
+            with Image.open(path) as picture:
+                outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
     scores = {f"best/{split}/{name}": value for split, scores in run.results.items() for name, value in scores.items()}
     outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
     return report

@@ -118,7 +118,8 @@ def _fit_and_report(
         finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
         report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
-    log.info("report: %s", report)
+    if report is not None:
+        log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
 
 

@@ -19,7 +19,7 @@ from imagier.opening import load
 def house(tmp_path_factory: pytest.TempPathFactory, leaves_root: Path) -> Path:
     """A folder with a trained codec in runs/latest, and photographs of odd sizes, one of them grey."""
     folder = tmp_path_factory.mktemp("house")
-    words = ["task=compress", "model.width=8", "model.latents=8", "data=photos", "data.labels=false"]
+    words = ["task=compress", "model.width=8", "model.latents=8", "data=photos", "data.labels=false", "report=false"]
     imagier(*words, f"data.root={leaves_root}", "trainer.max_epochs=1", "trainer=cpu", "test=false", cwd=folder)
     (folder / "photos").mkdir()
     for number, size in enumerate([(40, 52), (33, 97), (1, 1)]):

@@ -264,7 +264,7 @@ def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(
     tmp_path: Path, streets_root: Path
 ) -> None:
     words = ["task=segment", "data=cityscapes", f"data.root={streets_root}", "data.size=null", "model.width=8"]
-    imagier(*words, "data.batch_size=4", "trainer.max_epochs=2", "trainer=cpu", cwd=tmp_path)
+    imagier(*words, "data.batch_size=4", "trainer.max_epochs=2", "trainer=cpu", "report=false", cwd=tmp_path)
     others = ("data=cityscapes", f"data.root={streets_root}", "data.size=null")
     said = imagier("ckpt=runs/latest", *others, "samples=3", cwd=tmp_path, script="scripts/export.py")
     assert "onnx fp32: 3 held-out pictures" in said

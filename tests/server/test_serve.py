@@ -57,7 +57,7 @@ def test_a_data_set_is_answered_about_as_evaluate_measures_it(
     tmp_path: Path, streets_root: Path, classifier: Path
 ) -> None:
     data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category"]
-    once = ["trainer=cpu", "trainer.max_epochs=1", "test=false"]
+    once = ["trainer=cpu", "trainer.max_epochs=1", "test=false", "report=false"]
     imagier("task=segment", "model.width=8", *data, "data.size=[32,64]", *once, cwd=tmp_path)
     imagier("ckpt=runs/latest", "split=test", "output=.", cwd=tmp_path, script="scripts/evaluate.py")
     measured = json.loads((tmp_path / "metrics.json").read_text())["metrics"]

@@ -9,10 +9,11 @@ from imagier import cli
 from imagier.training.frozen_features import FrozenFeatures
 from imagier.training.metrics_csv import read_rows
 
+pytestmark = pytest.mark.usefixtures("short_densenet")
 WORDS = [
     "task=classify", "model=densenet", "model.stem=small", "model.freeze=true", "data=fashion_mnist", "data.limit=40",
     "data.size=[16,16]", "data.batch_size=16", "trainer=cpu", "trainer.max_epochs=3", "trainer.log_every_n_steps=1",
-    "test=false",
+    "test=false", "report=false",
 ]  # fmt: skip
 SCORES = ("val/loss", "val/accuracy", "train/loss", "train/step_loss")
 

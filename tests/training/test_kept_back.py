@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import spoken
 
-QUICK = ["trainer=cpu", "trainer.max_epochs=1", "test=false"]
+QUICK = ["trainer=cpu", "trainer.max_epochs=1", "test=false", "report=false"]
 
 
 def measured(run: Path, split: str, *words: str) -> dict[str, Any]:

@@ -308,9 +308,9 @@ def test_torch_is_not_waited_for(two_tasks: Path) -> None:
 def test_two_trainings_are_compared(garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for model, size in (("mlp", "model.hidden=[16]"), ("cnn", "model.width=4")):
         words = ["task=classify", f"model={model}", size, "data=fashion_mnist", f"data.root={garments_root}"]
-        train = [*words, f"paths.runs={tmp_path}", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=50"]
+        words += [f"paths.runs={tmp_path}", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=50", "report=false"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["train", *train])
+            patch.setattr(sys, "argv", ["train", *words])
             cli.main("train")
     capsys.readouterr()
     say(f"runs={tmp_path}")

@@ -34,7 +34,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "task=classify", "task.class_weights=[1,2,3,4,5,1,2,3,4,5]",  # shares of a batch have unequal weights
         "model=mlp", "model.hidden=[1300,16]", "model.dropout=0", "optimizer=sgd",
         "data=fashion_mnist", f"data.root={root}", "data.batch_size=4", "data.limit=29", "augment=shift",
-        "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "callbacks.checkpoints.every_n_steps=2",
+        "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "callbacks.checkpoints.every_n_steps=2", "report=false",
         "+callbacks.witness._target_=tests.training.witness.Witness", "+callbacks.witness.into=seen",
     ]  # fmt: skip
 

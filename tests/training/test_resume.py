@@ -19,6 +19,7 @@ STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
 BY_MUON = ["optimizer=muon", "scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # rate and momentum move
 SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
+SHARED += ["report=false"]
 
 
 def words_of(task: str, root: Path) -> list[str]:
@@ -114,7 +115,7 @@ def test_a_signal_in_the_last_step_lets_it_be_validated(garments_root: Path, tmp
 def test_a_signal_while_measuring_says_how_to_go_on(
     number: signal.Signals, code: int, leaves_root: Path, tmp_path: Path
 ) -> None:
-    words = [*words_of("compress", leaves_root), "trainer.max_epochs=1"]
+    words = [*words_of("compress", leaves_root), "trainer.max_epochs=1", "report=true"]
     with subprocess.Popen(
         [sys.executable, str(REPOSITORY / "train.py"), *words],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -14,10 +14,10 @@ from imagier import cli
 from imagier.datamodules import survey
 from imagier.training import evaluation
 from imagier.training import run as run_module
-from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.metrics_csv import read_rows
 
 QUICK = ["trainer=cpu", "trainer.max_epochs=2"]
+SHORT = ["test=false", "report=false"]
 CLASSIFY = ["task=classify", "model=mlp", "model.hidden=[32]", "data=fashion_mnist", "data.batch_size=30", *QUICK]
 SEGMENT = ["task=segment", "model.width=4", "data=cityscapes", "data.label_set=category", "data.size=[48,96]", *QUICK]
 
@@ -74,6 +74,17 @@ def test_the_report_needs_nothing_else(segmented: Path) -> None:
     scores = json.loads((segmented / "metrics.json").read_text())
     assert set(scores) == {"val", "test"}
     assert 0 <= scores["test"]["iou"] <= 1
+
+
+def test_without_a_report_there_is_none_not_even_of_an_earlier_end(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "test=false", "trainer.max_epochs=1"]
+    say("train", *words)
+    run = tmp_path / "latest"
+    assert (run / "report.html").exists()
+    say("train", f"resume={run}", "trainer.max_epochs=2", "report=false")
+    assert not (run / "report.html").exists()
+    assert "report:" not in (run / "log.txt").read_text().partition("epoch 2/2")[2]
+    assert json.loads((run / "metrics.json").read_text())["val"]["accuracy"] > 0
 
 
 def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
@@ -166,7 +177,7 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
 def test_a_net_built_for_one_size_says_so_when_it_meets_another(
     garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=1")
+    say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=1", *SHORT)
     assert refused("train", f"resume={tmp_path}/latest", "data.size=[32,32]", "trainer.max_epochs=2") == 2
     assert "the images' size was (28, 28) in" in capsys.readouterr().err
     assert refused("evaluate", f"ckpt={tmp_path}/latest", "data.size=[32,32]") == 2
@@ -201,7 +212,7 @@ def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(
 
 
 def test_pictures_of_another_size_are_measured_at_the_size_trained_for(materials_root: Path, tmp_path: Path) -> None:
-    words = ["task=classify", "model=cnn", "data=photos", *QUICK, "trainer.max_epochs=1", "test=false"]
+    words = ["task=classify", "model=cnn", "data=photos", *QUICK, "trainer.max_epochs=1", *SHORT]
     say("train", *words, f"data.root={materials_root}", f"paths.runs={tmp_path}")
     for path in materials_root.rglob("*.png"):
         larger = tmp_path / "larger" / path.relative_to(materials_root)
@@ -225,101 +236,17 @@ def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
     assert saved["imagier"]["facts"]["classes"][0] == "flat"
 
 
-def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
-    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}"]
-    code = refused("train", *words, "optimizer=sgd", "optimizer.lr=1e38", "scheduler=constant")
-    said = capsys.readouterr().err
-    assert code == 4
-    assert re.search(r"the loss became (nan|inf) at epoch 0, step \d+, on the batch of \S+", said)
-    assert "optimizer.lr" in said
-    assert "Traceback" not in said
-
-
-def test_weights_that_are_no_numbers_are_not_saved(
-    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a GPU, where not every loss is looked at."""
-
-    def look_the_other_way(*_: Any) -> None:
-        pass
-
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "scheduler=constant"]
-    say("train", *words, "optimizer=sgd", "trainer.max_epochs=1")
-    run = (tmp_path / "latest").resolve()
-    good = (run / "checkpoints" / "last.ckpt").read_bytes()
-    monkeypatch.setattr(StopOnNonFiniteLoss, "on_before_backward", look_the_other_way)
-    code = refused("train", f"resume={run}", "optimizer.lr=1e38", "trainer.max_epochs=2")
-    said = capsys.readouterr().err
-    assert code == 4
-    assert re.search(r"weights are no numbers any more after step 18\. .*last\.ckpt holds the last good state", said)
-    assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
-
-
-@pytest.mark.parametrize(
-    "end", ["trainer.max_epochs=3", "trainer.budget=1s", "trainer.max_epochs=9 trainer.max_steps=25"]
-)
-def test_the_end_is_validated_however_many_epochs_lie_between_validations(
-    garments_root: Path, tmp_path: Path, end: str
-) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", *end.split(), "test=false"]
-    say("train", *words, "trainer.check_val_every_n_epoch=500")
-    rows = read_rows(tmp_path / "latest" / "metrics.csv")
-    validated = [row["epoch"] for row in rows if "val/loss" in row]
-    assert validated == [max(row["epoch"] for row in rows if "train/loss" in row)]
-    assert validated[0] >= 2
-
-
-def test_pictures_are_drawn_where_validations_are_rare(garments_root: Path, tmp_path: Path) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=8", "test=false"]
-    say("train", *words, "trainer.check_val_every_n_epoch=2", "callbacks.pictures.every_n_epochs=3")
-    drawn = sorted(path.name for path in (tmp_path / "latest" / "pictures").glob("epoch_*.png"))
-    assert drawn == [f"epoch_000{epoch}.png" for epoch in (2, 4, 8)]  # of epochs 1, 4 and 7, at the next validation
-
-
 def test_a_set_that_is_read_for_the_first_time_changes_no_weight(
     materials_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "_MANY", 1)  # by processes, as large sets are
     words = ["task=classify", "model=mlp", "model.hidden=[8]", "data=photos", f"data.root={materials_root}", *QUICK]
-    words += ["data.size=[16,16]", "trainer.max_epochs=1", "test=false", f"paths.cache={tmp_path}/cache"]
+    words += ["data.size=[16,16]", "trainer.max_epochs=1", *SHORT, f"paths.cache={tmp_path}/cache"]
     trained = []
     for place in ("first", "again"):
         say("train", *words, f"paths.runs={tmp_path}/{place}")
         trained.append(torch.load(tmp_path / place / "latest/checkpoints/last.ckpt", weights_only=True)["state_dict"])
     assert all(torch.equal(weight, trained[1][name]) for name, weight in trained[0].items())
-
-
-def test_shares_of_batches_that_are_none_are_refused_before_training(
-    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}/runs", "trainer.limit_test_batches=0.1"]
-    assert refused("train", *words) == 2
-    assert "trainer.limit_test_batches=0.1 is a share of 2 batches, and less than one" in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_line_tells_no_score_of_an_earlier_epoch(garments_root: Path, tmp_path: Path) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=4", "test=false"]
-    say("train", *words, "trainer.check_val_every_n_epoch=2")
-    lines = re.findall(r"epoch (\d)/4: (.*)", (tmp_path / "latest" / "log.txt").read_text())
-    assert [number for number, told in lines if "val/" in told] == ["2", "4"]
-    assert all("train/loss" in told for _, told in lines)
-
-
-def test_the_budget_ends_the_run_and_the_schedule_fits_it(garments_root: Path, tmp_path: Path) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.budget=3s"]
-    say("train", *words, "scheduler=cosine", "scheduler.final=0.0", "trainer.log_every_n_steps=1")
-    rates = [row["lr"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "lr" in row]
-    assert len(rates) > 20
-    assert rates[-1] < 0.02 * max(rates)
-
-
-def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Path, tmp_path: Path) -> None:
-    words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=30"]
-    say("train", *words, "optimizer.lr=1e-9", "callbacks.early_stopping.patience=2")
-    assert [row["epoch"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "val/loss" in row] == [0, 1, 2]
 
 
 def test_tensorboard_gets_scores_and_pictures(garments_root: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from imagier.training.leaderboard.runs import Run
 
 # What changes nothing of what is learned, or is said elsewhere: the fingerprint stands for the files.
 _NO_SETTING = (
-    "seed", "resume", "test", "paths", "logger", "data.seed", "data.root", "data.cache", "data.workers",
+    "seed", "resume", "test", "report", "paths", "logger", "data.seed", "data.root", "data.cache", "data.workers",
     "data.download", "data.on_error", "data.decode_once", "callbacks.pictures", "callbacks.checkpoints",
     "callbacks.pruning", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip

@@ -31,7 +31,7 @@ def write_report(run_dir: Path, summary: Summary) -> Path:
     sections = [*_curves(history, summary), *own, *summary.sections]
     for section in sections:
         if section.picture is not None:
-            write_png(run_dir / "pictures" / f"{section.name}.png", section.picture)
+            _write_png(run_dir / "pictures" / f"{section.name}.png", section)
     page = template("page.html.j2").render(
         summary=summary,
         cards=[*(pair for section in sections for pair in section.verdicts), *_cards(history, summary)],
@@ -66,7 +66,7 @@ def write_chapters(
     """
     for section in (section for chapter in chapters for section in chapter):
         if section.picture is not None:
-            write_png(path.parent / f"{section.name}.png", section.picture)
+            _write_png(path.parent / f"{section.name}.png", section)
     page = template("chapters.html.j2").render(
         title=titles[0],
         subtitle=titles[1],
@@ -79,9 +79,9 @@ def write_chapters(
     return path
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 [H, W, 3], whole or not at all."""
-    write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG", optimize=True))
+def _write_png(path: Path, section: Section) -> None:
+    """Write its picture, whole or not at all."""
+    write_aside(path, lambda aside: aside.write_bytes(section.png))
 
 
 def template(name: str) -> jinja2.Template:
@@ -100,11 +100,12 @@ def template(name: str) -> jinja2.Template:
 
 def _data_uri(section: Section) -> str:
     """The section's picture as a data: address; photographs as WebP, a tenth of PNG's bytes, charts as exact PNG."""
-    buffer = io.BytesIO()
-    kind, options = ("webp", {"quality": 88}) if section.photograph else ("png", {"optimize": True})
-    if section.picture is not None:
-        Image.fromarray(section.picture).save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    kind, data = "png", section.png
+    if section.photograph and section.picture is not None:
+        buffer = io.BytesIO()
+        Image.fromarray(section.picture).save(buffer, format="webp", quality=88)
+        kind, data = "webp", buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _curves(history: History, summary: Summary) -> list[Section]:

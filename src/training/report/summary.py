@@ -1,10 +1,13 @@
 """What a report is made from: a run summed up, and the sections that a page is built of."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from imagier.batch import Facts
 from imagier.training.pictures.rates import Comparison
@@ -46,6 +49,14 @@ class Section:
     photograph: bool = False
     table: Table | None = None
     verdicts: Sequence[tuple[str, str]] = ()
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as a file, or nothing without one: encoded once, for its own file and for the page."""
+        buffer = io.BytesIO()
+        if self.picture is not None:
+            Image.fromarray(self.picture).save(buffer, format="png", optimize=True)
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
