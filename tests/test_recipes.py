@@ -62,6 +62,19 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # beside it, and no recipe itself
 
 
+def test_each_machine_has_a_row_of_its_own_beside_the_baseline_there(tables: ModuleType, tmp_path: Path) -> None:
+    slow = {"machine": "Slow Processor"}
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85}), row("one_cpu", {"accuracy": 0.75}) | slow])
+    put(tmp_path, "plain", train=[row("plain", {"accuracy": 0.7}), row("plain", {"accuracy": 0.5}) | slow])
+    fast, slower = [line for line in tables.tables(tmp_path, RECIPES).splitlines() if line.startswith("| `one_cpu`")]
+    assert "| 85.00 % | 1.5 | Intel Xeon | `plain`: 70.00 % in" in fast
+    assert "| 75.00 % | 1.5 | Slow | `plain`: 50.00 % in" in slower
+    alone = {"one_cpu": {"learns": "photographs", "score": "accuracy"}}
+    assert [line.split(" | ")[-1] for line in tables.short_table(tmp_path, alone).splitlines()[2:]] == [
+        "Intel Xeon |", "Slow |",
+    ]  # fmt: skip
+
+
 def test_readme_has_all_recipes_in_short(script: ModuleType, tables: ModuleType, tmp_path: Path) -> None:
     short = tables.short_table(REPOSITORY / "docs" / "recipes", script.RECIPES)
     assert len(short.splitlines()) > 10

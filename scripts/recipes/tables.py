@@ -35,9 +35,10 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
     parts = []
     for gpu, on in ((False, "two cores"), (True, "one GPU")):
         rows = [
-            _recipe_row(name, recipes[name], kept[name], out)
+            _recipe_row(name, recipes[name], of_one_machine, out)
             for name in kept
-            if name.endswith("_gpu" if gpu else "_cpu") and "train" in kept[name]
+            if name.endswith("_gpu" if gpu else "_cpu")
+            for of_one_machine in _by_machine(kept[name].get("train", []))
         ]
         if rows:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
@@ -59,9 +60,17 @@ def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
     return _SHORT + "".join(
         f"| `{_said(name, rows[0])}` | {recipes[name]['learns']} | {_named(recipes[name]['score'])} |"
         f" {_scores(rows, recipes[name]['score'])} | {_minutes(rows)} | {_machines(rows)} |\n"
-        for name, rows in kept.items()
-        if rows
+        for name, trained in kept.items()
+        for rows in _by_machine(trained)
     )
+
+
+def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows of one machine together: in a given time each machine gets as far as it does."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["machine"], []).append(row)
+    return list(found.values())
 
 
 def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
@@ -75,24 +84,26 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _recipe_row(name: str, recipe: Mapping[str, Any], kept: Mapping[str, Any], out: Path) -> str:
+def _recipe_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[str, Any]], out: Path) -> str:
+    """A row of what one machine has trained, beside the baseline there, or else wherever it was trained."""
     score = recipe["score"]
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
+    baseline = [row for row in baseline or () if row["machine"] == trained[0]["machine"]] or baseline
     beside = ""
     if baseline:
         said = _said(recipe["baseline"], baseline[0])
         # A codec of one rate has no mean difference to another's curve, but a place beside it.
         told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
-        beside += _difference(kept["train"], baseline, score)
+        beside += _difference(trained, baseline, score)
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
-        f"`{_said(name, kept['train'][0])}`",
+        f"`{_said(name, trained[0])}`",
         score,
         *bounds,
-        _scores(kept["train"], score),
-        _minutes(kept["train"]),
-        _machines(kept["train"]),
+        _scores(trained, score),
+        _minutes(trained),
+        _machines(trained),
         beside,
     ]
     return f"| {' | '.join(cells)} |\n"
