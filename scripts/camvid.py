@@ -1,0 +1,96 @@
+"""python scripts/camvid.py SOURCE DEST: CamVid in the layout of Cityscapes, which `data=cityscapes` reads.
+
+SOURCE is CamVid (Brostow et al. 2009) in the form of SegNet's authors, 480 x 360 with eleven classes, which most papers
+measure: train/ and trainannot/, val/ and valannot/, test/ and testannot/ hold NAME.png, a mask's pixels being a class
+from 0 to 10, or 11 for what is not labelled. Scores on test/ are then those that papers state:
+
+    python scripts/camvid.py CamVid camvid
+    python train.py experiment=camvid_cpu data.root=camvid
+    imagier evaluate ckpt=runs/latest data.root=camvid split=test
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from imagier.errors import ConfigError, DataError, ImagierError
+from imagier.files import write_aside
+
+# Sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist, unlabelled: Cityscapes' label ids.
+IDS = np.array([23, 11, 17, 7, 8, 21, 20, 13, 26, 24, 25, 0], np.uint8)
+CITY = "cambridge"
+
+
+def convert(source: Path, dest: Path) -> dict[str, int]:
+    """Write the frames and masks of `source` into `dest`; files that are there already are written anew.
+
+    Returns:
+        Frames of each split that `source` has.
+
+    Raises:
+        ConfigError: `source` lacks a folder.
+        DataError: a mask is missing, no picture, or holds something else than classes.
+    """
+    splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
+    if not {"train", "val"} <= set(splits):
+        raise ConfigError(
+            f"{source} is not CamVid as SegNet's authors hand it out: it needs the folders train, trainannot, val and "
+            f"valannot, and holds {', '.join(sorted(path.name for path in source.glob('*'))) or 'nothing'}."
+        )
+    return {split: _convert_split(source, dest, split) for split in splits}
+
+
+def _convert_split(source: Path, dest: Path, split: str) -> int:
+    frames = sorted((source / split).glob("*.png"))
+    for frame in frames:
+        name = _name_of(frame)
+        mask = Image.fromarray(_ids_of(source / f"{split}annot" / frame.name))
+        image = dest / "leftImg8bit" / split / CITY / f"{name}_leftImg8bit.png"
+        labels = dest / "gtFine" / split / CITY / f"{name}_gtFine_labelIds.png"
+        write_aside(labels, lambda aside, mask=mask: mask.save(aside, format="png"))  # type: ignore[misc]
+        write_aside(image, lambda aside, frame=frame: shutil.copyfile(frame, aside))  # type: ignore[misc]
+    return len(frames)
+
+
+def _name_of(frame: Path) -> str:
+    """Video and frame as Cityscapes numbers them: 0016E5_08049 and Seq05VD_f00000 are of the videos 16 and 5."""
+    found = re.fullmatch(r"(?:Seq)?(\d+)[A-Z]\w*?_f?(\d+)", frame.stem)
+    if not found:
+        raise DataError(f"{frame} is not named as CamVid's frames are, such as 0016E5_08049.png.")
+    return f"{CITY}_{int(found[1]):06d}_{int(found[2]):06d}"
+
+
+def _ids_of(mask: Path) -> np.ndarray:
+    """Label ids, uint8 [H, W], of a mask of classes."""
+    try:
+        with Image.open(mask) as opened:
+            classes_HW = np.asarray(opened)
+    except OSError as error:
+        raise DataError(f"{mask} cannot be read: {error}. Each frame needs its mask there.") from error
+    if classes_HW.ndim != 2 or classes_HW.max() >= len(IDS):
+        met = f"shape {classes_HW.shape}" if classes_HW.ndim != 2 else f"the value {classes_HW.max()}"
+        raise DataError(f"{mask} has {met}; a mask of eleven classes has one channel of 0 to 11, no colours.")
+    return IDS[classes_HW]
+
+
+def main() -> None:
+    """Convert, or say in a sentence why not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="SOURCE")
+    parser.add_argument("dest", type=Path, metavar="DEST")
+    given = parser.parse_args()
+    try:
+        found = convert(given.source, given.dest)
+    except ImagierError as error:
+        print(f"camvid: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(f"{given.dest}: {', '.join(f'{count} {split}' for split, count in found.items())} frames")
+
+
+if __name__ == "__main__":
+    main()
