@@ -24,8 +24,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, streets_root: Path) -> Iterat
     data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category", "data.size=[32,64]"]
     imagier("task=segment", "model.width=8", *data, "trainer=cpu", "trainer.max_epochs=1", "test=false", cwd=folder)
     nets = ["runs/latest"]
-    for task, (model, size) in {"classify": ("cnn", (28, 28)), "denoise": ("dncnn", None)}.items():
-        nets.append(bundle_of(*net_of(task, model, size=size), folder / task).folder.name)
+    for task, model, words, size in (("classify", "cnn", (), (28, 28)), ("denoise", "dncnn", ("model.depth=4",), None)):
+        nets.append(bundle_of(*net_of(task, model, words, size), folder / task).folder.name)
     nets.append(bundle_of(*net_of("compress", "factorized"), folder / "compress", formats=[]).folder.name)
     with serving(f"ckpt={','.join(nets)}", *data, cwd=folder) as (base, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -66,7 +66,7 @@ def test_an_offline_run_holds_its_scores_and_a_resumed_one_continues_it(garments
 
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert set(ids) == {saved["imagier"]["wandb_id"]}
-    imagier("resume=runs/latest", "trainer.max_epochs=3", cwd=tmp_path)
+    imagier("resume=runs/latest", "trainer.max_epochs=3", "report=false", cwd=tmp_path)
     again, more, _ = read(run)
     assert set(again) == set(ids)
     assert len([row for row in more if "val/accuracy" in row]) == 3
@@ -74,7 +74,8 @@ def test_an_offline_run_holds_its_scores_and_a_resumed_one_continues_it(garments
 
 def test_a_segmentation_logs_mean_and_class_iou(streets_root: Path, tmp_path: Path) -> None:
     words = ["task=segment", "model.width=4", "data=cityscapes", "data.label_set=category", "data.size=[32,64]"]
-    imagier(*words, f"data.root={streets_root}", "logger=wandb", "trainer.max_epochs=1", "test=false", cwd=tmp_path)
+    words += [f"data.root={streets_root}", "logger=wandb", "trainer.max_epochs=1", "test=false", "report=false"]
+    imagier(*words, cwd=tmp_path)
     _, rows, _ = read(tmp_path / "runs" / "latest")
     logged = {name for row in rows for name in row}
     assert {"val/iou", "val/iou/flat", "val/accuracy", "val/loss"} <= logged
