@@ -13,6 +13,7 @@ import argparse
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def convert(source: Path, dest: Path) -> dict[str, int]:
 
     Raises:
         ConfigError: `source` lacks a folder.
-        DataError: a mask is missing, no picture, or holds something else than classes.
+        DataError: a folder has no frames; a mask is missing, no picture, or holds something else than classes.
     """
     splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
     if not {"train", "val"} <= set(splits):
@@ -47,13 +48,15 @@ def convert(source: Path, dest: Path) -> dict[str, int]:
 
 def _convert_split(source: Path, dest: Path, split: str) -> int:
     frames = sorted((source / split).glob("*.png"))
+    if not frames:
+        raise DataError(f"{source / split} holds no .png; CamVid's frames belong there.")
     for frame in frames:
         name = _name_of(frame)
         mask = Image.fromarray(_ids_of(source / f"{split}annot" / frame.name))
         image = dest / "leftImg8bit" / split / CITY / f"{name}_leftImg8bit.png"
         labels = dest / "gtFine" / split / CITY / f"{name}_gtFine_labelIds.png"
-        write_aside(labels, lambda aside, mask=mask: mask.save(aside, format="png"))  # type: ignore[misc]
-        write_aside(image, lambda aside, frame=frame: shutil.copyfile(frame, aside))  # type: ignore[misc]
+        write_aside(labels, partial(mask.save, format="png"))
+        write_aside(image, partial(shutil.copyfile, frame))
     return len(frames)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,13 @@ def test_it_is_read_with_its_own_names_classes_and_splits(camvid: Path, tmp_path
         (lambda folder: Image.new("L", (32, 24), 30).save(folder / "valannot" / "0006R0_f00930.png"), "the value 30"),
         (lambda folder: Image.new("RGB", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "no colours"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").rename(folder / "val" / "a.png"), "is not named as"),
+        (lambda folder: (folder / "val" / "0006R0_f00930.png").unlink(), "val holds no .png"),
     ],
 )  # fmt: skip
-def test_what_is_no_camvid_is_said(camvid: Path, tmp_path: Path, spoil: object, sentence: str) -> None:
-    spoil(camvid)  # type: ignore[operator]
-    said = converted(camvid, tmp_path / "out", code=2 if "holds" in sentence else 3)
+def test_what_is_no_camvid_is_said(
+    camvid: Path, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    spoil(camvid)
+    said = converted(camvid, tmp_path / "out", code=2 if "testannot" in sentence else 3)
     assert said.startswith("camvid: ")
     assert sentence in said
