@@ -11,17 +11,14 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from imagier.errors import ConfigError, ImagierError, nearest
 from imagier.launch import leader, speaker
+from imagier.offered import CONF
 from imagier.sentence import completed
 from imagier.version import __version__
-
-PACKAGED = Path(__file__).parent / "conf"
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
 # verb -> (function, what it does)
 VERBS = {

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+_PREFIX = 32  # characters of a name, of four bytes at most: with all of them the name aside could be too long
+
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
@@ -12,7 +14,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     When `write` fails (a full disk, an interrupt), the temporary file goes and whatever was at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:_PREFIX]}.", dir=path.parent)
     os.close(handle)
     aside = Path(name)
     try:

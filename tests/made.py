@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 
 from imagier import build
 from imagier.batch import Facts
-from imagier.cli import CONF
 from imagier.deploy.agreement import Sample
 from imagier.deploy.bundle import Bundle, Description
 from imagier.deploy.publish import Plan, publish
 from imagier.models.pixels import FromPixels
+from imagier.offered import CONF
 from imagier.trained import describe
 
 CLASSES = ("road", "sidewalk", "sky")

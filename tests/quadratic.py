@@ -42,7 +42,7 @@ def quadratic(
 
 
 if __name__ == "__main__":
-    from imagier.cli import CONF
+    from imagier.offered import CONF
     from imagier.sweeps.sweep import sweep
 
     sweep(sys.argv[2:], quadratic(Path("runs"), kill_at=int(sys.argv[1]) or None), CONF)

@@ -16,9 +16,9 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from imagier import cli
-from imagier.cli import CONF
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, TrainingError
+from imagier.offered import CONF
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.results import best_of_each_measure
 from imagier.sweeps.sweep import Sweep, sweep

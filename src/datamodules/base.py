@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import SPLITS, Batch, Facts, Split
-from imagier.datamodules.examination import Findings, examine, refuse_targets_outside
+from imagier.datamodules.examination import Findings, among_the_first, examine, refuse_targets_outside
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import (
     ArraySource,
@@ -73,6 +73,11 @@ class ImageData(LightningDataModule):
         self.root = Path(root).expanduser() if root else None
         self.cache = Path(cache).expanduser()
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        if isinstance(size, str):
+            raise ConfigError(
+                f"data.size={size} is for folders of pictures (data=photos), and data={name} is none; give "
+                "[height, width], or null to leave sizes alone."
+            )
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.augment, self.augment_first, self.repeat = augment, augment_first, repeat
         self.on_error, self.limit, self.decode_once = on_error, limit, decode_once
@@ -108,6 +113,8 @@ class ImageData(LightningDataModule):
         self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
         self.facts = self.describe()
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
+        if self.limit is not None:  # class weights and balance are those of what trains
+            self.findings = among_the_first(self.limit, self.findings, sources)
         for split, source in sources.items():
             state = self.findings.splits[split].state
             decoded = keep.decoded(source, state) if keep and size in (None, self.size) else None
@@ -211,7 +218,7 @@ class ImageData(LightningDataModule):
     def _refuse_sizes_that_do_not_stack(self, transform: Augment) -> None:
         """Try the smallest and the largest sizes that the examination has met, before anything is trained."""
         found = self.findings.sizes("train")
-        if self.limit is not None or len(found) < 2:
+        if len(found) < 2:
             return
         ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
         tried = {size: np.zeros((*size, self.facts.channels), np.uint8) for size in sorted(ends)}

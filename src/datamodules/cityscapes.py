@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imagier.batch import Facts, Split
+from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.image_file import read_image
@@ -169,12 +169,14 @@ def read_ids(path: Path) -> np.ndarray:
 
 
 def _find_folder(root: Path, name: str) -> Path:
-    found = next((folder for folder in (root / name, *sorted(root.glob(f"*{name}*/{name}"))) if folder.is_dir()), None)
-    if found is None:
+    folders = [folder for folder in (root / name, *sorted(root.glob(f"*{name}*/{name}"))) if folder.is_dir()]
+    # Beside the archive of the splits may lie that of more frames, train_extra/ alone, unpacked as well.
+    found = next((folder for folder in folders if any((folder / split).is_dir() for split in SPLITS)), None)
+    if found is None and not folders:
         inside = sorted(entry.name for entry in root.iterdir())
         listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
         raise DataError(f"{root} has no folder {name}/ (it holds {listed}). Set data.root to {_EXPECTS}.")
-    return found
+    return found or folders[0]
 
 
 def _unknown_ids(path: Path, ids_HW: np.ndarray, unknown_HW: np.ndarray) -> str:

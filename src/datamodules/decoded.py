@@ -122,6 +122,7 @@ class Writer:
         self.pixels = PixelFile(self._aside / "pixels", size)
         self._index: list[np.ndarray] = []
         self._counted, self._written, self._kinds = 0, 0, set[tuple[Kind, int]]()
+        self.abandoned = False  # nothing is kept by it
 
     def add(self, stored: Stored) -> None:
         """Take note of the next samples. Raises OSError where they take too much room, or all of them will."""
@@ -155,6 +156,7 @@ class Writer:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
+        self.abandoned = True
         shutil.rmtree(self._aside, ignore_errors=True)
 
 

@@ -36,7 +36,9 @@ def _splits(data: ImageData) -> str:
         examined, sizes = data.findings.splits[split], data.findings.sizes(split)
         listed = [f"{height} x {width} ({count})" for (height, width), count in list(sizes.items())[:3]]
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-        rows.append([split, str(examined.size), str(len(examined.bad)), ", ".join(listed) + more])
+        used, good = len(data.sources[split]), examined.size - len(examined.bad)
+        samples = str(examined.size) if used == good else f"the first {used} of {examined.size}"
+        rows.append([split, samples, str(len(examined.bad)), ", ".join(listed) + more])
     return _table(rows)
 
 

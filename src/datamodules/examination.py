@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -166,6 +166,18 @@ def refuse_targets_outside(
     return _settled(findings.splits, sources, on_error)
 
 
+def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source]) -> Findings:
+    """The same, but counts and sizes are of the first `limit` samples of each split that can be read."""
+    splits = {}
+    for split, examined in findings.splits.items():
+        positions = findings.good(split)
+        splits[split] = examined
+        if limit < len(positions):
+            first = survey(split, sources[split], positions[:limit])
+            splits[split] = replace(examined, counts=first.counts, present=first.present, sizes=first.sizes)
+    return replace(findings, splits=splits)
+
+
 def _settled(
     splits: dict["Split", Examined], sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
 ) -> Findings:
@@ -213,9 +225,13 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
     if files and kept.is_file():
         remaining = _remembered(examined, kept)
     writer = keep.writer(split, source, examined.state) if keep and files else None
-    if writer is not None and len(remaining) < len(source):
+    known = len(remaining) < len(source)
+    found = survey(split, source, range(len(source)), writer, may_stop=known) if writer else None
+    if found is None or (known and writer and writer.abandoned):  # for want of room, say: what is remembered holds
+        found = survey(split, source, remaining)
+    else:
         examined, remaining = Examined(size=len(source), state=examined.state), range(len(source))
-    examined.merge(survey(split, source, remaining, writer))
+    examined.merge(found)
     if files and len(examined.bad) != len(remaining):
         try:
             write_text(kept, examined.to_json())

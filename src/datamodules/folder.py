@@ -106,7 +106,8 @@ def cut(names: Sequence[str], shares: Sequence[float]) -> list[Split]:
     """The split of each of `names`, decided by the hash of the name alone, so that it stays when files are added.
 
     Chance could leave a part of a small set empty: with three names or more, an empty part of a share above 0 is given
-    the name whose hash is nearest to it, and fewer than three names all train.
+    the name whose hash is nearest to it, and fewer than three names all train. Such a name alone may change sides when
+    others are added.
 
     Args:
         names: paths relative to the folder, with forward slashes.

@@ -30,6 +30,7 @@ class Keep:
         self, name: str, root: Path | None, cache: Path, size: tuple[int, int] | None, when: Literal[True, "auto"]
     ) -> None:
         self.name, self.root, self.cache, self.size, self.when = name, root, cache, size, when
+        self._untouched: int | None = None  # bytes of the disk that all splits together leave free
 
     def writer(self, split: "Split", source: Source, state: State) -> Writer | None:
         """Make a writer for a split, or none where there is nothing to be done, or nowhere to do it."""
@@ -39,8 +40,10 @@ class Keep:
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.cache).free
+            if self._untouched is None:
+                self._untouched = 0 if self.when is True else free - free // 2
             about = describe(self.name, split, str(self.root or "embedded"), self.size)
-            return Writer(folder, len(source), self.size, about, most=free if self.when is True else free // 2)
+            return Writer(folder, len(source), self.size, about, most=max(0, free - self._untouched))
         except OSError as error:
             log.warning("data.cache=%s cannot hold decoded samples (%s); each epoch decodes them", self.cache, error)
             return None

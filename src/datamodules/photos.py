@@ -51,8 +51,9 @@ class Photos(ImageData):
 
     The splits are the folders train, val (or valid, validation) and test, where they exist. A split without a folder is
     cut from the training folder, and from `root` itself when there is none of them: `split` says in which shares, and
-    the hash of a file's path decides, so that no picture changes sides when others are added. With labels each class is
-    cut by itself. The order within a split follows the same hash, so that its first samples are a fair mixture.
+    the hash of a file's path decides, so that no picture changes sides when others are added, save in classes so small
+    that chance leaves a part empty (`imagier.datamodules.folder.cut`). With labels each class is cut by itself. The
+    order within a split follows the same hash, so that its first samples are a fair mixture.
 
     Pictures of another size than `size` are stretched to it whole, with no part cut off; a training split that is to
     see crops says so in `augment`. A test split of share 0 without a folder is the validation split, which is said.

@@ -70,6 +70,7 @@ def survey(
     source: Source,
     positions: Sequence[int],
     writer: Writer | None = None,
+    may_stop: bool = False,
 ) -> Tally:
     """Look at the samples at `positions`, and let `writer` keep them; returns what was found.
 
@@ -80,6 +81,7 @@ def survey(
         source: whose `read` is called from several threads, unless it says that it lies in memory.
         positions: all of them, where there is a writer.
         writer: where to keep the samples decoded, or None.
+        may_stop: they are read for the writer alone, so where it gives up, what was found until then is returned.
     """
     tally = Tally()
     if not positions:
@@ -92,6 +94,8 @@ def survey(
             tally.merge(seen.tally)
             if writer is not None:
                 writer = _unless_full(writer, partial(_take_note, writer, seen.stored))
+                if writer is None and may_stop:
+                    return tally
         if writer is not None:
             _unless_full(writer, writer.finish)
     except BaseException:

@@ -59,13 +59,16 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
     if len({item.name for item in items}) == len(items):
         return items
     # Of equal names from several sources, the folders tell them apart.
-    common = os.path.commonpath([item.given.absolute().parent for item in items if isinstance(item.given, Path)])
+    common = os.path.commonpath([_whole(item.given).parent for item in items if isinstance(item.given, Path)])
     return [
-        item
-        if isinstance(item.given, bytes)
-        else Item(item.given.absolute().relative_to(common).as_posix(), item.given)
+        item if isinstance(item.given, bytes) else Item(_whole(item.given).relative_to(common).as_posix(), item.given)
         for item in items
     ]
+
+
+def _whole(path: Path) -> Path:
+    """From the root, and without .. in it, which would name a place outside of an output folder."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
 
 
 def stems(items: Sequence[Item]) -> dict[str, str]:
@@ -91,8 +94,8 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not found:
         raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
-    common = Path(os.path.commonpath([one.absolute().parent for one in found]))
-    names = _foreign(common, [one.absolute().relative_to(common).as_posix() for one in found])
+    common = Path(os.path.commonpath([_whole(one).parent for one in found]))
+    names = _foreign(common, [_whole(one).relative_to(common).as_posix() for one in found])
     if not names:
         raise DataError(f"source={source} matches nothing but what this program has written.")
     return [Item(name, common / name) for name in names]

@@ -102,7 +102,8 @@ def refuse_strangers(
 ) -> None:
     """Raise status 401 where a token is asked for, and the request brings none or another."""
     token = door_of(request).limits.token or ""
-    if brought and secrets.compare_digest(brought.credentials.encode(), token.encode()):
+    # Starlette decodes a header's bytes so, whatever they were.
+    if brought and secrets.compare_digest(brought.credentials.encode("latin-1"), token.encode()):
         return
     raise HTTPException(
         401,

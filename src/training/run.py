@@ -108,7 +108,7 @@ def _fit_and_report(
         return float("nan")  # measuring and reporting are for one process
     with ending_at_once(checkpoints.best):
         log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
-        task, *_ = build.from_checkpoint(checkpoints.best)  # anew: the trained net may be in shards
+        task, *_ = build.from_checkpoint(checkpoints.best, own=True)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
         results = _measured(
             judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)

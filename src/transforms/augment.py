@@ -83,7 +83,7 @@ class Augment:
             if others and (transform is None or isinstance(transform, Transform)):
                 from imagier.transforms.composed import Composed  # albumentations takes a second to import
 
-                self._stages.append(Composed(others, num_classes, ignore_index))
+                self._stages.append(Composed(others, num_classes, ignore_index, place=len(self._stages)))
                 others = []
             if isinstance(transform, Transform):
                 self._stages.append(transform)

@@ -15,7 +15,7 @@ from albumentations.augmentations.crops.transforms import CropSizeError
 from albumentations.core.composition import BaseCompose
 
 from imagier.errors import ConfigError, nearest
-from imagier.randomness import generator
+from imagier.randomness import derive_seed, generator
 
 Target = np.ndarray | int
 
@@ -31,12 +31,14 @@ class Composed:
         transforms: the transforms, which are changed.
         num_classes: how many classes masks hold; 0 without labels.
         ignore_index: the mask value that counts nowhere, or None.
+        place: among the stages of an augmentation, two of which draw apart from one another.
 
     Raises:
         ConfigError: for an unknown argument of a transform, or a `fill_mask` that is neither a class nor ignored.
     """
 
-    def __init__(self, transforms: Sequence[Any], num_classes: int, ignore_index: int | None) -> None:
+    def __init__(self, transforms: Sequence[Any], num_classes: int, ignore_index: int | None, place: int = 0) -> None:
+        self._place = place
         for transform in _leaves(transforms):
             _check_arguments(transform)
             _settle_fill(transform, num_classes, ignore_index)
@@ -46,7 +48,8 @@ class Composed:
         """Return the augmented pair, see `imagier.transforms.augment.Augment`."""
         # One generator for all: Compose.set_random_seed would give each transform the same numbers, so that, say,
         # every flipped image were also rotated to the left.
-        self._compose.set_random_state(generator("transforms", seed), random.Random(seed))
+        drawn = derive_seed("transforms", self._place, seed)
+        self._compose.set_random_state(generator(drawn), random.Random(drawn))
         if target is image or not isinstance(target, np.ndarray):
             augmented = self._apply(image=_own(image))["image"]
             return augmented, augmented if target is image else target

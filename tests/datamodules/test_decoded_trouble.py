@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from imagier.batch import SPLITS
 from imagier.datamodules import decoded as format_of_decoded
-from imagier.datamodules import keeping
+from imagier.datamodules import keeping, survey
 from imagier.datamodules.decoded import PixelFile, Stored, Writer
 from imagier.datamodules.photos import Photos
 from tests.datamodules.test_decoded import batches, equal, folders, kept, photographs, ready
@@ -79,6 +80,20 @@ def test_auto_leaves_half_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: usage)
     assert not kept(ready(Photos, root))
     assert kept(ready(Photos, root, decode_once=True))
+
+
+def test_a_set_without_room_in_the_cache_is_not_read_whole_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = photographs(tmp_path / "set")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: usage)
+    first = ready(Photos, root).findings
+    read = []
+    look = survey.look_closely
+    monkeypatch.setattr(survey, "look_closely", lambda *given: read.append(given) or look(*given))
+    assert ready(Photos, root).findings == first
+    assert len(read) == len(SPLITS)  # one each, to see that there is no room still
 
 
 @pytest.mark.parametrize("place", ["cache", "cache/decoded", "cache/examined"])

@@ -143,7 +143,10 @@ def test_train_may_be_a_class(tmp_path: Path) -> None:
 def test_the_first_samples_are_a_mixture(tmp_path: Path) -> None:
     data = _open(_classes(tmp_path / "set", count=40), limit=16)
     assert len(data.sources["train"]) == 16
-    assert len({name.split("/")[0] for name in data.sources["train"].ids}) == 2
+    labels = [name.split("/")[0] for name in data.sources["train"].ids]
+    assert data.class_counts().tolist() == [labels.count(name) for name in data.facts.classes]  # what weighs the loss
+    assert 0 < labels.count(data.facts.classes[0]) < 16
+    assert sum(data.findings.sizes("train").values()) == 16
 
 
 def test_nested_hidden_and_foreign_files_and_links(tmp_path: Path) -> None:

@@ -236,6 +236,18 @@ def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
     assert saved["imagier"]["facts"]["classes"][0] == "flat"
 
 
+def test_a_checkpoint_may_have_nothing_called_but_what_the_configuration_offers(
+    segmented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.load(segmented / "checkpoints" / "best.ckpt", weights_only=True)
+    saved["imagier"]["config"]["loss"] = {"terms": [{"_target_": "os.mkdir", "path": str(tmp_path / "made")}]}
+    torch.save(saved, tmp_path / "foreign.ckpt")
+    with pytest.raises(SystemExit):
+        say("evaluate", f"ckpt={tmp_path}/foreign.ckpt")
+    assert "wants os.mkdir called for its loss.terms[0], which no file of conf/ offers" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_set_that_is_read_for_the_first_time_changes_no_weight(
     materials_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

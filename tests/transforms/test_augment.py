@@ -69,10 +69,13 @@ def test_a_spawned_process_gives_the_same() -> None:
 
 
 def test_transforms_draw_independently_of_one_another() -> None:
-    augment = Augment([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)])
+    across, down = A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)
     image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    seen = {augment(image, 0, seed)[0].ravel().tolist()[0] for seed in range(40)}
-    assert seen == {0, 1, 2, 3}  # with equal draws a picture would be flipped both ways or not at all
+    # In a row, and on either side of one of this house's own, which parts them into two stages.
+    for transforms in ([across, down], [across, HorizontalFlip(p=0), down]):
+        augment = Augment(transforms)
+        seen = {augment(image, 0, seed)[0].ravel().tolist()[0] for seed in range(40)}
+        assert seen == {0, 1, 2, 3}  # with equal draws a picture would be flipped both ways or not at all
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,14 +1,25 @@
 """A page in the browser, in the same server: every net and the data set, to try and to look at."""
 
+import atexit
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nobody asked for calls home
+# Before gradio is imported: nobody asked for calls home, nor for a history of what others have sent; and its own folder
+# for what is sent is everybody's on this machine.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
+os.environ["GRADIO_TEMP_DIR"] = str(Path(mkdtemp(prefix="imagier-page-")).resolve())
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
 
 from imagier.server.limits import Limits
 from imagier.server.nets import Net
@@ -16,7 +27,7 @@ from imagier.server.page.classify import classify_tab
 from imagier.server.page.compress import compress_tab
 from imagier.server.page.data import data_tab
 from imagier.server.page.denoise import denoise_tab
-from imagier.server.page.desk import Desk
+from imagier.server.page.desk import Desk, sentence
 from imagier.server.page.segment import segment_tab
 from imagier.server.page.training import training_tab
 
@@ -27,6 +38,7 @@ _TABS: dict[str, Callable[[Desk, Net], None]] = {
     "compress": compress_tab,
 }
 _KEPT = 3600  # seconds for which pictures of the page stay on disk
+_FORM = 1 << 16  # bytes of a form beside its file
 _FONTS: Any = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the browser itself
 
 
@@ -46,6 +58,8 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
     page.queue(max_size=limits.queue, default_concurrency_limit=None)
     page.has_launched = True  # as launch() says, which is not called: until then gradio takes paths from anybody
     app.state.page = True
+    processing_utils.async_ssrf_protected_download = _fetch_nothing  # gradio would, whoever names an address
+    most = int(limits.megabytes * 1e6)
     gr.mount_gradio_app(
         app,
         page,
@@ -53,10 +67,35 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
         theme=gr.themes.Default(primary_hue="blue", **_FONTS),
         auth=_keeper(limits.token) if limits.token else None,
         auth_message="Any name; the password is the server's token.",
-        max_file_size=int(limits.megabytes * 1e6),
+        max_file_size=most,
+        app_kwargs={"max_body_size": most + _FORM},
         show_error=True,
         footer_links=[],
     )
+    app.router.lifespan_context = _forgetting(app.router.lifespan_context)
+
+
+def _forgetting(lifespan: Any) -> Any:
+    """The same, and nothing remains of what was sent: a signal that ends the server leaves no time after this."""
+
+    @asynccontextmanager
+    async def and_forget(app: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(app) as state:
+            yield state
+        _forget()
+
+    return and_forget
+
+
+def _forget() -> None:
+    shutil.rmtree(get_upload_folder(), ignore_errors=True)
+
+
+atexit.register(_forget)
+
+
+async def _fetch_nothing(url: str, cache_dir: str) -> str:
+    raise sentence(f"{url[:200]} was not sent to this page: drop a picture into the field.")
 
 
 def _keeper(token: str) -> Callable[[str, str], bool]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from imagier.deploy.results import Mask, colored
 from imagier.server.nets import Net
@@ -13,6 +14,7 @@ from imagier.server.page.desk import Desk, photo
 
 _HEADERS = ["class", "share of the picture", "IoU"]
 _HEIGHT = 380  # of a mask, in pixels of the browser
+_LONGEST = 1280  # pixels of its longer side
 Shown = tuple[np.ndarray, list[tuple[np.ndarray, str]]]  # a picture, and a mask with a name for each class
 
 
@@ -62,8 +64,12 @@ def segment_tab(desk: Desk, net: Net) -> None:
 
 
 def _shown(mask: Mask) -> Shown:
-    labels = np.unique(mask.labels)
-    return colored(mask.image), [((mask.labels == label).astype(np.float32), mask.names[label]) for label in labels]
+    """As large as it is looked at: gradio takes a float for each pixel and class."""
+    step = -(-max(mask.labels.shape) // _LONGEST)
+    labels_HW = mask.labels[::step, ::step]
+    image_HWC = np.asarray(Image.fromarray(colored(mask.image)).reduce(step))
+    parts = [((labels_HW == label).astype(np.float32), mask.names[label]) for label in np.unique(mask.labels)]
+    return image_HWC, parts
 
 
 def _rows(mask: Mask, iou: dict[str, float | None], colors: dict[str, str]) -> list[list[str]]:
