@@ -1,4 +1,4 @@
-"""python train.py task=segment|classify [model=...] [data=...] [key=value ...]"""
+"""python train.py task=segment|classify|denoise|compress [model=...] [data=...] [key=value ...]"""
 
 from imagier.cli import main
 

@@ -11,7 +11,6 @@ from 0 to 10, or 11 for what is not labelled. Scores on test/ are then those tha
 
 import argparse
 import re
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -55,8 +54,12 @@ def _convert_split(source: Path, dest: Path, split: str) -> int:
         mask = Image.fromarray(_ids_of(source / f"{split}annot" / frame.name))
         image = dest / "leftImg8bit" / split / CITY / f"{name}_leftImg8bit.png"
         labels = dest / "gtFine" / split / CITY / f"{name}_gtFine_labelIds.png"
+        try:
+            pixels = frame.read_bytes()
+        except OSError as error:
+            raise DataError(f"{frame} cannot be read: {error.strerror}.") from error
         write_aside(labels, partial(mask.save, format="png"))
-        write_aside(image, partial(shutil.copyfile, frame))
+        write_aside(image, partial(Path.write_bytes, data=pixels))
     return len(frames)
 
 
@@ -73,7 +76,7 @@ def _ids_of(mask: Path) -> np.ndarray:
     try:
         with Image.open(mask) as opened:
             classes_HW = np.asarray(opened)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
         raise DataError(f"{mask} cannot be read: {error}. Each frame needs its mask there.") from error
     if classes_HW.ndim != 2 or classes_HW.max() >= len(IDS):
         met = f"shape {classes_HW.shape}" if classes_HW.ndim != 2 else f"the value {classes_HW.max()}"
@@ -92,6 +95,9 @@ def main() -> None:
     except ImagierError as error:
         print(f"camvid: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"camvid: {given.dest} cannot be written: {error}. Make room, or name another folder.", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
     print(f"{given.dest}: {', '.join(f'{count} {split}' for split, count in found.items())} frames")
 
 

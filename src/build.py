@@ -19,12 +19,12 @@ from imagier.errors import ConfigError, TrainingError
 from imagier.models.pixels import FromPixels
 from imagier.models.weights import forget_classes
 from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, refuse_unknown, target_of
-from imagier.offered import offered_targets, targets
+from imagier.offered import CONF, offered_targets, targets
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
 # Of `data`: which classes a net has learnt, and which samples it has not. Data that it is asked about share them.
-AS_TRAINED = ("labels", "label_set", "classes", "split", "val_fraction")
+AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
 _OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss", "optimizer")  # what is called of its configuration
 # What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
 _OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
@@ -180,12 +180,12 @@ def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
     return [call(node, f"callbacks.{name}", known) for name, node in active]
 
 
-def from_checkpoint(path: Path, own: bool = False) -> tuple[Task, DictConfig, dict[str, Any]]:
+def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task, DictConfig, dict[str, Any]]:
     """Rebuild a task with its weights from a checkpoint alone.
 
     Args:
         path: of the file.
-        own: whether this process has written it; of others, only what files of conf/ offer is called.
+        trusted: the configuration of this run; what it and the files of conf/ name is called, and nothing else.
 
     Returns:
         The task in evaluation mode, its configuration, and what the checkpoint says about itself: `facts`, `epoch`,
@@ -198,8 +198,7 @@ def from_checkpoint(path: Path, own: bool = False) -> tuple[Task, DictConfig, di
     said = checkpoint["imagier"] | {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
     cfg = OmegaConf.create(said["config"])
     assert isinstance(cfg, DictConfig)
-    if not own:
-        _refuse_foreign(cfg, path)
+    _refuse_foreign(cfg, path, trusted)
     if "weights" in cfg.model:
         cfg.model.weights = None  # they are in the checkpoint
     made = task(cfg, Facts.from_dict(said["facts"]))
@@ -213,14 +212,15 @@ def from_checkpoint(path: Path, own: bool = False) -> tuple[Task, DictConfig, di
     return made.eval(), cfg, said
 
 
-def _refuse_foreign(cfg: DictConfig, path: Path) -> None:
+def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> None:
     """A checkpoint may come from anybody, and a target may be anything that Python can import."""
-    plain_cfg = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain_cfg, dict)
+    said = {} if trusted is None else plain(trusted)
+    own = {target for _, target in targets(said, "")}
+    asked = plain(cfg)
     for key in _OF_A_CHECKPOINT:
-        for place, target in targets(plain_cfg.get(key), key):
-            if target not in offered_targets():
+        for place, target in targets(asked.get(key), key):
+            if target not in offered_targets() | own:
                 raise TrainingError(
                     f"{path} wants {target} called for its {place}, which no file of conf/ offers. If you trust it, "
-                    f"put it into one, such as conf/{key}/mine.yaml."
+                    f"put it into one, such as {CONF / key / 'mine.yaml'}."
                 )

@@ -19,6 +19,8 @@ KINDS = {
     "examined": "what examinations of data sets found",
 }
 
+_CLEARED = ".cleared."  # before the name of what is being removed
+
 
 class Entry(NamedTuple):
     """Something that is kept: its kind, its file or folder, what it is, its bytes, and when it was last used."""
@@ -103,8 +105,14 @@ def _remove(entry: Entry) -> None:
         if entry.path.is_file():
             entry.path.unlink()
             return
-        # Out of its place first, so that nobody opens a folder of which half is gone.
-        shutil.rmtree(entry.path.rename(entry.path.with_name(f".cleared.{entry.path.name}")))
+        # Out of its place first, so that nobody opens a folder of which half is gone; an earlier clearing may have left
+        # its own there.
+        aside = entry.path.with_name(f"{_CLEARED}{entry.path.name.removeprefix(_CLEARED)}")
+        if aside != entry.path:
+            shutil.rmtree(aside, ignore_errors=True)
+            entry.path.rename(aside)
+        if aside.exists():
+            shutil.rmtree(aside)
     except OSError as error:
         raise DataError(f"{entry.path} cannot be removed: {error.strerror}. Mend its permissions.") from error
 

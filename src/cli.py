@@ -101,7 +101,9 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
     job = _job(verb, typed)
     try:
         if not {"--help", "-h"}.isdisjoint(words):
-            print(_help(verb, [word for word in words if not word.startswith("-")]))
+            from imagier.helptext import help_text
+
+            print(help_text(verb, VERBS[verb][1], [word for word in words if not word.startswith("-")], CONF))
         elif verb == "train" and [word for word in words if word.startswith("-")] == ["-m"]:
             from imagier.sweeps.sweep import sweep
 
@@ -112,39 +114,6 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
         raise _explained(error, verb, words) from error
     except UnsoundWordsError as error:
         raise _explained(error.cause, verb, error.words) from error
-
-
-def _help(verb: str, words: list[str]) -> str:
-    """Hydra's own help would read every configuration of every group, which takes twice as long as all the rest."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from imagier.configuration import choices
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(verb, words)
-    written = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
-    groups = [path.relative_to(CONF).as_posix() for path in sorted(CONF.rglob("*")) if path.is_dir()]
-    if verb != "train":
-        groups = [group for group in groups if re.search(rf"^  - (override )?/?{group}:", written, re.MULTILINE)]
-    listed = [f"{group}: {', '.join(choices(CONF, group))}" for group in groups if group != "local"]
-    usage = (
-        written.splitlines()[0].removeprefix("# ") if verb != "train" else "imagier train group=choice key=value ..."
-    )
-    return (
-        f"imagier {verb}: {VERBS[verb][1]}.\n\nusage: {usage}\n\n"
-        + ("== Choices ==\n" + "\n".join(listed) + "\n\n" if listed else "")
-        + f"== Configuration (change anything by key=value) ==\n{_commented(OmegaConf.to_yaml(cfg), written)}\n"
-        "imagier --help lists the verbs."
-    )
-
-
-def _commented(shown: str, written: str) -> str:
-    """A configuration with what its file says about its keys."""
-    comments = dict(re.findall(r"^(\w+): .*?# (.+)$", written, re.MULTILINE))
-    lines = (f"{line} # {comments[key]}" if (key := line.partition(":")[0]) in comments else line
-             for line in shown.splitlines())  # fmt: skip
-    return "\n".join(lines) + "\n"
 
 
 def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
@@ -204,7 +173,9 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
     if isinstance(error, OverrideParseException):
         return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return ConfigError(f"{found[1]} names several choices; to try them one after another, add -m.")
+        return ConfigError(
+            f"{found[1]} names several choices; to try them one after another, add -m; a comma of its own wants quotes."
+        )
     if found := re.search(r"You must specify '([^']+)'", text):
         from imagier.configuration import choices
 

@@ -48,7 +48,14 @@ def decompress(cfg: DictConfig) -> None:
     items = find(cfg.source, frozenset({SUFFIX}))
 
     def write(item: Item, target: Path) -> str:
-        image_HWC = codec.decompress(item.read())
+        data = item.read()
+        height, width = codec.size(data)
+        if height * width > cfg.max_megapixels * 1e6:
+            raise DataError(
+                f"the file promises {height} x {width} pixels, more than max_megapixels={cfg.max_megapixels:g}. Where "
+                "you trust it, say a larger number; a million pixels take some 0.2 GB of memory."
+            )
+        image_HWC = codec.decompress(data)
         save_pixels(image_HWC, target)
         return f"{image_HWC.shape[0]} x {image_HWC.shape[1]} pixels"
 

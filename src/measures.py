@@ -6,6 +6,7 @@ _FEEDING = (
     "data.augment_first", "data.decode_once", "data.per_class", "task.class_weights", "task.auxiliary_weight",
     "task.cutmix", "task.cutmix_epochs",
 )  # fmt: skip
+VALIDATED = "trainer.limit_val_batches"  # how much of validation: 1 is a batch, 1.0 all of them
 FILES = ("data.root", "data.on_error")  # which samples there are: a fingerprint of the data tells more of it
 
 
@@ -13,6 +14,8 @@ def changes_measure(key: str, monitor: str) -> bool:
     """Whether another value of `key` makes the score `monitor` that of other pictures, noise or units."""
     key = key.lstrip("+~").replace("/", ".")
     group = key.partition(".")[0]
+    if key == VALIDATED:
+        return True
     if monitor.endswith("/loss") and (group == "loss" or key in ("model.lambdas", "task.class_weights")):
         return True
     return group in ("task", "data", "noise") and key not in _FEEDING

@@ -1,5 +1,6 @@
 """Where the configuration lies, and what its files offer to be called."""
 
+import glob
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,8 +14,9 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # 
 @cache
 def offered_targets() -> frozenset[str]:
     """Every `_target_` that a file of the configuration names, those of this machine's own files included."""
-    written = (path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
-    return frozenset(target for text in written for target in re.findall(r"_target_:\s*([\w.]+)", text))
+    files = glob.glob(f"{CONF}/**/*.yaml", recursive=True)  # noqa: PTH207 - Path's own passes over links
+    written = (Path(name).read_text(encoding="utf-8") for name in files)
+    return frozenset(target for text in written for target in re.findall(r"_target_:\s*[\"']?([\w.]+)", text))
 
 
 def targets(node: Any, where: str) -> Iterator[tuple[str, str]]:

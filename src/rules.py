@@ -170,6 +170,8 @@ RULES: dict[str, Rule] = {
     "data.on_error": OneOf(("raise", "skip")),
     "data.size": Several(COUNT, length=2, also=(None, "auto")),
     "data.channels": OneOf((1, 3)),
+    "data.values": Several(Number(low=0, high=255, whole=True), also=(None,)),
+    "data.ignored": Number(low=0, high=255, whole=True, also=(None,)),
     "data.classes": Names(also=(None,)),
     "data.per_class": COUNT_OR_NULL,
     "data.download": SWITCH,

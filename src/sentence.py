@@ -12,6 +12,8 @@ _PATHS = (
     *("ckpt", "resume", "output", "runs", "source"),
 )
 _NUMBER = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)", re.IGNORECASE)  # to Hydra, unless quoted
+_PLAIN_PATH, _PLAIN_PATHS = re.compile(r"[\w/.:*?@$|+\\-]*", re.ASCII), re.compile(r"[\w/.:*?@$|+\\,-]*", re.ASCII)
+_TOGETHER = ("ckpt", "source", "output")
 _LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
 _MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # by themselves they are
 _EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
@@ -28,14 +30,14 @@ def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
     Raises:
         ConfigError: where `resume` names no run folder.
     """
-    words = [_quoted(word) for word in words]
+    words = [_quoted(word, sweeps=verb == "train") for word in words]
     if verb in ("compress", "decompress", "transfer-report"):
         words = _with_sources(words)
     if verb == "train":
         words = _words_of_a_sweep(words)
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
-        words = [*_saved_words(given["resume"].strip("'")), *words]
+        words = [*_saved_words(_unquoted(given["resume"])), *words]
     if not {"--help", "-h"}.isdisjoint(words) and verb in _EXAMPLES and _EXAMPLES[verb].split("=")[0] not in given:
         words = [_EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
     if verb in _LISTS:  # Hydra takes a,b for two sentences
@@ -70,16 +72,16 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
     return ["-m", *others] if swept else words
 
 
-def _quoted(word: str) -> str:
+def _quoted(word: str, sweeps: bool) -> str:
     """A path may begin with ~, hold spaces, brackets and umlauts, or read as a number; a token may be true.
 
     Hydra's grammar wants all of these in quotes.
     """
     key, equals, value = word.partition("=")
-    special = set("~ ()[]{}'=%#&;") | set("," if key in ("ckpt", "source", "output") else "")
+    several = sweeps and key not in _TOGETHER  # with a comma: a training may try one after another
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"
-    plain = value.isascii() and not set(value) & special and not _NUMBER.fullmatch(value)
+    plain = (_PLAIN_PATHS if several else _PLAIN_PATH).fullmatch(value) and not _NUMBER.fullmatch(value)
     if key not in _PATHS or plain or value[:1] in "'\"":
         return word
     place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
@@ -87,6 +89,10 @@ def _quoted(word: str) -> str:
         place = os.path.abspath(place)  # noqa: PTH100
     escaped = place.replace("'", "\\'")
     return f"{key}{equals}'{escaped}'"
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1].replace("\\'", "'") if value[:1] == value[-1:] == "'" else value
 
 
 def _saved_words(resume: str) -> list[str]:

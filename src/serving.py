@@ -2,6 +2,7 @@
 
 import os
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +71,15 @@ def _opened(place: str, cfg: "DictConfig") -> Opened:
 
 def _with_page(app: "FastAPI", limits: Limits) -> bool:
     """Whether the page could be put into the application; what it is made with is an extra of its own."""
+    if find_spec("gradio") is None:
+        print("there is no page: gradio is not installed; pip install 'imagier[page]' brings it")
+        return False
     try:
         from imagier.server.page import mount_page
-    except ImportError as error:
-        print(f"there is no page: {error.name} is not installed; pip install 'imagier[page]' brings it")
-        return False
+    except OSError as error:
+        raise ConfigError(
+            f"the page has no folder for what is sent to it: {error}. Let TMPDIR name one, or do without by page=false."
+        ) from error
     mount_page(app, limits)
     return True
 

@@ -36,8 +36,12 @@ def test_lists_and_clears(
     assert "cleared 1 of" in say(cache, f"clear={decoded[0].name}", **tell)
     assert not decoded[0].exists()
     assert decoded[1].exists()
+    left = decoded[1].with_name(f".cleared.{decoded[1].name}")  # by a clearing that was interrupted
+    left.mkdir()
+    (left / "pixels").touch()
     assert "cleared 2 of" in say(cache, f"clear={decoded[1].name},{decoded[2].name}", **tell)
-    assert "cleared 1 of" in say(cache, "clear=decoded", **tell)  # the unfinished one
+    left.mkdir()
+    assert "cleared 2 of" in say(cache, "clear=decoded", **tell)  # the unfinished one, and what is left
     assert list((cache / "decoded").iterdir()) == []
     assert list((cache / "examined").iterdir())
     assert "cleared 0 of" in say(cache, "clear=decoded,features", **tell)

@@ -59,6 +59,12 @@ def test_it_is_read_with_its_own_names_classes_and_splits(camvid: Path, tmp_path
     ]  # fmt: skip
 
 
+def _broken_chunk(path: Path) -> None:
+    whole = path.read_bytes()
+    at = whole.index(b"IDAT")
+    path.write_bytes(whole[: at - 4] + (1).to_bytes(4, "big") + whole[at:])  # its length
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -68,12 +74,14 @@ def test_it_is_read_with_its_own_names_classes_and_splits(camvid: Path, tmp_path
         (lambda folder: Image.new("RGB", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "no colours"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").rename(folder / "val" / "a.png"), "is not named as"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").unlink(), "val holds no .png"),
+        (lambda folder: _broken_chunk(folder / "valannot" / "0006R0_f00930.png"), "0006R0_f00930.png cannot be read"),
+        (lambda folder: (folder.parent / "out").touch(), "out cannot be written"),
     ],
 )  # fmt: skip
 def test_what_is_no_camvid_is_said(
     camvid: Path, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
 ) -> None:
     spoil(camvid)
-    said = converted(camvid, tmp_path / "out", code=2 if "testannot" in sentence else 3)
+    said = converted(camvid, tmp_path / "out", code=2 if "testannot" in sentence or "written" in sentence else 3)
     assert said.startswith("camvid: ")
     assert sentence in said

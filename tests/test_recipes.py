@@ -237,6 +237,12 @@ def test_rows_of_other_words_are_not_mixed(
     kept = json.loads((tmp_path / "one_cpu.json").read_text())
     assert [one["command"].split()[-2] for one in kept["train"]] == ["trainer.budget=1m"]
     assert "leaves" in kept
+    elsewhere = row("one_cpu", {"accuracy": 0.4}, "trainer.budget=1m") | {"machine": "Slow Processor"}
+    put(tmp_path, "one_cpu", train=[*kept["train"], elsewhere], leaves=[])
+    for more in ([], ["--anew"]):  # another machine's rows stay
+        asked(monkeypatch, script, *command, "--words", "trainer.budget=1m", *more)
+        found = json.loads((tmp_path / "one_cpu.json").read_text())["train"]
+        assert [one["score"]["accuracy"] for one in found] == [0.4, 0.5]
     part = ["ablate", "one_cpu", "--only", "mirror", *command[2:], "--words", "trainer.budget="]
     asked(monkeypatch, script, *part[:-1], f"{part[-1]}2m")  # without a whole of its own
     with pytest.raises(SystemExit):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from imagier import cli
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, TrainingError
 from imagier.offered import CONF
+from imagier.sweeps.picture import draw_trials
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.results import best_of_each_measure
 from imagier.sweeps.sweep import Sweep, sweep
@@ -135,6 +137,11 @@ def test_a_grid_ends_with_a_table_whatever_becomes_of_its_trials(
         assert np.asarray(picture.convert("L")).std() > 5
 
 
+def test_a_picture_without_trials_can_be_drawn() -> None:
+    _, varied = read_words(["scheduler=cosine,poly", "optimizer.lr=1e-3,3e-3", "seed=interval(0,9)"], {})
+    assert draw_trials([], varied).shape[2] == 3
+
+
 def test_a_sweep_without_any_score_says_why(here: Path) -> None:
     with pytest.raises(TrainingError, match="OneCycle does not do here"):
         sweep(["task=classify", "scheduler=one_cycle", "seed=1,2"], quadratic(here / "of", wrong="OneCycle"), CONF)
@@ -200,6 +207,9 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
         "optimizer.lr": "0.001", "optimizer.weight_decay": "0.01", "scheduler": "cosine", "augment": "none",
     }  # fmt: skip
 
+    best = next(record for record in ranked(list(read_records(folder).values())) if record.state == "done")
+    assert best.run is not None
+    shutil.rmtree(best.run)  # its score is told nevertheless
     again = sweep(SEARCH, quadratic(here / "never", kill_at=1), CONF)
     assert len(again) == 8
     assert not (here / "never").exists()

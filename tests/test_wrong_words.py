@@ -56,6 +56,7 @@ SLIPS = {
     "task=segment trainer.devices=two": ("trainer.devices=two is out of range", "a list of numbers"),
     "task=segment trainer=cpu trainer.devices=-1": ("trainer.devices=-1 speaks of GPUs", "trainer.devices=2"),
     "task=segment resume=nowhere": ("resume=nowhere does not exist",),
+    "task=segment resume=o'brien/latest": ("resume=o'brien/latest does not exist",),
     "task=segment data.limit=[": ("cannot be read",),
 }
 
@@ -116,6 +117,9 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
         ("predict", "source=2024", "source='2024'"),
         ("evaluate", "output=1e5", "output='1e5'"),
         ("evaluate", "output=null", "output=null"),
+        ("doctor", "data.root=/data/new!", "data.root='/data/new!'"),
+        ("doctor", "data.root=/data/a,b", "data.root='/data/a,b'"),
+        ("train", "data.root=/data/a,/data/b", "data.root=/data/a,/data/b"),  # with -m, one after the other
         ("predict", "source=/data/B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher", "source='/data/Bücher'"),
         ("serve", "token=0123", "token='0123'"),
         ("serve", "token=true", "token='true'"),

@@ -7,7 +7,8 @@ leaves NAME...  trains it on the embedded leaves and on photographs, and evaluat
 table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md and, in short, README.md
 
 What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
-words are not mixed with those that are there: --anew lets go of these. Comparisons with other words stand side by side.
+words are not mixed with those that are there: --anew lets go of these, and of this machine's; those of other machines
+stay. Comparisons with other words stand side by side.
 A row says the machine, its threads and how they waited, the commit, the budget, the epochs, and the scores of
 best.ckpt on the validation part; those of what was trained first (`pretrain`) beside them.
 """
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--machine", help="what to call this machine, where its processor's name is that of others too")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
-    parser.add_argument("--anew", action="store_true", help="forget what was measured of these names by this verb")
+    parser.add_argument("--anew", action="store_true", help="forget what this machine measured of them by this verb")
     given = parser.parse_args()
     if given.verb == "table":
         print(tables(given.out, RECIPES))
@@ -104,7 +105,7 @@ def _measure(given: argparse.Namespace, common: list[str]) -> None:
             path = given.out / f"{name}.json"
             if name in old:
                 old.remove(name)
-                _write(path, {verb: rows for verb, rows in _kept(path).items() if verb != given.verb})
+                _forget(path, given.verb, row)
             keep(path, given.verb, row | {"left_out": left_out, "seed": seed})
 
     with ThreadPoolExecutor(given.jobs) as pool:
@@ -182,13 +183,24 @@ def _call(*words: str) -> None:
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
+def _forget(path: Path, verb: str, row: dict[str, Any]) -> None:
+    """Let go of this machine's rows, and of those of other words."""
+    kept = _kept(path)
+    kept[verb] = [
+        one
+        for one in kept.get(verb, [])
+        if one["machine"] != row["machine"] and one.get("words", words_of(one)) == row["words"]
+    ]
+    _write(path, kept)
+
+
 def keep(path: Path, verb: str, row: dict[str, Any]) -> None:
     """Add a row, in place of an earlier one of the same kind."""
     kept = _kept(path)
 
     def kind(one: dict[str, Any]) -> tuple[Any, ...]:
         words = one.get("words", words_of(one)) if verb == "compare" else None  # else all rows have the same
-        return one["left_out"], one["seed"], words
+        return one["left_out"], one["seed"], one["machine"], words
 
     kept[verb] = [*(other for other in kept.get(verb, []) if kind(other) != kind(row)), row]
     _write(path, kept)

@@ -73,6 +73,12 @@ def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
     return list(found.values())
 
 
+def _there(trained: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of what was trained, that on the machines of `rows`; all of it where none was."""
+    machines = {row["machine"] for row in rows}
+    return [row for row in trained if row["machine"] in machines] or list(trained)
+
+
 def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
     """Whether an ablation has a whole to be held against: its own, or the recipe itself with the same words."""
     if any(row["left_out"] == WHOLE for row in rows):
@@ -148,7 +154,7 @@ def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
     """What leaves teach, and what photographs do with the same words, or the recipe itself; "" where one is missing."""
     rows = kept.get("leaves", [])
     leaves = [row for row in rows if row["left_out"] == WHOLE]
-    photographs = [row for row in rows if row["left_out"] != WHOLE] or kept.get("train", [])
+    photographs = [row for row in rows if row["left_out"] != WHOLE] or _there(kept.get("train", []), rows)
     if not leaves or not photographs:
         return ""
     gap = _shown(mean(_values(leaves, score)) - mean(_values(photographs, score)), score, sign=True)
@@ -167,7 +173,8 @@ def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in kept["ablate"]:
         by_name.setdefault(row["left_out"], []).append(row)
-    wholes = by_name.pop(WHOLE, None) or kept["train"]  # as the recipe is, where nothing shorter was run
+    # As the recipe is, where nothing shorter was run.
+    wholes = by_name.pop(WHOLE, None) or _there(kept["train"], kept["ablate"])
     said, whole = _said(name, wholes[0]), mean(_values(wholes, score))
     lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
     lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")

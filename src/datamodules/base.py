@@ -114,7 +114,7 @@ class ImageData(LightningDataModule):
         self.facts = self.describe()
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
         if self.limit is not None:  # class weights and balance are those of what trains
-            self.findings = among_the_first(self.limit, self.findings, sources)
+            self.findings = among_the_first(self.limit, self.findings, sources, self.cache)
         for split, source in sources.items():
             state = self.findings.splits[split].state
             decoded = keep.decoded(source, state) if keep and size in (None, self.size) else None

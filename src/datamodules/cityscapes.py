@@ -10,13 +10,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.image_file import read_image
 from imagier.datamodules.labels import UNKNOWN, LabelSet, find_label_set
+from imagier.datamodules.mask_file import read_mask
 from imagier.datamodules.origin import locate
 from imagier.errors import DataError
 
@@ -144,28 +144,8 @@ class Cityscapes(ImageData):
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """Read a mask file: label ids, uint8 [H, W].
-
-    Raises:
-        DataError: the file is missing, corrupt, coloured or of more than 8 bits.
-    """
-    try:
-        with Image.open(path) as mask:
-            if mask.mode not in ("L", "P"):  # of a palette the indices count, not its colours
-                raise DataError(
-                    f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit label id a pixel (L or P). "
-                    f"Was a picture of colours, such as *_gtFine_color.png, saved in its place? Take *{_MASK}."
-                )
-            return np.array(mask)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is missing; each image needs its mask. Restore it, remove the image, or leave such pairs out with "
-            "data.on_error=skip."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a picture, or an empty file; restore it from its source.") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. Restore it.") from error
+    """Read label ids, uint8 [H, W]. Raises DataError as `read_mask` does."""
+    return read_mask(path, f"Take *{_MASK}, not *_gtFine_color.png.")
 
 
 def _find_folder(root: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -166,16 +167,29 @@ def refuse_targets_outside(
     return _settled(findings.splits, sources, on_error)
 
 
-def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source]) -> Findings:
+def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source], cache: Path) -> Findings:
     """The same, but counts and sizes are of the first `limit` samples of each split that can be read."""
     splits = {}
     for split, examined in findings.splits.items():
-        positions = findings.good(split)
-        splits[split] = examined
+        positions, splits[split] = findings.good(split), examined
         if limit < len(positions):
-            first = survey(split, sources[split], positions[:limit])
-            splits[split] = replace(examined, counts=first.counts, present=first.present, sizes=first.sizes)
+            splits[split] = _first(split, positions[:limit], examined, sources, cache)
     return replace(findings, splits=splits)
+
+
+def _first(
+    split: "Split", positions: list[int], examined: Examined, sources: Mapping["Split", Source], cache: Path
+) -> Examined:
+    first = replace(examined, counts=Counter(), present=Counter(), sizes=Counter())
+    kept = cache / "examined" / f"{examined.fingerprint}-first-{len(positions)}.json"
+    if kept.is_file() and list(_remembered(first, kept)) == sorted(examined.bad):
+        return first
+    found = survey(split, sources[split], positions)
+    first = replace(examined, counts=found.counts, present=found.present, sizes=found.sizes)
+    if hasattr(sources[split], "files"):
+        with suppress(OSError):  # the next run looks at them again
+            write_text(kept, first.to_json())
+    return first
 
 
 def _settled(

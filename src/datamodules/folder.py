@@ -1,16 +1,17 @@
 """The pictures in a folder, and which of them train, validate and test."""
 
 import functools
+import math
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from imagier.batch import SPLITS, Split
-from imagier.errors import DataError
+from imagier.errors import ConfigError, DataError
 from imagier.randomness import fraction
 
 _NAMES: dict[str, Split] = {
@@ -100,6 +101,21 @@ def _is_utf8(name: str) -> bool:
 def place(name: str) -> float:
     """Where in [0, 1) the hash of `name` falls, whether its accents are composed (Linux) or not (macOS)."""
     return fraction(unicodedata.normalize("NFC", name))
+
+
+def check_shares(split: Sequence[float]) -> None:
+    """Raise ConfigError where `split` is not three shares of a whole, of which train has some."""
+    if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
+        raise ConfigError(
+            f"data.split={list(split)} cannot share pictures out; give three shares, of train, val and test, none "
+            "negative and the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
+        )
+
+
+def shares_of_cut(split: Sequence[float], own: Container[Split]) -> tuple[float, ...]:
+    """The shares of train, val and test in what is cut: a split with a folder of its `own` takes nothing of it."""
+    rest = [0.0 if name in own else share for name, share in zip(SPLITS[1:], split[1:], strict=True)]
+    return 1 - sum(rest), *rest
 
 
 def cut(names: Sequence[str], shares: Sequence[float]) -> list[Split]:

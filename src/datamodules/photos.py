@@ -1,6 +1,5 @@
 """Any folder of pictures: with classes in subfolders, or without labels."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,7 +12,15 @@ from pytorch_lightning.utilities import rank_zero_info
 from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
-from imagier.datamodules.folder import cut, list_files, place, split_folders, subfolders
+from imagier.datamodules.folder import (
+    check_shares,
+    cut,
+    list_files,
+    place,
+    shares_of_cut,
+    split_folders,
+    subfolders,
+)
 from imagier.datamodules.image_file import SUFFIXES, picture_size, read_image
 from imagier.datamodules.loader import Source
 from imagier.datamodules.origin import locate
@@ -177,8 +184,7 @@ class Photos(ImageData):
         """The (path below root, class) of every picture; the class is empty without labels."""
         root = self._locate()
         folders = split_folders(root)
-        own = [share if split not in folders else 0.0 for split, share in zip(SPLITS[1:], self.split[1:], strict=True)]
-        shares = (1 - sum(own), *own)  # what has a folder of its own is not taken from training
+        shares = shares_of_cut(self.split, folders)
         names: dict[Split, list[tuple[str, str]]] = {split: [] for split in SPLITS}
         for split, folder in folders.items():
             prefix = "" if folder == root else f"{folder.name}/"
@@ -251,8 +257,4 @@ def _check_options(channels: int, size: Any, split: Sequence[float]) -> None:
         isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     ):
         raise ConfigError(f"data.size={size} is not a size; give [height, width], such as [224,224], or auto.")
-    if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
-        raise ConfigError(
-            f"data.split={list(split)} cannot share pictures out; give three shares, of train, val and test, none "
-            "negative and the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
-        )
+    check_shares(split)

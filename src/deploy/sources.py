@@ -55,7 +55,8 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
         DataError: one of them means no file.
     """
     several = [sources] if isinstance(sources, str) else sources
-    items = list({item.given: item for source in several for item in _find(str(source), suffixes)}.values())
+    found = [item for source in several for item in _find(str(source), suffixes)]
+    items = list({_whole(item.given) if isinstance(item.given, Path) else item.given: item for item in found}.values())
     if len({item.name for item in items}) == len(items):
         return items
     # Of equal names from several sources, the folders tell them apart.
@@ -95,10 +96,11 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     if not found:
         raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
     common = Path(os.path.commonpath([_whole(one).parent for one in found]))
-    names = _foreign(common, [_whole(one).relative_to(common).as_posix() for one in found])
+    named = {_whole(one).relative_to(common).as_posix(): one for one in found}
+    names = _foreign(common, list(named))
     if not names:
         raise DataError(f"source={source} matches nothing but what this program has written.")
-    return [Item(name, common / name) for name in names]
+    return [Item(name, named[name]) for name in names]
 
 
 def _foreign(folder: Path, names: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum
+from imagier.models.pooling import GlobalMaxPool
 from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
@@ -110,7 +111,7 @@ class Member(nn.Module):
     def __init__(self, in_channels: int, widths: Sequence[int], depth: int, num_classes: int) -> None:
         super().__init__()
         self.groups = nn.Sequential(*(_group(a, b, depth) for a, b in pairwise([in_channels, *widths])))
-        self.pool = nn.AdaptiveMaxPool2d(1)
+        self.pool = GlobalMaxPool()
         self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

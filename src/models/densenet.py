@@ -51,7 +51,7 @@ class DenseNet121(Mirrored):
         self.enlargement = None
         if upsample is not None:
             short = min(check_image_size("densenet with upsample", image_size))
-            check_minimum("upsample", upsample, minimum=short)
+            check_minimum("upsample", upsample, minimum=max(short, SHORTEST[stem]))
             self.enlargement = upsample / short
         elif image_size is not None and min(image_size) < SHORTEST[stem]:
             raise ConfigError(

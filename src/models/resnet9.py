@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.arguments import check_minimum, check_probability
+from imagier.models.pooling import GlobalMaxPool
 from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
@@ -60,9 +61,7 @@ class ResNet9(Mirrored):
             *_conv(4 * width, 4 * width),
             Residual(4 * width),
         )
-        self.head = nn.Sequential(
-            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width, num_classes)
-        )
+        self.head = nn.Sequential(GlobalMaxPool(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width, num_classes))
         initialize(self)
         load_weights(self, weights)
 

@@ -29,6 +29,8 @@ class SMP(nn.Module):
         ConfigError: for an unknown name, or weights that are missing or do not fit.
     """
 
+    has_idle_parts = True  # of some encoders, such as efficientnet-b0's last layers, or the deep ones below a pspnet
+
     def __init__(
         self,
         in_channels: int,

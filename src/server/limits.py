@@ -102,14 +102,19 @@ def refuse_strangers(
 ) -> None:
     """Raise status 401 where a token is asked for, and the request brings none or another."""
     token = door_of(request).limits.token or ""
-    # Starlette decodes a header's bytes so, whatever they were.
-    if brought and secrets.compare_digest(brought.credentials.encode("latin-1"), token.encode()):
+    # Starlette decodes a header as latin-1, in which browsers send it, and curl as it was typed.
+    given = brought.credentials.encode("latin-1") if brought else None
+    if given is not None and any(secrets.compare_digest(given, known) for known in _written(token)):
         return
     raise HTTPException(
         401,
         "this server wants a token; send the header 'Authorization: Bearer TOKEN'.",
         {"WWW-Authenticate": "Bearer"},
     )
+
+
+def _written(token: str) -> list[bytes]:
+    return [token.encode()] if token.isascii() else [token.encode(), token.encode("latin-1", "replace")]
 
 
 async def place(request: Request) -> AsyncIterator[None]:

@@ -60,7 +60,7 @@ def _paint_order(axis: Axes, records: Sequence[Record]) -> None:
 
 def _paint_dimension(axis: Axes, records: Sequence[Record], dimension: Dimension) -> None:
     said = {record.number: record.values[dimension.key] for record in records}
-    numbers = _numbers(said)
+    numbers = _numbers(said) if said or dimension.interval else None
     if numbers is None:
         names = list(dict.fromkeys([*(() if dimension.interval else dimension.values), *said.values()]))
         _paint_points(axis, records, {number: names.index(value) for number, value in said.items()})

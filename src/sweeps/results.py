@@ -52,14 +52,17 @@ def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimens
         apart = best.apart or [word for word in typed(best.values) if len(bests) > 1 and word.startswith("experiment=")]
         of = f" of {' '.join(apart)}" if apart else ""
         print(f"best{of}: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
-        print(f"train it longer: {longer(best, fixed)}")
+        print(f"train it longer: {longer(best, fixed) or 'its run folder, which says how long it was, is gone'}")
     return records
 
 
-def longer(best: Record, fixed: Sequence[str]) -> str:
-    """The sentence that trains a trial's words for longer, and measures the test split."""
+def longer(best: Record, fixed: Sequence[str]) -> str | None:
+    """The sentence that trains a trial's words for longer, and measures the test split; None where its run is gone."""
     assert best.run is not None
-    trained = OmegaConf.load(Path(best.run) / "config.yaml")
+    config = Path(best.run) / "config.yaml"
+    if not config.is_file():
+        return None
+    trained = OmegaConf.load(config)
     assert isinstance(trained, DictConfig)
     length = prolonged(trained.trainer, LONGER)
     anew = ["test", "report", *(word.partition("=")[0] for word in length)]

@@ -1,5 +1,6 @@
 """Embedded data sets, generated on first use into the layouts that real data sets have."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ SETS: dict[str, tuple[int, Callable[..., None], str]] = {
     "materials": (materials.VERSION, materials.generate, "2,000 pictures of materials, a folder a class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }
+_DRAWN = 1_577_836_800  # the beginning of 2020, whenever it was
 
 
 def ensure(name: str, cache: Path) -> Path:
@@ -62,6 +64,8 @@ def _generate_aside(folder: Path, generate: Callable[[Path], None]) -> None:
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         generate(aside)
+        for path in aside.rglob("*"):  # equal sets have equal fingerprints, which go by the files' times
+            os.utime(path, (_DRAWN, _DRAWN))
         try:
             aside.rename(folder)
         except OSError:

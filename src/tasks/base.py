@@ -120,7 +120,16 @@ class Task(LightningModule):
         loss = self._step(batch, "train")
         share, mean = self._over_processes(loss.detach(), batch)
         self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
-        return loss * share
+        return loss * share * self._of_the_window(batch_idx)
+
+    def _of_the_window(self, batch_idx: int) -> float:
+        """What makes the mean over the batches of a step, where an epoch's last one gathers fewer than the others.
+
+        Lightning divides each batch's loss by `accumulate_grad_batches`, whatever there is.
+        """
+        gathered, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        left = batches % gathered
+        return gathered / left if left and batch_idx >= batches - left else 1.0
 
     def _over_processes(self, loss: Tensor, batch: Batch) -> tuple[Tensor | float, Tensor]:
         """Return how much this process's loss counts among those of all, and their mean, as of one large batch.

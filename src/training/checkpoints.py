@@ -135,8 +135,11 @@ class Checkpoints(Checkpoint):
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen for requests to stop."""
+        """Listen for requests to stop. One that came while the run was made ready has only been noted."""
         self._saved_step = trainer.global_step
+        if trainer.received_sigterm:  # by which Lightning would end without a word, and maybe before a step is made
+            trainer._signal_connector.received_sigterm = False
+            self._ask_to_stop(signal.SIGTERM, None)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
 

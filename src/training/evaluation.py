@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text  # a class may be called [red]
 
 from imagier import build
 from imagier.batch import Facts, Split
@@ -60,7 +61,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     refuse_other_meaning(facts, data.facts)
     if cfg.split == "all":
         data.join()
-    samples = len(data.sources[cfg.split])
+    trainer = make_trainer(cfg, path.parent, [], [], alone=True)
+    samples, limit = _measured(trainer, data, cfg.split)
     split = data.stand_ins.get(cfg.split, cfg.split)
     log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
     for note in data.notes:
@@ -68,13 +70,13 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
-    folder = Path(cfg.output) if cfg.output else _usual_folder(path, said["data_fingerprint"], facts, data, cfg.split)
+    usual = _usual_folder(path, said["data_fingerprint"], facts, data, f"{limit}{cfg.split}")
+    folder = Path(cfg.output) if cfg.output else usual
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
-    trainer = make_trainer(cfg, path.parent, [], [], alone=True)
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
-    scores |= bd_rates(compare(task, data, cfg.split, most=None))
+    scores |= bd_rates(compare(task, data, cfg.split, most=samples if limit else None))
 
     record = {
         "task": trained.task.name,
@@ -100,6 +102,18 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         print_scores({cfg.split: scores}, facts)  # once they are kept, if they can be, whoever stops reading
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
+
+
+def _measured(trainer: Trainer, data: ImageData, split: Split) -> tuple[int, str]:
+    """How many samples will be measured, and what a folder is called for it where those are not all."""
+    loader, stage = data.loader(split), "test" if split == "test" else "val"
+    limit = getattr(trainer, f"limit_{stage}_batches")
+    refuse_no_batches(stage, limit, len(loader))
+    batches = limit if isinstance(limit, int) else int(limit * len(loader))
+    everything = len(data.sources[split])
+    return min(everything, batches * loader.sampler.batch_size), f"{batches}-batches-of-" if batches < len(
+        loader
+    ) else ""
 
 
 def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: ImageData, split: str) -> Path:
@@ -176,12 +190,12 @@ def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> 
     for split in results:
         table.add_column(split, justify="right")
     for name in (name for name in names if "/" not in name):
-        table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
+        table.add_row(Text(name), *(_cell(scores.get(name)) for scores in results.values()))
     parts = [name for name in names if "/" in name]
     kinds = dict.fromkeys(name.partition("/")[0] for name in parts)
     classes = [f"{kind}/{label}" for kind in kinds for label in facts.classes]  # also those that do not occur
     for name in classes or parts:
-        table.add_row(name, *(_cell(scores.get(name)) for scores in results.values()))
+        table.add_row(Text(name), *(_cell(scores.get(name)) for scores in results.values()))
     Console(file=sys.stdout).print(table)
 
 

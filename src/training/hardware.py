@@ -62,7 +62,10 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     settings |= _launched(settings["devices"], settings["accelerator"])
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["accelerator"] != "cpu"
-    _refuse_misfits(settings, ema="callbacks" in cfg and (cfg.callbacks.get("ema") or {}).get("decay") is not None)
+    ema = "callbacks" in cfg and (cfg.callbacks.get("ema") or {}).get("decay") is not None
+    _refuse_misfits(settings, ema)
+    if settings["strategy"] == "fsdp":
+        _refuse_shards(settings, ema, cfg)
     return {key: value for key, value in settings.items() if key not in OURS}
 
 
@@ -88,26 +91,45 @@ def _refuse_misfits(settings: dict[str, Any], ema: bool) -> None:
     strategy = settings["strategy"]
     if strategy not in ("auto", "ddp", "fsdp"):
         raise ConfigError(f"trainer.strategy={strategy} is not known; it is one of: auto, ddp, fsdp.")
-    if strategy == "fsdp" and settings["fused"] is not False:
+    if ema and settings["precision"] in ("bf16-true", "64-true"):
         raise ConfigError(
-            f"trainer.fused={settings['fused']}, but not all of torch's fused optimisers know the shards of "
-            "trainer.strategy=fsdp; set trainer.fused=false, as trainer=fsdp does."
-        )
-    if strategy == "fsdp" and settings["channels_last"] is not False:
-        raise ConfigError(
-            f"trainer.channels_last={settings['channels_last']}, but trainer.strategy=fsdp splits only kernels that "
-            "lie in memory channels first; set trainer.channels_last=false, as trainer=fsdp does."
-        )
-    if strategy == "fsdp" and ema:
-        raise ConfigError(
-            "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "
-            "set callbacks.ema.decay=null or trainer.strategy=ddp."
+            f"callbacks.ema.decay keeps averages in single precision, and trainer.precision={settings['precision']} "
+            "has no such weights; set trainer.precision=bf16-mixed or callbacks.ema.decay=null."
         )
     if process_count(settings) < 1:
         raise ConfigError(f"trainer.devices={settings['devices']} is no device; say how many there are to be.")
     if settings["sync_batchnorm"] and settings["accelerator"] == "cpu" and process_count(settings) > 1:
         raise ConfigError(
             "trainer.sync_batchnorm=true needs GPUs; leave it at auto, or choose a net without BatchNorm."
+        )
+
+
+def _refuse_shards(settings: dict[str, Any], ema: bool, cfg: DictConfig) -> None:
+    if settings["fused"] is not False:
+        raise ConfigError(
+            f"trainer.fused={settings['fused']}, but not all of torch's fused optimisers know the shards of "
+            "trainer.strategy=fsdp; set trainer.fused=false, as trainer=fsdp does."
+        )
+    if settings["channels_last"] is not False:
+        raise ConfigError(
+            f"trainer.channels_last={settings['channels_last']}, but trainer.strategy=fsdp splits only kernels that "
+            "lie in memory channels first; set trainer.channels_last=false, as trainer=fsdp does."
+        )
+    if ema:
+        raise ConfigError(
+            "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "
+            "set callbacks.ema.decay=null or trainer.strategy=ddp."
+        )
+    if process_count(settings) == 1:
+        return
+    if "task" in cfg and cfg.task.name == "compress":
+        raise ConfigError(
+            "task=compress writes files with the whole net, and trainer.strategy=fsdp splits it; use trainer=ddp."
+        )
+    if "model" in cfg and cfg.model.get("freeze"):
+        raise ConfigError(
+            "model.freeze=true asks the frozen part and the head one by one, and trainer.strategy=fsdp gathers a net "
+            "as a whole; use trainer=ddp."
         )
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from tqdm import tqdm
 
-from imagier.nodes import call
+from imagier.nodes import call, plain
 from imagier.training.metrics_csv import MetricsCsv
 
 
@@ -20,6 +20,13 @@ def loggers(cfg: DictConfig, run_dir: Path, run_id: str, resumed_step: int | Non
     known = {"run_dir": run_dir, "run_id": run_id}
     asked = [call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
     return [MetricsCsv(run_dir / "metrics.csv", resumed_step), *asked]
+
+
+def tell_settings(everywhere: Sequence[Logger], cfg: DictConfig) -> None:
+    """Send the resolved configuration to W&B, which filters, groups and plots runs by it."""
+    for logger in everywhere:
+        if isinstance(logger, WandbLogger):
+            logger.log_hyperparams(plain(cfg))
 
 
 def show(everywhere: Sequence[Logger], name: str, picture_HWC: np.ndarray, step: int) -> None:

@@ -32,6 +32,8 @@ class MetricsCsv(Logger):
             [] if resumed_step is None else [_counted(row) for row in read_rows(path) if _stays(row, resumed_step)]
         )
         self._changed = False  # an untouched table is left as it was found
+        self._columns: list[str] = []  # of the file
+        self._written = 0  # rows in the file
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 
     @property
@@ -59,13 +61,29 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows so far, whole or not at all."""
-        names = dict.fromkeys([*FIRST_COLUMNS, *sorted({name for row in self.rows for name in row})])
+        """Add the rows that the file lacks; where one has a new column, write all of them, whole or not at all.
+
+        Lightning asks for it after every row, so that a table which was written anew each time would cost the square of
+        a run's length.
+        """
+        fresh = self.rows[self._written :]
+        new = {name for row in fresh for name in row} - set(self._columns)
+        done, self._written = self._written, 0  # whatever a full disk leaves is written anew
+        if new or not done or not self.path.is_file():
+            self._columns = list(dict.fromkeys([*FIRST_COLUMNS, *sorted(new.union(self._columns))]))
+            write_text(self.path, self._lines(self.rows, header=True))
+        elif fresh:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(self._lines(fresh))
+        self._written = len(self.rows)
+
+    def _lines(self, rows: list[dict[str, Any]], header: bool = False) -> str:
         text = io.StringIO()
-        table = csv.DictWriter(text, list(names), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        table = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if header:
+            table.writeheader()
+        table.writerows(rows)
+        return text.getvalue()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -84,8 +102,12 @@ def _stays(row: dict[str, float], resumed_step: int) -> bool:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Read metrics.csv back: a list of rows holding the cells that are not empty, as floats."""
+    """Read metrics.csv back: a list of rows holding the cells that are not empty, as floats.
+
+    A last line without an end, which a loss of power may leave, is no row.
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+        whole = [line for line in file if line.endswith("\n")]
+    return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(whole)]

@@ -154,7 +154,10 @@ def _sentence(run_dir: Path) -> str:
 
 
 def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
-    longer = shlex.join(["python", "train.py", f"resume={run_dir}", *prolonged(cfg.trainer, 2)])
+    words = prolonged(cfg.trainer, 2)
+    if patience := (cfg.callbacks.get("early_stopping") or {}).get("patience"):  # which may be at its end
+        words.append(f"callbacks.early_stopping.patience={2 * patience}")
+    longer = shlex.join(["python", "train.py", f"resume={run_dir}", *words])
     return [
         ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
         ("train longer", longer),

@@ -1,6 +1,7 @@
 """Taking a run up again: is the sentence still of the checkpoint's run, what does it change, and does that hold?"""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from imagier.batch import Facts
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import ConfigError
 from imagier.keys import leaves, within
-from imagier.measures import FILES, changes_measure
+from imagier.measures import FILES, VALIDATED, changes_measure
 from imagier.nodes import plain
 from imagier.tasks.base import Task
+from imagier.training.hardware import process_count, trainer_settings
+
+log = logging.getLogger(__name__)
 
 # Where a run lies and how it is fed; the pruner of a trial; and what it began with, which is in the checkpoint.
 _UNTOLD = (
@@ -48,6 +52,11 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
     for key in ("amsgrad", "centered"):  # they decide what is in its state
         _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
+    if now["trainer"]["strategy"] == "fsdp" != then["trainer"]["strategy"] and process_count(trainer_settings(cfg)) > 1:
+        raise ConfigError(
+            f"trainer.strategy=fsdp cannot split the optimiser's state in {path}, a run of trainer.strategy="
+            f"{then['trainer']['strategy']}; go on with that, or start a new run{_BEGIN_WITH.format(path)}."
+        )
     facts, trained = task.facts, Facts.from_dict(said["facts"])
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
@@ -56,7 +65,8 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     before, after = dict(leaves(then)), dict(leaves(now))
     for key in sorted(before.keys() | after.keys()):  # the best score so far would be one of something else
         if changes_measure(key, task.monitor) and not within(key, ("task", *FILES)):
-            _refuse_difference(path, key, before.get(key), after.get(key), _BEGIN_WITH.format(path))
+            told = str if key == VALIDATED else _itself  # 1 is not 1.0 there
+            _refuse_difference(path, key, told(before.get(key)), told(after.get(key)), _BEGIN_WITH.format(path))
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
@@ -95,7 +105,7 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
 
 
 class SentenceHolds(Callback):
-    """Lets a resumed run go by what its sentence says of optimiser and patience.
+    """Lets a resumed run go by what its sentence says of optimiser and patience, and stop where it had stopped.
 
     With their states, torch and Lightning restore these settings from the checkpoint.
     """
@@ -115,9 +125,17 @@ class SentenceHolds(Callback):
                 checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the optimiser back what it was made with."""
+        """Give the optimiser back what it was made with; where patience is at its end, train no more."""
         for group, asked in zip(trainer.optimizers[0].param_groups, self._asked, strict=True):
             group.update(asked)
+        for callback in trainer.early_stopping_callbacks:  # Lightning would ask it after another epoch only
+            if callback.wait_count >= callback.patience:
+                log.info("callbacks.early_stopping.patience=%d is at its end: no more is trained", callback.patience)
+                trainer.should_stop = True
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -89,6 +89,7 @@ def _fit_and_report(
         log.info("note: %s", change)
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
+    outlets.tell_settings(everywhere, cfg)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
@@ -108,7 +109,7 @@ def _fit_and_report(
         return float("nan")  # measuring and reporting are for one process
     with ending_at_once(checkpoints.best):
         log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
-        task, *_ = build.from_checkpoint(checkpoints.best, own=True)  # anew: the trained net may be in shards
+        task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
         results = _measured(
             judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)

@@ -14,6 +14,13 @@ LARGE = 1_000_000  # parameters of a part of the net that is gathered and freed 
 class Copies(DDPStrategy):
     """DistributedDataParallel: every process holds the whole net, and gradients are averaged."""
 
+    def configure_ddp(self) -> None:
+        """Wait for no gradients of parts that a net has and does not use."""
+        assert self.lightning_module is not None
+        idle = any(getattr(module, "has_idle_parts", False) for module in self.lightning_module.modules())
+        self._ddp_kwargs["find_unused_parameters"] = idle
+        super().configure_ddp()
+
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """Go past DDP, whose forward sends the first process's buffers around: shares of a split may be uneven."""
         assert self.lightning_module is not None

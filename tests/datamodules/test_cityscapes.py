@@ -107,7 +107,13 @@ def test_the_official_archives_may_stay_nested(root: Path) -> None:
     for name, folder in (("leftImg8bit", "leftImg8bit_trainvaltest"), ("gtFine", "P8_Cityscapes_gtFine_trainvaltest")):
         (root / folder).mkdir()
         (root / name).rename(root / folder / name)
+    (root / "leftImg8bit_trainextra" / "leftImg8bit" / "train_extra").mkdir(parents=True)  # of more frames
     assert len(opened(root).sources["train"]) == 3
+
+
+def test_a_size_that_only_folders_of_pictures_have_is_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.size=auto is for folders of pictures"):
+        opened(root, size="auto")
 
 
 def without_test_images(root: Path) -> None:

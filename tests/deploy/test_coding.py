@@ -1,8 +1,11 @@
 """`imagier compress` and `imagier decompress` as a user calls them."""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from made import bundle_of, net_of, pictures
 from PIL import Image
 
 from imagier.deploy.codec import PictureCodec
+from imagier.models import bitstream
 from imagier.opening import load
 
 
@@ -110,11 +114,14 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
     (house / "some" / "cut.imgr").write_bytes(good[:-3])
     (house / "some" / "changed.imgr").write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     (house / "some" / "foreign.imgr").write_bytes((house / "photos" / "grey.png").read_bytes())
+    head = replace(bitstream.read(good)[0], height=1 << 14, width=1 << 14).to_bytes()
+    (house / "some" / "forged.imgr").write_bytes(head + struct.pack("<I", zlib.crc32(head)))  # 25 bytes for 50 GB
     said = decompress("some", f"output={tmp_path}/out", cwd=house, code=3)
     assert "cut.imgr: The file is damaged or cut short" in said
     assert "changed.imgr: The file is damaged or cut short" in said
     assert "foreign.imgr: The file is no compressed picture" in said
-    assert "1 of 4 files in" in said
+    assert "forged.imgr: the file promises 16384 x 16384 pixels, more than max_megapixels=64" in said
+    assert "1 of 5 files in" in said
     assert "Traceback" not in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["grey.png"]
 

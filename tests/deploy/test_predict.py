@@ -21,6 +21,7 @@ from PIL import Image
 import imagier as package
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.sources import Item, find, stems
+from imagier.files import write_text
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,21 @@ def test_names_of_outputs_never_meet() -> None:
     found = stems(items)
     assert len(set(found.values())) == len(items)
     assert found["a/x.png"] == "a/x"
+
+
+def test_names_of_sources_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("2022", "2023"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").touch()
+    monkeypatch.chdir(tmp_path / "2023")
+    assert [item.name for item in find(["x.png", "../2022/x.png"], frozenset({".png"}))] == ["2023/x.png", "2022/x.png"]
+    assert [item.name for item in find(["x.png", "../2023/x.png"], frozenset({".png"}))] == ["x.png"]  # one file
+
+
+def test_a_file_may_have_the_longest_name_that_there_is(tmp_path: Path) -> None:
+    path = tmp_path / f"{chr(0x6F22) * 83}.png"  # 253 bytes of 255
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
 
 
 def test_a_name_as_people_give_it(tmp_path: Path, classifier: Path) -> None:

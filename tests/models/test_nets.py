@@ -17,6 +17,7 @@ from imagier.models.densenet import DenseNet121
 from imagier.models.fcn8 import FCN8
 from imagier.models.mlp import MLP
 from imagier.models.pixels import FromPixels
+from imagier.models.pooling import GlobalMaxPool
 from imagier.models.pspnet import BINS, PSPNet, mean_over_cells
 from imagier.models.resnet9 import ResNet9
 from imagier.models.smp import SMP
@@ -141,6 +142,16 @@ def test_frozen_features_do_not_drift() -> None:
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
+def test_the_largest_is_the_same_where_its_gradient_has_to_be_deterministic() -> None:
+    features = torch.randn(2, 3, 5, 7)
+    usual = GlobalMaxPool()(features)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.equal(GlobalMaxPool()(features), usual)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("bins", BINS)
 def test_mean_over_cells_is_adaptive_average_pooling(bins: int) -> None:
     features = torch.randn(2, 3, 13, 17, dtype=torch.float64)
@@ -249,6 +260,7 @@ def test_every_config_builds_its_net(path: Path) -> None:
         (lambda: ResNet9(3, 8, (28, 7)), r"model\.stride=2 .* 28x7 pixels .* at least 8 a side: .* model\.stride=1"),
         (lambda: ResNet9(3, 8)(torch.zeros(1, 3, 7, 28)), r"met images of 7x28 pixels"),
         (lambda: DenseNet121(3, 8, image_size=(32, 32), upsample=16), r"model\.upsample=16 .* at least 32"),
+        (lambda: DenseNet121(3, 8, image_size=(16, 16), upsample=20), r"model\.upsample=20 .* at least 29"),
     ],
 )
 def test_an_argument_out_of_range_is_explained(build: object, message: str) -> None:

@@ -23,6 +23,12 @@ def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, mon
         assert person.get(f"{base}/page/config").status_code == 200
         large = person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", bytes(200_000))})
         assert large.status_code == 413
+        several = [("files", (f"{number}.png", bytes(60_000))) for number in range(4)]
+        assert person.post(f"{base}/page/gradio_api/upload", files=several).status_code == 413
+        with httpx2.Client() as stranger:  # who is not let in fills no memory either
+            said = stranger.post(f"{base}/page/gradio_api/queue/join", content=bytes(2_000_000))
+            assert said.status_code == 413
+            assert stranger.get(f"{base}/page/gradio_api/run-history/buckets").status_code == 404
 
 
 def asked_for(person: httpx2.Client, base: str, field: str, payload: Any) -> str:
@@ -57,6 +63,21 @@ def test_the_page_reads_no_file_that_was_not_sent_to_it(tmp_path: Path) -> None:
             drawn = {"background": None, "layers": [], "composite": own, "id": None}
             for field, payload in (("image", own), ("imageeditor", drawn)):
                 assert ("sidewalk" in asked_for(person, base, field, payload)) == success
+
+
+def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
+    (tmp_path / "tmp" / "imagier-page-99999999-left").mkdir(parents=True)  # of a server that was killed
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    with serving(f"ckpt={bundle}", cwd=tmp_path) as (base, server), httpx2.Client() as person:
+        theirs = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
+        assert "https://example.org/a.png was not sent to this page" in asked_for(person, base, "image", theirs)
+        assert "fetches nothing" in person.get(f"{base}/page/gradio_api/file=https://example.org/a.png").text
+        person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", bytes(100))}).raise_for_status()
+        assert list((tmp_path / "tmp").glob("imagier-page-*/*"))
+        server.terminate()
+        server.wait(30)
+    assert not list((tmp_path / "tmp").glob("imagier-page-*"))
 
 
 def test_noise_is_as_strong_as_said() -> None:

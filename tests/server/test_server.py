@@ -228,6 +228,12 @@ def test_a_token(opened: list[Any], shown: Pictures) -> None:
         assert client.get("/health").status_code == 200
 
 
+def test_a_token_of_other_letters(opened: list[Any]) -> None:
+    token = "schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel"
+    with TestClient(make_app(opened[:1], Limits(token=token))) as client:
+        assert client.get("/models", headers={"authorization": f"Bearer {token}".encode()}).status_code == 200
+
+
 @contextmanager
 def really_served(app: FastAPI) -> Iterator[str]:
     """The address of a server in a thread of its own; a test client asks one question at a time."""

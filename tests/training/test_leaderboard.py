@@ -206,6 +206,14 @@ def test_scores_on_other_data_are_not_put_beside_one_another(tmp_path: Path, oth
     assert len({board.title for board in boards}) == len({board.name for board in boards}) == 2
 
 
+def test_boards_that_a_short_name_does_not_tell_apart_have_long_ones(tmp_path: Path) -> None:
+    noises = ({"name": "fixed", "sigma": 25}, {"name": "fixed", "sigma": 50}, {"name": "blind", "sigma": None})
+    for number, noise in enumerate(noises):
+        write_run(tmp_path, noise=noise, seed=number)
+    boards = boards_of(tmp_path)
+    assert len({board.title for board in boards}) == len({board.name for board in boards}) == 3
+
+
 def test_validation_that_stood_in_for_test_is_called_validation(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
     assert boards_of(tmp_path)[0].split == "test"

@@ -16,6 +16,25 @@ def test_rows_come_back_with_their_own_columns_only(tmp_path: Path) -> None:
     assert (second["step"], second["val/iou"]) == (19, 0.25)
 
 
+def test_a_row_without_a_new_column_is_added_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    table = MetricsCsv(path)
+    for step in range(3):
+        table.log_metrics({"train/loss": 1.5 - step, "epoch": 0}, step=step)
+        table.save()
+    before = path.stat().st_ino
+    table.log_metrics({"train/loss": 0.25, "epoch": 1}, step=3)
+    table.save()
+    table.save()
+    assert path.stat().st_ino == before  # else every row would cost as much as all before it
+    assert [row["train/loss"] for row in read_rows(path)] == [1.5, 0.5, -0.5, 0.25]
+    table.log_metrics({"val/loss": 0.75, "epoch": 1}, step=4)
+    table.save()
+    assert [row.get("val/loss") for row in read_rows(path)] == [None] * 4 + [0.75]
+    path.write_text(path.read_text() + "1,5")  # and the power was gone
+    assert [row["step"] for row in read_rows(path)] == [0, 1, 2, 3, 4]
+
+
 def test_what_tells_no_epoch_is_of_the_last_one(tmp_path: Path) -> None:
     table = MetricsCsv(tmp_path / "metrics.csv")
     for metrics in ({"lr-AdamW": 0.1}, {"val/iou": 0.25, "epoch": 3}, {"lr-AdamW": 0.1}):  # as Lightning's monitors do

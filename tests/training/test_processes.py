@@ -146,6 +146,13 @@ def test_a_sharded_net_trains_as_a_whole_one_and_leaves_whole_checkpoints(
     ]
 
 
+def test_a_whole_optimiser_is_not_split(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        say("resume=runs/latest", "trainer=fsdp", *OWN[1:], "trainer.max_epochs=9", cwd=alone)
+    assert "trainer.strategy=fsdp cannot split the optimiser's state in" in capsys.readouterr().err
+    assert (alone / "runs" / "latest" / "metrics.json").is_file()  # nothing has been begun
+
+
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(
         torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-6) for name in one
@@ -217,6 +224,8 @@ def test_a_process_knows_its_place(environment: dict[str, str], found: Launch, m
 @pytest.mark.parametrize(("extra", "told"), [
     (["trainer=fsdp", "callbacks.ema.decay=0.9"], "callbacks.ema.decay needs the whole net"),
     (["trainer=fsdp", "trainer.channels_last=true"], "only kernels that lie in memory channels first"),
+    (["trainer=fsdp", *OWN[1:], "+model.freeze=true"], "model.freeze=true asks the frozen part and the head"),
+    (["trainer.precision=bf16-true", "callbacks.ema.decay=0.9"], "callbacks.ema.decay keeps averages in single"),
     ([*OWN, "trainer.sync_batchnorm=true"], "trainer.sync_batchnorm=true needs GPUs"),
     (["trainer.strategy=deepspeed"], "it is one of: auto, ddp, fsdp"),
 ])  # fmt: skip

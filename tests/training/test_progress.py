@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.metrics_csv import read_rows
@@ -92,4 +93,23 @@ def test_the_budget_ends_the_run_and_the_schedule_fits_it(garments_root: Path, t
 def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Path, tmp_path: Path) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=30", *SHORT]
     say("train", *words, "optimizer.lr=1e-9", "callbacks.early_stopping.patience=2")
-    assert [row["epoch"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "val/loss" in row] == [0, 1, 2]
+
+    def validated() -> list[float]:
+        return [row["epoch"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "val/loss" in row]
+
+    assert validated() == [0, 1, 2]
+    say("train", f"resume={tmp_path}/latest")  # as one does where the report was not written
+    assert validated() == [0, 1, 2]
+    say("train", f"resume={tmp_path}/latest", "callbacks.early_stopping.patience=3")
+    assert validated() == [0, 1, 2, 3]
+
+
+def test_a_step_is_of_the_mean_over_the_batches_that_there_are(garments_root: Path, tmp_path: Path) -> None:
+    words = [*CLASSIFY, f"data.root={garments_root}", "trainer.limit_train_batches=2", "trainer.max_epochs=1", *SHORT]
+    words += ["optimizer=sgd", "optimizer.lr_scaling=none"]
+    for gathered in (2, 4):  # an epoch of two batches, in a step that would gather four
+        say("train", *words, f"trainer.accumulate_grad_batches={gathered}", f"paths.runs={tmp_path}/{gathered}")
+    one, other = (
+        torch.load(tmp_path / name / "latest/checkpoints/last.ckpt", weights_only=True)["state_dict"] for name in "24"
+    )
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())

@@ -166,6 +166,10 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 4
     say("evaluate", f"ckpt={segmented}", "split=all", f"output={tmp_path}", f"data.root={tmp_path}/other")
     assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 8
+    few = ["data.batch_size=2", "trainer.limit_val_batches=1"]
+    say("evaluate", f"ckpt={segmented}", "split=val", f"data.root={tmp_path}/other", *few)
+    (part,) = (segmented / "evaluate").glob("*-1-batches-of-val")  # beside what was measured of all
+    assert json.loads((part / "metrics.json").read_text())["samples"] == 2
     say("evaluate", *words, "data=cityscapes", "data.label_set=category", f"data.root={tmp_path}/other")
     capsys.readouterr()
     assert refused("evaluate", *words, "data=cityscapes", "data.label_set=train", f"data.root={tmp_path}/other") == 2
@@ -195,6 +199,7 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
         ("data.label_set=train", "the list of classes was flat, construction"),
         ("trainer.max_epochs=1", "has 2 epochs behind it already"),
         ("data.limit=3", "data.limit was None in"),  # the best score so far would be one of other pictures
+        ("trainer.limit_val_batches=1", "trainer.limit_val_batches was 1.0 in"),  # and 1 is not 1.0 here
     ],
 )
 def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(

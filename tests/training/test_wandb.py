@@ -33,6 +33,20 @@ def records(path: Path) -> Iterator[bytes]:
             parts = []
 
 
+def settings_of(run: Path) -> dict[str, Any]:
+    """What W&B knows of a run's configuration."""
+    from wandb.proto import wandb_internal_pb2 as protocol
+
+    found: dict[str, Any] = {}
+    for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
+        for content in records(path):
+            record = protocol.Record()
+            record.ParseFromString(content)
+            told = record.run.config if record.WhichOneof("record_type") == "run" else record.config
+            found |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in told.update}
+    return found
+
+
 def read(run: Path) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """W&B's run ids, rows of history, and files of every W&B file under a run folder, oldest first."""
     from wandb.proto import wandb_internal_pb2 as protocol
@@ -63,6 +77,10 @@ def test_an_offline_run_holds_its_scores_and_a_resumed_one_continues_it(garments
     assert len(accuracies) == 2
     assert any(name.startswith("samples") for name in files)
     assert any(name.startswith("confusion") for name in files)
+
+    settings = settings_of(run)
+    assert settings["optimizer"]["lr"] == 1e-3
+    assert settings["model"]["hidden"] == [16]
 
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert set(ids) == {saved["imagier"]["wandb_id"]}

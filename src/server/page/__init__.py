@@ -11,16 +11,16 @@ from tempfile import mkdtemp
 from typing import Any
 
 # Before gradio is imported: nobody asked for calls home, nor for a history of what others have sent; and its own folder
-# for what is sent is everybody's on this machine.
+# for that is everybody's on this machine.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
-os.environ["GRADIO_TEMP_DIR"] = str(Path(mkdtemp(prefix="imagier-page-")).resolve())
+os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-")
 
 import gradio as gr
-from fastapi import FastAPI
-from gradio import processing_utils
-from gradio.utils import get_upload_folder
+from fastapi import FastAPI, HTTPException, Request
+from gradio import processing_utils, routes
 
+from imagier.files import is_alive
 from imagier.server.limits import Limits
 from imagier.server.nets import Net
 from imagier.server.page.classify import classify_tab
@@ -38,12 +38,16 @@ _TABS: dict[str, Callable[[Desk, Net], None]] = {
     "compress": compress_tab,
 }
 _KEPT = 3600  # seconds for which pictures of the page stay on disk
+_SENT = Path(os.environ["GRADIO_TEMP_DIR"])
+atexit.register(shutil.rmtree, _SENT, ignore_errors=True)
 _FORM = 1 << 16  # bytes of a form beside its file
 _FONTS: Any = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the browser itself
 
 
 def mount_page(app: FastAPI, limits: Limits) -> None:
     """Put the page at /page of an application of `imagier.server.app`."""
+    _fetch_nothing()
+    _forget_the_dead()
     desk = Desk(app)
     with gr.Blocks(title="imagier", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as page:
         gr.Markdown("# imagier\nSend a picture, get a net's answer. Nothing leaves this server. [Interface](../docs)")
@@ -58,7 +62,6 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
     page.queue(max_size=limits.queue, default_concurrency_limit=None)
     page.has_launched = True  # as launch() says, which is not called: until then gradio takes paths from anybody
     app.state.page = True
-    processing_utils.async_ssrf_protected_download = _fetch_nothing  # gradio would, whoever names an address
     most = int(limits.megabytes * 1e6)
     gr.mount_gradio_app(
         app,
@@ -82,20 +85,30 @@ def _forgetting(lifespan: Any) -> Any:
     async def and_forget(app: FastAPI) -> AsyncIterator[Any]:
         async with lifespan(app) as state:
             yield state
-        _forget()
+        shutil.rmtree(_SENT, ignore_errors=True)
 
     return and_forget
 
 
-def _forget() -> None:
-    shutil.rmtree(get_upload_folder(), ignore_errors=True)
+def _forget_the_dead() -> None:
+    """Remove what servers of this machine that were killed have left."""
+    for left in _SENT.parent.glob("imagier-page-*-*"):
+        process = left.name.split("-")[2]
+        if process.isdecimal() and not is_alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-atexit.register(_forget)
+def _fetch_nothing() -> None:
+    """Gradio would fetch whatever address a visitor names, for its fields and to hand it on."""
 
+    async def for_a_field(url: str, cache_dir: str) -> str:
+        raise sentence(f"{url[:200]} was not sent to this page: drop a picture into the field.")
 
-async def _fetch_nothing(url: str, cache_dir: str) -> str:
-    raise sentence(f"{url[:200]} was not sent to this page: drop a picture into the field.")
+    async def to_hand_on(url: str, request: Request) -> Any:
+        raise HTTPException(403, "this page fetches nothing from anywhere else.")
+
+    processing_utils.async_ssrf_protected_download = for_a_field
+    routes.secure_url_stream_response = to_hand_on  # type: ignore[attr-defined]
 
 
 def _keeper(token: str) -> Callable[[str, str], bool]:

@@ -14,6 +14,7 @@ from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import FAINT, INK, draw, shorten
 from imagier.training.pictures.curves import scale_axis
 
+MOST_PARTS = 40
 MOST = 10  # settings that colours can tell apart; the best are shown
 _COLORS = [colormaps["tab10"](index) for index in range(MOST)]
 _NAME = 44  # letters
@@ -55,9 +56,15 @@ def draw_scores(board: Board) -> np.ndarray:
 
 
 def draw_parts(board: Board, names: Sequence[str]) -> np.ndarray:
-    """Draw parts of a score, such as "iou/road": a row a part, a dot a setting, with deviations."""
+    """Draw parts of a score, such as "iou/road": a row a part, a dot a setting, with deviations.
+
+    Of more than 40 the 20 that the first setting is best at, and the 20 that it is worst at.
+    """
     settings = board.settings[:MOST]
     kind = names[0].partition("/")[0]
+    if len(names) > MOST_PARTS:  # the table has them all
+        order = sorted(names, key=lambda name: -np.nan_to_num(settings[0].spread(name).mean))
+        names = [*order[: MOST_PARTS // 2], *order[-MOST_PARTS // 2 :]]
     height = 0.66 * min(1, len(settings) / 4)
 
     def paint(figure: Figure) -> None:

@@ -121,7 +121,8 @@ def _measured(run: Run) -> dict[str, Any]:
 def _asides(runs: Sequence[Run]) -> list[str]:
     """What tells boards of the same task, data and split apart; one of `runs` stands for each."""
     measured = [_measured(run) for run in runs]
-    asides = []
+    asides: list[str] = []
+    wholly: list[str] = []  # with every key that differs
     for own in measured:
         alike = [other for other in measured if all(own[key] == other[key] for key in ("task", "data.name", "split"))]
         differing = [key for key in own if any(own[key] != other.get(key) for other in alike)]
@@ -129,8 +130,15 @@ def _asides(runs: Sequence[Run]) -> list[str]:
         # A choice that goes by its name needs none of its settings.
         chosen = [key.removesuffix(".name") for key in said if key in ("loss.name", "noise.name")]
         said = [key for key in said if key.endswith(".name") or key.partition(".")[0] not in chosen] or differing
-        asides.append(", ".join(f"{key.removesuffix('.name')}={short(own[key])}" for key in said))
-    return asides
+        asides.append(_aside(own, said))
+        wholly.append(_aside(own, differing))
+    bases = [(own["task"], own["data.name"], own["split"]) for own in measured]
+    met = Counter(zip(bases, asides, strict=True))
+    return [aside if met[base, aside] == 1 else whole for base, aside, whole in zip(bases, asides, wholly, strict=True)]
+
+
+def _aside(measured: dict[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.removesuffix('.name')}={short(measured[key])}" for key in keys)
 
 
 def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:

@@ -1,0 +1,140 @@
+"""Pictures with masks of one's own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagier.batch import SPLITS
+from imagier.datamodules.masks import Masks
+from imagier.errors import ConfigError, ImagierError
+from tests.training.test_run import refused, say
+
+SIZE = (24, 32)
+
+
+def write(
+    root: Path, count: int, values: tuple[int, ...] = (0, 1), images: str = "images", masks: str = "masks"
+) -> Path:
+    """Pictures whose left is dark and of the first class, whose right is bright and of the second."""
+    for folder in (images, masks):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(count)
+    for number in range(count):
+        border = int(rng.integers(8, 24))
+        mask = np.full(SIZE, values[0], np.uint8)
+        mask[:, border:] = values[1]
+        image = rng.integers(0, 60, (*SIZE, 3)) + np.where(mask == values[1], 180, 20)[..., None]
+        Image.fromarray(image.astype(np.uint8)).save(root / images / f"{number}.jpg")
+        Image.fromarray(mask).save(root / masks / f"{number}.png")
+    return root
+
+
+def opened(root: Path, **options: Any) -> Masks:
+    known = {"name": "masks", "root": root, "cache": root.parent / "cache", "classes": ["ground", "thing"]}
+    data = Masks(**(known | options))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def names(data: Masks) -> dict[str, int]:
+    return {split: len(data.sources[split]) for split in SPLITS}
+
+
+def test_one_folder_is_cut_and_stays_as_it_is_when_others_are_added(tmp_path: Path) -> None:
+    first = opened(write(tmp_path / "set", 40))
+    assert sum(names(first).values()) == 40
+    assert all(names(first).values())
+    trained = set(first.sources["train"].ids)
+    assert trained <= set(opened(write(tmp_path / "set", 60)).sources["train"].ids)
+    assert first.facts.classes == ("ground", "thing")
+    image, mask = first.sources["train"].read(0)
+    assert image.shape == (*SIZE, 3)
+    assert (np.where(image.mean(axis=2) > 120, 1, 0) == mask).mean() > 0.95  # this picture's mask, and no other's
+
+
+@pytest.mark.parametrize("layout", [("images/{}", "masks/{}"), ("{}/images", "{}/masks")])
+def test_splits_that_lie_in_folders_stay_there(tmp_path: Path, layout: tuple[str, str]) -> None:
+    for split, count in (("train", 6), ("val", 3), ("test", 2)):
+        write(tmp_path / "set", count, (0, 1), *(place.format(split) for place in layout))
+    assert names(opened(tmp_path / "set")) == {"train": 6, "val": 3, "test": 2}
+
+
+def test_values_are_numbered_as_they_are_said(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12, (0, 255))
+    data = opened(root, values=[0, 255])
+    assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1}  # 255 is a class here
+    assert data.class_counts().sum() == len(data.sources["train"]) * SIZE[0] * SIZE[1]
+    turned = opened(root, values=[255, 0])
+    assert (turned.sources["train"].read(0)[1] == 1 - data.sources["train"].read(0)[1]).all()
+
+
+def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12, (1, 9))
+    data = opened(root, classes=["ground", "thing"], values=[1, 2], ignored=9)
+    assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 255}
+    assert data.class_counts()[1] == 0
+    assert data.notes == ["no training sample shows thing."]
+
+
+def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    (root / "classes.txt").write_text("street\n\ncar\n", encoding="utf-8")
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as mask:
+            mask.putpalette([9, 9, 9, 200, 100, 50])  # which makes its values indices
+            mask.save(path)
+    data = opened(root, classes=None)
+    assert data.facts.classes == ("street", "car")
+    assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1}
+
+
+def _colours(root: Path) -> None:
+    Image.new("RGB", SIZE[::-1]).save(root / "masks" / "3.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "sentence"),
+    [
+        (lambda root: (root / "masks" / "3.png").unlink(), {}, r"3\.png is missing; each image needs its mask"),
+        (_colours, {}, "Save the numbers of the classes, not their colours"),
+        (lambda root: Image.new("L", (32, 24), 7).save(root / "masks" / "3.png"), {}, "holds the values 7, which mean"),
+        (lambda root: Image.new("L", (9, 9)).save(root / "masks" / "3.png"), {}, "both must have the same size"),
+        (lambda root: None, {"classes": None}, r"values 0, 1: name each, 'data\.classes=\[name0,name1\]', or write"),
+        (lambda root: None, {"values": [0, 1, 2]}, "needs one value, and each another, for the 2 classes"),
+        (lambda root: None, {"classes": ["thing"]}, "has 1 names; a mask tells 2 to"),
+        (lambda root: (root / "masks").rename(root / "labels"), {}, r"has no folder masks/"),
+        (lambda root: (root / "images").rename(root / "pictures"), {}, r"has no folder images/"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    tmp_path: Path, spoil: Callable[[Path], object], options: dict[str, Any], sentence: str
+) -> None:
+    spoil(write(tmp_path / "set", 12))
+    with pytest.raises(ImagierError, match=sentence):
+        opened(tmp_path / "set", **options)
+
+
+def test_binary_masks_are_told_how_they_are_said(tmp_path: Path) -> None:
+    told = r"0, 255: name each, 'data\.classes=\[name0,name255\]' 'data\.values=\[0,255\]'"
+    with pytest.raises(ConfigError, match=told):
+        opened(write(tmp_path / "set", 12, (0, 255)), classes=None)
+
+
+def test_from_a_folder_to_a_measured_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["task=segment", "data=masks", "data.size=[24,32]", "model.width=4", "model.depth=2", "trainer=cpu"]
+    words += [f"data.root={write(tmp_path / 'set', 40, (0, 255))}", "trainer.max_epochs=8", "optimizer.lr=1e-2"]
+    words += [f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/cache", "report=false"]
+    assert refused("train", *words) == 2
+    assert "'data.values=[0,255]'" in capsys.readouterr().err
+    say("train", *words, "data.classes=[ground,thing]", "data.values=[0,255]")
+    other = write(tmp_path / "other", 5, (0, 255))
+    say("evaluate", f"ckpt={tmp_path}/runs/latest", f"data.root={other}", "split=all", f"output={tmp_path}")
+    measured = json.loads((tmp_path / "metrics.json").read_text())
+    assert measured["samples"] == 5
+    assert measured["metrics"]["iou"] > 0.8
