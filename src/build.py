@@ -127,6 +127,12 @@ def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:
         cfg.task.class_weights = [round(float(weight), 6) for weight in class_weights(data.class_counts())]
 
 
+def settle_classes(cfg: DictConfig, data: ImageData) -> None:
+    """Write the names of the classes into `cfg` where a file beside the data told them: other data may have none."""
+    if "values" in cfg.data and cfg.data.classes is None:
+        cfg.data.classes = list(data.facts.classes)
+
+
 def _weights(cfg: DictConfig, facts: Facts) -> torch.Tensor | None:
     wanted = cfg.task.get("class_weights")
     if wanted is None:

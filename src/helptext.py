@@ -63,8 +63,9 @@ def _of_choice(path: Path, group: str) -> dict[str, str]:
     written = path.read_text(encoding="utf-8")
     known: dict[str, str] = {}
     if bases := re.search(r"^defaults: \[(.*)\]", written, re.MULTILINE):
-        for base in bases[1].split(","):
-            known |= _of_choice(path.with_name(f"{base.strip()}.yaml"), group)
+        for base in re.findall(r"\w+", bases[1]):
+            inherited = path.with_name(f"{base}.yaml")
+            known |= _of_choice(inherited, group) if inherited.is_file() and inherited != path else {}
     return known | _comments(written, "" if written.startswith("# @package _global_") else f"{group}.")
 
 

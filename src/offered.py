@@ -14,7 +14,7 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # 
 @cache
 def offered_targets() -> frozenset[str]:
     """Every `_target_` that a file of the configuration names, those of this machine's own files included."""
-    files = glob.glob(f"{CONF}/**/*.yaml", recursive=True)  # noqa: PTH207 - Path's own passes over links
+    files = glob.glob(f"{glob.escape(str(CONF))}/**/*.yaml", recursive=True)  # noqa: PTH207 - Path's own passes over links
     written = (Path(name).read_text(encoding="utf-8") for name in files)
     return frozenset(target for text in written for target in re.findall(r"_target_:\s*[\"']?([\w.]+)", text))
 

@@ -31,6 +31,8 @@ _SHARED = (
     "data.workers",
     "data.decode_once",
     "data.label_set",
+    "data.values",
+    "data.ignored",
     "data.split",
     "data.val_fraction",
 )
@@ -123,7 +125,7 @@ def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
 def _check_same_shares(cfg: DictConfig, first: DictConfig) -> None:
     """Of one folder, the first training must not see what the second will be measured on."""
     taught, learnt = first.data.get("classes"), cfg.data.get("classes")
-    if taught and learnt and set(taught).isdisjoint(learnt):
+    if taught and learnt and set(taught).isdisjoint(learnt) and "values" not in cfg.data:  # masks share their pictures
         return
     for key in ("split", "val_fraction"):
         one, other = first.data.get(key), cfg.data.get(key)

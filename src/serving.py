@@ -105,7 +105,10 @@ def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
         raise ConfigError(f"split={cfg.split} is not served; it is one of: {', '.join(SPLITS)}.")
     fit = [net for net in nets if net.task in cfg.data.get("tasks", [net.task])]
     for net in fit:
-        pictures = _pictures_for(cfg, net)
+        try:
+            pictures = _pictures_for(cfg, net)
+        except ConfigError:  # the settings of this net's data are none of theirs
+            continue
         if pictures.facts.classes == net.classes:
             print(f"data: {pictures}, for {net.name}")
             return pictures

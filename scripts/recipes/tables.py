@@ -43,12 +43,18 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
         if rows:
             parts.append(f"On {on}:\n\n{_HEAD}{''.join(rows)}")
     for name, recipe in recipes.items():
-        if _has_whole(kept[name].get("ablate", []), kept[name].get("train", [])):
-            parts.append(_ablation(name, recipe["score"], kept[name]))
+        for rows in _by_machine(kept[name].get("ablate", [])):
+            trained = _there(kept[name].get("train", []), rows)
+            if _has_whole(rows, trained):
+                parts.append(_ablation(name, recipe["score"], rows, trained))
     compared = _compared_rows(recipes, {name: rows["compare"] for name, rows in kept.items() if "compare" in rows})
     if compared:
         parts.append(f"\nSide by side, each with the same words:\n\n{_COMPARED}{''.join(compared)}")
-    taught = "".join(_leaves_row(name, recipes[name]["score"], rows) for name, rows in kept.items())
+    taught = "".join(
+        _leaves_row(name, recipes[name]["score"], rows, every.get("train", []))
+        for name, every in kept.items()
+        for rows in _by_machine(every.get("leaves", []))
+    )
     if taught:
         parts.append(f"Trained on the embedded leaves alone, measured on the photographs:\n\n{_LEAVES}{taught}")
     return "\n".join(parts)
@@ -139,22 +145,22 @@ def words_of(row: Mapping[str, Any]) -> list[str]:
 
 def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """A row for each experiment and each set of words, those of the same words together."""
-    by_words: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    by_words: dict[str, dict[tuple[str, str], list[Mapping[str, Any]]]] = {}
     for name, rows in kept.items():
         for row in rows:
-            by_words.setdefault(shlex.join(words_of(row)), {}).setdefault(name, []).append(row)
+            place = name, row["machine"]
+            by_words.setdefault(shlex.join(words_of(row)), {}).setdefault(place, []).append(row)
     return [
         f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} |\n"
         for words, together in by_words.items()
-        for name, rows in together.items()
+        for (name, _), rows in together.items()
     ]
 
 
-def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
+def _leaves_row(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> str:
     """What leaves teach, and what photographs do with the same words, or the recipe itself; "" where one is missing."""
-    rows = kept.get("leaves", [])
     leaves = [row for row in rows if row["left_out"] == WHOLE]
-    photographs = [row for row in rows if row["left_out"] != WHOLE] or _there(kept.get("train", []), rows)
+    photographs = [row for row in rows if row["left_out"] != WHOLE] or _there(trained, rows)
     if not leaves or not photographs:
         return ""
     gap = _shown(mean(_values(leaves, score)) - mean(_values(photographs, score)), score, sign=True)
@@ -169,12 +175,11 @@ def _leaves_row(name: str, score: str, kept: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _ablation(name: str, score: str, kept: Mapping[str, Any]) -> str:
+def _ablation(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> str:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for row in kept["ablate"]:
+    for row in rows:
         by_name.setdefault(row["left_out"], []).append(row)
-    # As the recipe is, where nothing shorter was run.
-    wholes = by_name.pop(WHOLE, None) or _there(kept["train"], kept["ablate"])
+    wholes = by_name.pop(WHOLE, None) or trained  # as the recipe is, where nothing shorter was run
     said, whole = _said(name, wholes[0]), mean(_values(wholes, score))
     lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
     lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")

@@ -31,17 +31,21 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def split_folders(root: Path) -> dict[Split, Path]:
+def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split, Path]:
     """The folder of each split that has one; without any, all pictures of `root` are to be cut, as training's.
 
     A folder `train` is the training split when `val` (or valid, validation) or `test` stands beside it, or nothing
     else: beside `bus` and `car` it is a class of trains. Upper and lower case are the same. Folders for validation and
     test alone are what somebody keeps back to measure on.
 
+    Args:
+        root: of a data set.
+        among: the names of the folders that count; None: all of them.
+
     Raises:
         DataError: two folders for the same split.
     """
-    names = subfolders(root)
+    names = subfolders(root) if among is None else among
     found: dict[Split, Path] = {}
     for name in names:
         split = _NAMES.get(name.lower())
@@ -101,6 +105,11 @@ def _is_utf8(name: str) -> bool:
 def place(name: str) -> float:
     """Where in [0, 1) the hash of `name` falls, whether its accents are composed (Linux) or not (macOS)."""
     return fraction(unicodedata.normalize("NFC", name))
+
+
+def counted(suffixes: Counter[str]) -> str:
+    """How many files of which suffixes there are, in words."""
+    return ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
 
 
 def check_shares(split: Sequence[float]) -> None:

@@ -10,19 +10,20 @@ from imagier.errors import DataError
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of formats that lose nothing
 
 
-def read_mask(path: Path, cure: str) -> np.ndarray:
+def read_mask(path: Path, cure: str, bilevel: bool = False) -> np.ndarray:
     """Read a mask: uint8 [H, W]; of a palette the indices count, not its colours.
 
     Args:
         path: of the file.
         cure: what to take in place of a picture of colours, as a sentence.
+        bilevel: whether masks of one bit a pixel are taken too, as 0 and 1.
 
     Raises:
-        DataError: the file is missing, corrupt, coloured or of more than 8 bits.
+        DataError: the file is missing, corrupt, too large, coloured or of more than 8 bits.
     """
     try:
         with Image.open(path) as mask:
-            if mask.mode not in ("1", "L", "P"):
+            if mask.mode not in (("1", "L", "P") if bilevel else ("L", "P")):
                 raise DataError(
                     f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit number a pixel (L or P). "
                     f"Was a picture of colours saved in its place? {cure}"
@@ -33,6 +34,8 @@ def read_mask(path: Path, cure: str) -> np.ndarray:
             f"{path} is missing; each image needs its mask. Restore it, remove the image, or leave such pairs out with "
             "data.on_error=skip."
         ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path} is too large: {error} Cut it into tiles or scale it down, and its picture.") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not a picture, or an empty file; restore it from its source.") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks

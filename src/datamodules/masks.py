@@ -4,11 +4,11 @@ root/images, root/masks                     cut into train, val and test by `spl
 root/images/train, root/masks/train, ...    as they lie; likewise root/train/images, root/train/masks, ...
 """
 
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -16,10 +16,11 @@ import numpy as np
 from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
-from imagier.datamodules.folder import check_shares, cut, list_files, place, shares_of_cut, split_folders
-from imagier.datamodules.image_file import SUFFIXES, read_image
+from imagier.datamodules.folder import check_shares
+from imagier.datamodules.image_file import read_image
 from imagier.datamodules.mask_file import SUFFIXES as MASK_SUFFIXES
 from imagier.datamodules.mask_file import read_mask
+from imagier.datamodules.mask_folders import EXPECTS, Pair, find_pairs
 from imagier.datamodules.origin import locate
 from imagier.datamodules.palette import distinct_colors
 from imagier.errors import ConfigError, DataError
@@ -28,24 +29,23 @@ IGNORED = 255  # in a batch
 _UNKNOWN = 254  # marks, in a lookup table, the values that mean nothing
 _NAMES = "classes.txt"
 _PROBED = 16
-_EXPECTS = "the folder that holds images/ and masks/, or train/, val/ and test/ that hold these"
 _CURE = "Save the numbers of the classes, not their colours."
-
-
-class Pair(NamedTuple):
-    """The files of a picture and of its mask, below the root."""
-
-    image: str
-    mask: str
 
 
 class MaskedPictures:
     """The samples of one split."""
 
     def __init__(
-        self, root: Path, pairs: Sequence[Pair], values: list[int], ignored: int | None, channels: int
+        self,
+        root: Path,
+        pairs: Sequence[Pair],
+        classes: Sequence[str],
+        values: list[int],
+        ignored: int | None,
+        channels: int,
     ) -> None:
         self.root, self.pairs, self.channels = root, pairs, channels
+        self.classes = list(classes)  # other names are another set to whoever compares runs
         self.values, self.ignored = values, ignored
         self.ids = [pair.image for pair in pairs]
         self._table = np.full(256, _UNKNOWN, np.uint8)
@@ -67,7 +67,13 @@ class MaskedPictures:
             DataError: a file is missing or corrupt, or the mask holds a value that means nothing.
         """
         pair = self.pairs[index]
-        values_HW = read_mask(self.root / pair.mask, _CURE)
+        if not (self.root / pair.mask).exists():
+            raise DataError(
+                f"{self.root / pair.image} has no mask: {self.root / pair.mask} is not there. A mask has the name of "
+                f"its picture and ends in {', '.join(sorted(MASK_SUFFIXES))}; draw it, remove the picture, or leave "
+                "such pairs out with data.on_error=skip."
+            )
+        values_HW = read_mask(self.root / pair.mask, _CURE, bilevel=True)
         classes_HW = cv2.LUT(values_HW, self._table)
         if (unknown_HW := classes_HW == _UNKNOWN).any():
             met = ", ".join(map(str, np.unique(values_HW[unknown_HW])[:5]))
@@ -108,7 +114,6 @@ class Masks(ImageData):
         super().__init__(**options)
         self.channels, self.split = channels, tuple(split)
         self._said, self._values, self._ignored = classes, values, ignored
-        self.passed_over: Counter[str] = Counter()  # files that are no pictures, by suffix
 
     def open_split(self, split: Split) -> MaskedPictures:
         """The pictures of `split`, from one look at the folders for all splits."""
@@ -123,7 +128,7 @@ class Masks(ImageData):
                 "give every split a share above 0 in data.split."
             )
         ignored = None if self._ignored in self._numbers else self._ignored
-        return MaskedPictures(self._root, pairs, self._numbers, ignored, self.channels)
+        return MaskedPictures(self._root, pairs, self._classes, self._numbers, ignored, self.channels)
 
     def describe(self) -> Facts:
         """The classes that were named; ImageNet's mean and deviation."""
@@ -140,32 +145,42 @@ class Masks(ImageData):
 
     @cached_property
     def _root(self) -> Path:
-        return locate(self.name, root=self.root, embedded=None, cache=self.cache, expects=_EXPECTS)
+        return locate(self.name, root=self.root, embedded=None, cache=self.cache, expects=EXPECTS)
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
-        if self._said is not None:
-            return tuple(self._said)
+        names = tuple(self._said) if self._said is not None else self._names_in_file()
+        if not names:
+            raise ConfigError(self._what_to_say())
+        if odd := [name for name in names if not name.strip() or names.count(name) > 1]:
+            raise ConfigError(f"data.classes={','.join(names)}: each class needs a name of its own, not '{odd[0]}'.")
+        return names
+
+    def _names_in_file(self) -> tuple[str, ...]:
+        path = self._root / _NAMES
         try:
-            lines = (self._root / _NAMES).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            lines = []
-        if names := tuple(line.strip() for line in lines if line.strip()):
-            return names
-        values = self._first_values()
+            lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8: {error}. Save it as UTF-8, or say data.classes=[...].") from error
+        return tuple(line.strip() for line in lines if line.strip())
+
+    def _what_to_say(self) -> str:
+        values = list(self._values or self._first_values())
         said = f"'data.classes=[{','.join(f'name{value}' for value in values)}]'"
-        said += "" if values == list(range(len(values))) else f" 'data.values=[{','.join(map(str, values))}]'"
-        raise ConfigError(
+        if self._values is None and values != list(range(len(values))):
+            said += f" 'data.values=[{','.join(map(str, values))}]'"
+        return (
             f"data={self.name} does not know what its classes are called. The first masks hold the values "
             f"{', '.join(map(str, values))}: name each, {said}, or write {self._root / _NAMES} with a name a line. "
-            f"{IGNORED} is not labelled, unless it is one of data.values."
+            f"data.ignored={self._ignored} is not labelled, unless it is one of data.values."
         )
 
     def _first_values(self) -> list[int]:
         found: set[int] = set()
         for pair in [pair for split in SPLITS for pair in self._pairs[split]][:_PROBED]:
-            found.update(np.unique(read_mask(self._root / pair.mask, _CURE)).tolist())
-        return sorted(found - {IGNORED} if len(found) > 2 else found)
+            with suppress(DataError):  # an examination will tell it
+                found.update(np.unique(read_mask(self._root / pair.mask, _CURE, bilevel=True)).tolist())
+        return sorted(found - {self._ignored} if len(found) > 2 else found)
 
     @cached_property
     def _numbers(self) -> list[int]:
@@ -182,34 +197,4 @@ class Masks(ImageData):
 
     @cached_property
     def _pairs(self) -> dict[Split, list[Pair]]:
-        folders = self._folders()
-        pairs: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
-        for split, (images, masks) in folders.items():
-            names = sorted(list_files(self._root / images, SUFFIXES, self.passed_over))
-            drawn = {_stem(name): name for name in list_files(self._root / masks, MASK_SUFFIXES, Counter())}
-            splits = cut(names, shares_of_cut(self.split, folders)) if split == "train" else [split] * len(names)
-            for name, chosen in zip(names, splits, strict=True):
-                mask = drawn.get(_stem(name), f"{_stem(name)}.png")
-                pairs[chosen].append(Pair(f"{images}/{name}", f"{masks}/{mask}"))
-        return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}
-
-    def _folders(self) -> dict[Split, tuple[str, str]]:
-        """The folders of pictures and of masks of each split that has any, below the root."""
-        if (self._root / "images").is_dir():
-            found = split_folders(self._root / "images")
-            inner = {split: "" if folder.name == "images" else f"/{folder.name}" for split, folder in found.items()}
-            folders = {split: (f"images{name}", f"masks{name}") for split, name in inner.items()}
-        else:
-            found = split_folders(self._root)
-            if self._root in found.values():
-                raise DataError(f"{self._root} has no folder images/. Set data.root to {_EXPECTS}.")
-            folders = {split: (f"{folder.name}/images", f"{folder.name}/masks") for split, folder in found.items()}
-        for pair in folders.values():
-            for name in pair:
-                if not (self._root / name).is_dir():
-                    raise DataError(f"{self._root} has no folder {name}/. Set data.root to {_EXPECTS}.")
-        return folders
-
-
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+        return find_pairs(self._root, self.split)

@@ -14,6 +14,7 @@ from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.folder import (
     check_shares,
+    counted,
     cut,
     list_files,
     place,
@@ -193,7 +194,7 @@ class Photos(ImageData):
                 for member, chosen in zip(members, splits, strict=True):
                     names[chosen].append((prefix + member, label))
         if self.ignored:
-            rank_zero_info(f"data={self.name}: passed over files that are no pictures: {_counted(self.ignored)}.")
+            rank_zero_info(f"data={self.name}: passed over files that are no pictures: {counted(self.ignored)}.")
         sorted_names = {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
         if self.per_class is not None:
             sorted_names["train"] = _first_of_each(sorted_names["train"], self.per_class)
@@ -215,7 +216,7 @@ class Photos(ImageData):
         classes = self._folders_of_classes(folder) if self.labels and split == "train" else []
         empty = [name for name in classes if name not in groups]
         if empty or not groups:
-            met = f" Other files were met: {_counted(self.ignored)}." if self.ignored else ""
+            met = f" Other files were met: {counted(self.ignored)}." if self.ignored else ""
             raise DataError(
                 f"{folder.joinpath(*empty[:1])} holds no picture.{met} Fill the folder or remove it, or set data.root "
                 f"to {self._expects}; names of pictures end in {', '.join(sorted(SUFFIXES))}."
@@ -244,10 +245,6 @@ def _first_of_each(names: Sequence[tuple[str, str]], count: int) -> list[tuple[s
         if met[label] <= count:
             kept.append((name, label))
     return kept
-
-
-def _counted(suffixes: Counter[str]) -> str:
-    return ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
 
 
 def _check_options(channels: int, size: Any, split: Sequence[float]) -> None:

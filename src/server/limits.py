@@ -4,7 +4,7 @@ import asyncio
 import io
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -114,7 +114,10 @@ def refuse_strangers(
 
 
 def _written(token: str) -> list[bytes]:
-    return [token.encode()] if token.isascii() else [token.encode(), token.encode("latin-1", "replace")]
+    forms = [token.encode()]
+    with suppress(UnicodeEncodeError):  # of other scripts there is no such form
+        forms.append(token.encode("latin-1"))
+    return forms
 
 
 async def place(request: Request) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ SETS: dict[str, tuple[int, Callable[..., None], str]] = {
     "materials": (materials.VERSION, materials.generate, "2,000 pictures of materials, a folder a class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }
-_DRAWN = 1_577_836_800  # the beginning of 2020, whenever it was
+_DRAWN = 1_577_836_800  # the beginning of 2020, and seconds later for later versions, whenever it was
 
 
 def ensure(name: str, cache: Path) -> Path:
@@ -50,7 +51,7 @@ def ensure(name: str, cache: Path) -> Path:
         console = Console(stderr=True)
         console.print(f"Writing {contents} to {folder}, once.", soft_wrap=True, highlight=False, markup=False)
         try:
-            _generate_aside(folder, partial(generate, progress=partial(_bar, name, console)))
+            _generate_aside(folder, partial(generate, progress=partial(_bar, name, console)), _DRAWN + version)
         except OSError as error:
             raise DataError(
                 f"the embedded data set '{name}' could not be written to {folder} ({error}). It needs a folder "
@@ -59,13 +60,13 @@ def ensure(name: str, cache: Path) -> Path:
     return folder
 
 
-def _generate_aside(folder: Path, generate: Callable[[Path], None]) -> None:
+def _generate_aside(folder: Path, generate: Callable[[Path], None], drawn: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         generate(aside)
         for path in aside.rglob("*"):  # equal sets have equal fingerprints, which go by the files' times
-            os.utime(path, (_DRAWN, _DRAWN))
+            os.utime(path, (time.time(), drawn))
         try:
             aside.rename(folder)
         except OSError:

@@ -110,10 +110,8 @@ def _measured(trainer: Trainer, data: ImageData, split: Split) -> tuple[int, str
     limit = getattr(trainer, f"limit_{stage}_batches")
     refuse_no_batches(stage, limit, len(loader))
     batches = limit if isinstance(limit, int) else int(limit * len(loader))
-    everything = len(data.sources[split])
-    return min(everything, batches * loader.sampler.batch_size), f"{batches}-batches-of-" if batches < len(
-        loader
-    ) else ""
+    samples = min(len(data.sources[split]), batches * loader.sampler.batch_size)
+    return samples, f"first-{samples}-of-" if batches < len(loader) else ""
 
 
 def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: ImageData, split: str) -> Path:

@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> float:
         settle_threads(cfg, data.usual_workers("train"))
         keep_freed_memory(cfg)
         build.settle_class_weights(cfg, data)
+        build.settle_classes(cfg, data)
         torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
         task = build.task(cfg, data.facts)
         refuse_precision(settings["precision"], task)
@@ -89,7 +90,6 @@ def _fit_and_report(
         log.info("note: %s", change)
     wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
-    outlets.tell_settings(everywhere, cfg)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
@@ -98,6 +98,7 @@ def _fit_and_report(
     if leader():
         write_records(cfg, run_dir, data)
         name_latest(Path(cfg.paths.runs), run_dir)
+    outlets.tell_settings(everywhere, cfg)
     if cfg.trainer.compile:
         task.net.compile()
 

@@ -60,6 +60,7 @@ def test_one_folder_is_cut_and_stays_as_it_is_when_others_are_added(tmp_path: Pa
 
 @pytest.mark.parametrize("layout", [("images/{}", "masks/{}"), ("{}/images", "{}/masks")])
 def test_splits_that_lie_in_folders_stay_there(tmp_path: Path, layout: tuple[str, str]) -> None:
+    (tmp_path / "set" / "previews").mkdir(parents=True)  # is none of them
     for split, count in (("train", 6), ("val", 3), ("test", 2)):
         write(tmp_path / "set", count, (0, 1), *(place.format(split) for place in layout))
     assert names(opened(tmp_path / "set")) == {"train": 6, "val": 3, "test": 2}
@@ -84,7 +85,7 @@ def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
 
 def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) -> None:
     root = write(tmp_path / "set", 12)
-    (root / "classes.txt").write_text("street\n\ncar\n", encoding="utf-8")
+    (root / "classes.txt").write_text("street\n\ncar\n", encoding="utf-8-sig")  # as Windows saves it
     for path in (root / "masks").iterdir():
         with Image.open(path) as mask:
             mask.putpalette([9, 9, 9, 200, 100, 50])  # which makes its values indices
@@ -101,15 +102,20 @@ def _colours(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "options", "sentence"),
     [
-        (lambda root: (root / "masks" / "3.png").unlink(), {}, r"3\.png is missing; each image needs its mask"),
+        (lambda root: (root / "masks" / "3.png").unlink(), {}, r"3\.jpg has no mask: .*3\.png is not there"),
         (_colours, {}, "Save the numbers of the classes, not their colours"),
         (lambda root: Image.new("L", (32, 24), 7).save(root / "masks" / "3.png"), {}, "holds the values 7, which mean"),
         (lambda root: Image.new("L", (9, 9)).save(root / "masks" / "3.png"), {}, "both must have the same size"),
         (lambda root: None, {"classes": None}, r"values 0, 1: name each, 'data\.classes=\[name0,name1\]', or write"),
         (lambda root: None, {"values": [0, 1, 2]}, "needs one value, and each another, for the 2 classes"),
         (lambda root: None, {"classes": ["thing"]}, "has 1 names; a mask tells 2 to"),
-        (lambda root: (root / "masks").rename(root / "labels"), {}, r"has no folder masks/"),
-        (lambda root: (root / "images").rename(root / "pictures"), {}, r"has no folder images/"),
+        (lambda root: None, {"classes": ["thing", "thing"]}, "each class needs a name of its own, not 'thing'"),
+        (lambda root: (root / "classes.txt").write_bytes(b"stra\xdfe"), {"classes": None}, "is not UTF-8"),
+        (lambda root: (root / "masks" / "3.tif").touch(), {}, "holds both 3.png and 3.tif"),
+        (lambda root: write(root / "train", 3), {}, "which are meant"),
+        (lambda root: None, {"classes": None, "values": [0, 1, 7]}, r"data\.classes=\[name0,name1,name7\]', or write"),
+        (lambda root: (root / "masks").rename(root / "labels"), {}, r"lacks .* \(it holds images, labels\)"),
+        (lambda root: (root / "images").rename(root / "pictures"), {}, r"lacks .* \(it holds masks, pictures\)"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -132,7 +138,9 @@ def test_from_a_folder_to_a_measured_net(tmp_path: Path, capsys: pytest.CaptureF
     words += [f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/cache", "report=false"]
     assert refused("train", *words) == 2
     assert "'data.values=[0,255]'" in capsys.readouterr().err
-    say("train", *words, "data.classes=[ground,thing]", "data.values=[0,255]")
+    (tmp_path / "set" / "classes.txt").write_text("ground\nthing\n")  # the checkpoint knows them from then on
+    say("train", *words, "data.values=[0,255]")
+    say("train", f"resume={tmp_path}/runs/latest", "trainer.max_epochs=9")
     other = write(tmp_path / "other", 5, (0, 255))
     say("evaluate", f"ckpt={tmp_path}/runs/latest", f"data.root={other}", "split=all", f"output={tmp_path}")
     measured = json.loads((tmp_path / "metrics.json").read_text())

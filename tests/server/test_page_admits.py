@@ -1,6 +1,7 @@
 """What the page lets in, asked as a program would ask: no browser is needed."""
 
 import io
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_the_page_reads_no_file_that_was_not_sent_to_it(tmp_path: Path) -> None:
 
 def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
-    (tmp_path / "tmp" / "imagier-page-99999999-left").mkdir(parents=True)  # of a server that was killed
+    left = f"imagier-page-99999999-{socket.gethostname()}-left"  # by a server that was killed
+    (tmp_path / "tmp" / left).mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with serving(f"ckpt={bundle}", cwd=tmp_path) as (base, server), httpx2.Client() as person:
         theirs = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}

@@ -231,7 +231,11 @@ def test_a_token(opened: list[Any], shown: Pictures) -> None:
 def test_a_token_of_other_letters(opened: list[Any]) -> None:
     token = "schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel"
     with TestClient(make_app(opened[:1], Limits(token=token))) as client:
-        assert client.get("/models", headers={"authorization": f"Bearer {token}".encode()}).status_code == 200
+        for written in ("utf-8", "latin-1"):  # as curl and as browsers send it
+            right = {"authorization": f"Bearer {token}".encode(written)}
+            assert client.get("/models", headers=right).status_code == 200
+    with TestClient(make_app(opened[:1], Limits(token=chr(0x43F) * 6))) as client:
+        assert client.get("/models", headers={"authorization": "Bearer ??????"}).status_code == 401
 
 
 @contextmanager

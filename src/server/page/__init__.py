@@ -4,6 +4,7 @@ import atexit
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 # for that is everybody's on this machine.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
-os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-")
+os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-{socket.gethostname()}-")
 
 import gradio as gr
 from fastapi import FastAPI, HTTPException, Request
@@ -92,7 +93,7 @@ def _forgetting(lifespan: Any) -> Any:
 
 def _forget_the_dead() -> None:
     """Remove what servers of this machine that were killed have left."""
-    for left in _SENT.parent.glob("imagier-page-*-*"):
+    for left in _SENT.parent.glob(f"imagier-page-*-{socket.gethostname()}-*"):
         process = left.name.split("-")[2]
         if process.isdecimal() and not is_alive(int(process)):
             shutil.rmtree(left, ignore_errors=True)

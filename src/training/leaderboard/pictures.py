@@ -63,7 +63,8 @@ def draw_parts(board: Board, names: Sequence[str]) -> np.ndarray:
     settings = board.settings[:MOST]
     kind = names[0].partition("/")[0]
     if len(names) > MOST_PARTS:  # the table has them all
-        order = sorted(names, key=lambda name: -np.nan_to_num(settings[0].spread(name).mean))
+        told = {name: settings[0].spread(name).mean for name in names}
+        order = sorted((name for name in names if np.isfinite(told[name])), key=lambda name: -told[name])
         names = [*order[: MOST_PARTS // 2], *order[-MOST_PARTS // 2 :]]
     height = 0.66 * min(1, len(settings) / 4)
 

@@ -1,0 +1,89 @@
+"""Which picture has which mask, and which pairs train, validate and test."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from pytorch_lightning.utilities import rank_zero_info
+
+from imagier.batch import SPLITS, Split
+from imagier.datamodules.folder import counted, cut, list_files, place, shares_of_cut, split_folders, subfolders
+from imagier.datamodules.image_file import SUFFIXES
+from imagier.datamodules.mask_file import SUFFIXES as MASK_SUFFIXES
+from imagier.errors import DataError
+
+EXPECTS = "the folder that holds images/ and masks/, or train/, val/ and test/ that hold these"
+
+
+class Pair(NamedTuple):
+    """The files of a picture and of its mask, below the root."""
+
+    image: str
+    mask: str
+
+
+def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
+    """The pairs of each split, in the order of a hash of their names, so that the first are a fair mixture.
+
+    Args:
+        root: see `imagier.datamodules.masks`.
+        shares: of train, val and test in what has no folder of its own.
+
+    Raises:
+        DataError: there are no such folders, or two files of one name.
+    """
+    folders = _folders(root)
+    pairs: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
+    passed_over: Counter[str] = Counter()
+    for split, (images, masks) in folders.items():
+        pictures = _by_stem(root / images, list_files(root / images, SUFFIXES, passed_over))
+        drawn = _by_stem(root / masks, list_files(root / masks, MASK_SUFFIXES, passed_over))
+        stems = sorted(pictures)
+        splits = cut(stems, shares_of_cut(shares, folders)) if split == "train" else [split] * len(stems)
+        for stem, chosen in zip(stems, splits, strict=True):
+            mask = drawn.get(stem, f"{stem}.png")  # which is missed when it is read
+            pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
+    if passed_over:
+        rank_zero_info(f"{root}: passed over files that are no pictures or masks: {counted(passed_over)}.")
+    return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}
+
+
+def _has_both(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+
+
+def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        stem = str(PurePosixPath(name).with_suffix(""))
+        if stem in found:
+            raise DataError(
+                f"{folder} holds both {found[stem]} and {name}, so that it is unclear which belongs to which mask or "
+                "picture; remove or rename one."
+            )
+        found[stem] = name
+    return found
+
+
+def _folders(root: Path) -> dict[Split, tuple[str, str]]:
+    """The folders of pictures and of masks of each split that has any, below the root."""
+    parted = [name for name in subfolders(root) if _has_both(root / name)]
+    if _has_both(root):
+        if parted:
+            raise DataError(
+                f"{root} holds images/ and masks/, and {parted[0]}/ with folders of these names; which are meant? Set "
+                "data.root to one of them, or move the other away."
+            )
+        found = split_folders(root / "images")
+        inner = {split: "" if folder.name == "images" else f"/{folder.name}" for split, folder in found.items()}
+        folders = {split: (f"images{name}", f"masks{name}") for split, name in inner.items()}
+    else:
+        found = split_folders(root, among=parted)
+        folders = {split: (f"{folder.name}/images", f"{folder.name}/masks") for split, folder in found.items()}
+    if root in found.values():  # no folder is named for a split
+        there = ", ".join(subfolders(root)) or "no folder"
+        raise DataError(f"{root} lacks images/ or masks/ (it holds {there}). Set data.root to {EXPECTS}.")
+    if missing := [name for _, name in folders.values() if not (root / name).is_dir()]:
+        raise DataError(f"{root} has no folder {missing[0]}/. Set data.root to {EXPECTS}.")
+    return folders
