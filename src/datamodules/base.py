@@ -130,7 +130,7 @@ class ImageData(LightningDataModule):
                     f"classes: all are ignored, and nothing could be {'learnt' if split == 'train' else 'measured'}. "
                     "Check the masks, or choose another label set."
                 )
-        if "train" not in self.sources:
+        if "train" not in self.sources or measured is not None:
             return
         if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
             self.notes.append(f"no training sample shows {', '.join(absent)}.")

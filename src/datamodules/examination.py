@@ -275,5 +275,5 @@ def _complaint(problems: Sequence[Problem], total: int) -> str:
     samples = "sample" if len(problems) == 1 else "samples"
     return (
         f"{len(problems)} {samples} of {total} cannot be read. Mend or remove them, leave them out with "
-        "data.on_error=skip, or list them all with `imagier doctor`:\n" + "\n".join(lines)
+        "data.on_error=skip, or list them all with `imagier doctor` and the same words of data:\n" + "\n".join(lines)
     )

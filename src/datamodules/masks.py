@@ -4,6 +4,7 @@ root/images, root/masks                     cut into train, val and test by `spl
 root/images/train, root/masks/train, ...    as they lie; likewise root/train/images, root/train/masks, ...
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -29,6 +30,7 @@ IGNORED = 255  # in a batch
 _UNKNOWN = 254  # marks, in a lookup table, the values that mean nothing
 _NAMES = "classes.txt"
 _PROBED = 16
+_WORTH_SAYING = 0.005  # of the pixels
 _CURE = "Save the numbers of the classes, not their colours."
 
 
@@ -56,6 +58,13 @@ class MaskedPictures:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def _like(self, mask: str) -> str:
+        """The file that may have been meant."""
+        path = self.root / mask
+        names = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+        like = [name for name in names if re.match(rf"{re.escape(path.stem)}[^0-9A-Za-z]", name)]
+        return f" Did you mean {like[0]}?" if like else ""
+
     def files(self) -> list[Path]:
         """Every file that `read` opens; masks that are missing included."""
         return [self.root / name for pair in self.pairs for name in pair]
@@ -69,7 +78,8 @@ class MaskedPictures:
         pair = self.pairs[index]
         if not (self.root / pair.mask).exists():
             raise DataError(
-                f"{self.root / pair.image} has no mask: {self.root / pair.mask} is not there. A mask has the name of "
+                f"{self.root / pair.image} has no mask: {self.root / pair.mask} is not there."
+                f"{self._like(pair.mask)} A mask has the name of "
                 f"its picture and ends in {', '.join(sorted(MASK_SUFFIXES))}; draw it, remove the picture, or leave "
                 "such pairs out with data.on_error=skip."
             )
@@ -80,7 +90,8 @@ class MaskedPictures:
             known = ", ".join(map(str, self.values)) + ("" if self.ignored is None else f"; {self.ignored} is ignored")
             raise DataError(
                 f"{self.root / pair.mask} holds the values {met}, which mean nothing: known are {known}. Name their "
-                "classes in data.classes, and say in data.values which value is whose; or mend the mask."
+                "classes in data.classes, and say in data.values which value is whose; or mend the mask, whose values "
+                "are none of these where it was resized with smooth edges."
             )
         return read_image(self.root / pair.image, self.channels), classes_HW
 
@@ -132,6 +143,7 @@ class Masks(ImageData):
 
     def describe(self) -> Facts:
         """The classes that were named; ImageNet's mean and deviation."""
+        self._tell_unlabelled()
         return Facts(
             name=self.name,
             channels=self.channels,
@@ -142,6 +154,23 @@ class Masks(ImageData):
             colors=distinct_colors(len(self._classes)),
             ignore_index=IGNORED,
         )
+
+    def _tell_unlabelled(self) -> None:
+        """Say how much is not labelled; a class may have been meant by that value, as 255 is in masks of 0 and 255."""
+        counts = self.findings.splits["train" if "train" in self.findings.splits else "val"].counts
+        unlabelled, met = counts[IGNORED], [value for value in counts if value != IGNORED]
+        share = unlabelled / max(1, counts.total())
+        if unlabelled and len(met) == 1:
+            raise DataError(
+                f"the masks show {self._classes[met[0]]} alone, and the value {self._ignored}, of things that are not "
+                f"labelled, in {share:.1%} of their pixels. Where that is a class, say the value of each: "
+                f"'data.values=[{','.join(map(str, [*self._numbers[: len(self._numbers) - 1], self._ignored]))}]'."
+            )
+        if share >= _WORTH_SAYING:
+            self.notes.append(
+                f"{share:.1%} of the pixels are not labelled (the value {self._ignored}) and count nowhere; where that "
+                "value is a class, data.values has to name it."
+            )
 
     @cached_property
     def _root(self) -> Path:
@@ -172,15 +201,20 @@ class Masks(ImageData):
         return (
             f"data={self.name} does not know what its classes are called. The first masks hold the values "
             f"{', '.join(map(str, values))}: name each, {said}, or write {self._root / _NAMES} with a name a line. "
-            f"data.ignored={self._ignored} is not labelled, unless it is one of data.values."
+            f"The value {self._ignored} means what is not labelled (data.ignored), unless it is one of data.values."
         )
 
     def _first_values(self) -> list[int]:
         found: set[int] = set()
-        for pair in [pair for split in SPLITS for pair in self._pairs[split]][:_PROBED]:
+        first = [self._root / pair.mask for split in SPLITS for pair in self._pairs[split]][:_PROBED]
+        for path in first:
             with suppress(DataError):  # an examination will tell it
-                found.update(np.unique(read_mask(self._root / pair.mask, _CURE, bilevel=True)).tolist())
-        return sorted(found - {self._ignored} if len(found) > 2 else found)
+                found.update(np.unique(read_mask(path, _CURE, bilevel=True)).tolist())
+        if not found:
+            read_mask(first[0], _CURE, bilevel=True)  # says what is wrong
+        others = sorted(found - {self._ignored})
+        # 0, 1, 2 and 255 are classes and what is not labelled; 0, 128 and 255 will all be classes, and so 0 and 255.
+        return others if len(others) > 1 and others == list(range(len(others))) else sorted(found)
 
     @cached_property
     def _numbers(self) -> list[int]:

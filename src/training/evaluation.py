@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     samples, limit = _measured(trainer, data, cfg.split)
     split = data.stand_ins.get(cfg.split, cfg.split)
     log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
-    for note in data.notes:
+    for note in [*data.notes, *_about_the_split(cfg.split, samples, data, said["data_fingerprint"])]:
         log.info("note: %s", note)
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
@@ -102,6 +102,17 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         print_scores({cfg.split: scores}, facts)  # once they are kept, if they can be, whoever stops reading
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
+
+
+def _about_the_split(split: str, samples: int, data: ImageData, trained_on: str) -> Iterator[str]:
+    """What a reader of the scores may not think of: pictures that trained, and most of a folder that were left out."""
+    if data.findings.fingerprint == trained_on:
+        if split == "all":
+            yield "these are also the pictures that trained; split=all is for others."
+    elif split != "all":
+        own = [source for name, source in data.sources.items() if name not in data.stand_ins]
+        if samples < (total := sum(map(len, own))):
+            yield f"{samples} of {total} samples; split=all measures every one."
 
 
 def _measured(trainer: Trainer, data: ImageData, split: Split) -> tuple[int, str]:

@@ -45,6 +45,8 @@ from imagier.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
+MOST_NAMES = 5
+
 
 def run(cfg: DictConfig) -> float:
     """Train, validate, test and report; returns the best monitored validation score, which sweeps optimise.
@@ -223,4 +225,8 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     for note in data.notes:
         log.info("note: %s", note)
     if data.findings.problems:
-        log.warning("unreadable samples left out: %d; the report names them", len(data.findings.problems))
+        names = ", ".join(problem.id for problem in data.findings.problems[:MOST_NAMES])
+        log.warning(
+            "unreadable samples left out: %d (%s%s); `imagier doctor` says what is wrong with each",
+            len(data.findings.problems), names, ", ..." if len(data.findings.problems) > MOST_NAMES else "",
+        )  # fmt: skip

@@ -55,7 +55,7 @@ def wandb_logger(
         mode = "online"  # Lightning's offline would undo it
         log.info("W&B is off, as WANDB_MODE=disabled says")
     elif mode == "offline":
-        log.info("W&B is offline (no key, or asked so); send the run later with: wandb sync %s/wandb/*", run_dir)
+        log.info("W&B is offline (no key, or asked so); send it later: wandb sync %s/wandb/offline-run-*", run_dir)
     else:
         log.info("W&B is online: project %s, run %s", project, run_id)
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imagier.batch import SPLITS
 from imagier.datamodules.masks import Masks
-from imagier.errors import ConfigError, ImagierError
+from imagier.errors import ConfigError, DataError, ImagierError
 from tests.training.test_run import refused, say
 
 SIZE = (24, 32)
@@ -76,11 +76,16 @@ def test_values_are_numbered_as_they_are_said(tmp_path: Path) -> None:
 
 
 def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
-    root = write(tmp_path / "set", 12, (1, 9))
-    data = opened(root, classes=["ground", "thing"], values=[1, 2], ignored=9)
-    assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 255}
-    assert data.class_counts()[1] == 0
-    assert data.notes == ["no training sample shows thing."]
+    root = write(tmp_path / "set", 12, (1, 2))
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as mask:
+            values = np.array(mask)
+        values[:8] = 9
+        Image.fromarray(values).save(path)
+    data = opened(root, classes=["ground", "other", "thing"], values=[1, 2, 3], ignored=9)
+    assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1, 255}
+    assert data.class_counts()[2] == 0
+    assert data.notes[-1] == "no training sample shows thing."
 
 
 def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) -> None:
@@ -130,6 +135,29 @@ def test_binary_masks_are_told_how_they_are_said(tmp_path: Path) -> None:
     told = r"0, 255: name each, 'data\.classes=\[name0,name255\]' 'data\.values=\[0,255\]'"
     with pytest.raises(ConfigError, match=told):
         opened(write(tmp_path / "set", 12, (0, 255)), classes=None)
+
+
+def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12, (0, 255))
+    with pytest.raises(DataError, match=r"show ground alone, and the value 255, .* 'data\.values=\[0,255\]'"):
+        opened(root)
+    three = write(tmp_path / "three", 12, (0, 128))
+    for path in (three / "masks").iterdir():
+        with Image.open(path) as mask:
+            values = np.array(mask)
+        values[:8] = 255
+        Image.fromarray(values).save(path)
+    with pytest.raises(ConfigError, match=r"data\.classes=\[name0,name128,name255\]' 'data\.values=\[0,128,255\]'"):
+        opened(three, classes=None)
+    (note,) = opened(three, values=[0, 128]).notes
+    assert note.startswith("33.3% of the pixels are not labelled (the value 255)")
+
+
+def test_a_mask_of_another_name_is_found(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    (root / "masks" / "3.png").rename(root / "masks" / "3_mask.png")
+    with pytest.raises(DataError, match=r"3\.png is not there\. Did you mean 3_mask\.png\?"):
+        opened(root)
 
 
 def test_from_a_folder_to_a_measured_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
