@@ -12,7 +12,7 @@ _PATHS = (
     *("ckpt", "resume", "output", "runs", "source"),
 )
 _NUMBER = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)", re.IGNORECASE)  # to Hydra, unless quoted
-_PLAIN_PATH, _PLAIN_PATHS = re.compile(r"[\w/.:*?@$|+\\-]*", re.ASCII), re.compile(r"[\w/.:*?@$|+\\,-]*", re.ASCII)
+_PLAIN = re.compile(r"[\w/.:*?@$|+\\-]*", re.ASCII)
 _TOGETHER = ("ckpt", "source", "output")
 _LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
 _MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # by themselves they are
@@ -81,7 +81,7 @@ def _quoted(word: str, sweeps: bool) -> str:
     several = sweeps and key not in _TOGETHER  # with a comma: a training may try one after another
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"
-    plain = (_PLAIN_PATHS if several else _PLAIN_PATH).fullmatch(value) and not _NUMBER.fullmatch(value)
+    plain = _PLAIN.fullmatch(value.replace(",", "") if several else value) and not _NUMBER.fullmatch(value)
     if key not in _PATHS or plain or value[:1] in "'\"":
         return word
     place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on

@@ -19,6 +19,7 @@ from imagier.datamodules import imagenet
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.folder import check_shares
 from imagier.datamodules.image_file import read_image
+from imagier.datamodules.labels import IGNORED, UNKNOWN
 from imagier.datamodules.mask_file import SUFFIXES as MASK_SUFFIXES
 from imagier.datamodules.mask_file import read_mask
 from imagier.datamodules.mask_folders import EXPECTS, Pair, find_pairs
@@ -26,8 +27,6 @@ from imagier.datamodules.origin import locate
 from imagier.datamodules.palette import distinct_colors
 from imagier.errors import ConfigError, DataError
 
-IGNORED = 255  # in a batch
-_UNKNOWN = 254  # marks, in a lookup table, the values that mean nothing
 _NAMES = "classes.txt"
 _PROBED = 16
 _WORTH_SAYING = 0.005  # of the pixels
@@ -50,7 +49,7 @@ class MaskedPictures:
         self.classes = list(classes)  # other names are another set to whoever compares runs
         self.values, self.ignored = values, ignored
         self.ids = [pair.image for pair in pairs]
-        self._table = np.full(256, _UNKNOWN, np.uint8)
+        self._table = np.full(256, UNKNOWN, np.uint8)
         if ignored is not None:
             self._table[ignored] = IGNORED
         self._table[values] = range(len(values))
@@ -85,7 +84,7 @@ class MaskedPictures:
             )
         values_HW = read_mask(self.root / pair.mask, _CURE, bilevel=True)
         classes_HW = cv2.LUT(values_HW, self._table)
-        if (unknown_HW := classes_HW == _UNKNOWN).any():
+        if (unknown_HW := classes_HW == UNKNOWN).any():
             met = ", ".join(map(str, np.unique(values_HW[unknown_HW])[:5]))
             known = ", ".join(map(str, self.values)) + ("" if self.ignored is None else f"; {self.ignored} is ignored")
             raise DataError(
@@ -143,7 +142,6 @@ class Masks(ImageData):
 
     def describe(self) -> Facts:
         """The classes that were named; ImageNet's mean and deviation."""
-        self._tell_unlabelled()
         return Facts(
             name=self.name,
             channels=self.channels,
@@ -155,9 +153,14 @@ class Masks(ImageData):
             ignore_index=IGNORED,
         )
 
+    def _look_at_balance(self, measured: Split | None) -> None:
+        if measured is None:
+            self._tell_unlabelled()
+        super()._look_at_balance(measured)
+
     def _tell_unlabelled(self) -> None:
         """Say how much is not labelled; a class may have been meant by that value, as 255 is in masks of 0 and 255."""
-        counts = self.findings.splits["train" if "train" in self.findings.splits else "val"].counts
+        counts = self.findings.splits["train"].counts
         unlabelled, met = counts[IGNORED], [value for value in counts if value != IGNORED]
         share = unlabelled / max(1, counts.total())
         if unlabelled and len(met) == 1:
@@ -225,8 +228,8 @@ class Masks(ImageData):
                 f"data.values={values} needs one value, and each another, for the {len(self._classes)} classes "
                 f"{', '.join(self._classes)}."
             )
-        if not 2 <= len(values) < _UNKNOWN:
-            raise ConfigError(f"data.classes has {len(values)} names; a mask tells 2 to {_UNKNOWN - 1} classes apart.")
+        if not 2 <= len(values) < UNKNOWN:
+            raise ConfigError(f"data.classes has {len(values)} names; a mask tells 2 to {UNKNOWN - 1} classes apart.")
         return values
 
     @cached_property

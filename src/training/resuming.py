@@ -65,8 +65,10 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     before, after = dict(leaves(then)), dict(leaves(now))
     for key in sorted(before.keys() | after.keys()):  # the best score so far would be one of something else
         if changes_measure(key, task.monitor) and not within(key, ("task", *FILES)):
-            told = str if key == VALIDATED else _itself  # 1 is not 1.0 there
-            _refuse_difference(path, key, told(before.get(key)), told(after.get(key)), _BEGIN_WITH.format(path))
+            values = before.get(key), after.get(key)
+            if key == VALIDATED:
+                values = str(values[0]), str(values[1])  # 1 is a batch, and 1.0 all of them
+            _refuse_difference(path, key, *values, _BEGIN_WITH.format(path))
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
@@ -132,10 +134,6 @@ class SentenceHolds(Callback):
             if callback.wait_count >= callback.patience:
                 log.info("callbacks.early_stopping.patience=%d is at its end: no more is trained", callback.patience)
                 trainer.should_stop = True
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -34,6 +34,15 @@ def write(
     return root
 
 
+def unlabel(root: Path, value: int) -> None:
+    """Give the upper third of each mask this value."""
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as mask:
+            values = np.array(mask)
+        values[:8] = value
+        Image.fromarray(values).save(path)
+
+
 def opened(root: Path, **options: Any) -> Masks:
     known = {"name": "masks", "root": root, "cache": root.parent / "cache", "classes": ["ground", "thing"]}
     data = Masks(**(known | options))
@@ -77,11 +86,7 @@ def test_values_are_numbered_as_they_are_said(tmp_path: Path) -> None:
 
 def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
     root = write(tmp_path / "set", 12, (1, 2))
-    for path in (root / "masks").iterdir():
-        with Image.open(path) as mask:
-            values = np.array(mask)
-        values[:8] = 9
-        Image.fromarray(values).save(path)
+    unlabel(root, 9)
     data = opened(root, classes=["ground", "other", "thing"], values=[1, 2, 3], ignored=9)
     assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1, 255}
     assert data.class_counts()[2] == 0
@@ -142,15 +147,19 @@ def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"show ground alone, and the value 255, .* 'data\.values=\[0,255\]'"):
         opened(root)
     three = write(tmp_path / "three", 12, (0, 128))
-    for path in (three / "masks").iterdir():
-        with Image.open(path) as mask:
-            values = np.array(mask)
-        values[:8] = 255
-        Image.fromarray(values).save(path)
+    unlabel(three, 255)
     with pytest.raises(ConfigError, match=r"data\.classes=\[name0,name128,name255\]' 'data\.values=\[0,128,255\]'"):
         opened(three, classes=None)
     (note,) = opened(three, values=[0, 128]).notes
     assert note.startswith("33.3% of the pixels are not labelled (the value 255)")
+
+
+def test_what_is_kept_back_may_lie_alone_and_show_one_class(tmp_path: Path) -> None:
+    write(tmp_path / "set", 3, (0, 255), "test/images", "test/masks")
+    options: dict[str, Any] = {"root": tmp_path / "set", "cache": tmp_path / "cache", "classes": ["ground", "thing"]}
+    data = Masks(name="masks", **options)
+    data.setup(measured="test")
+    assert len(data.sources["test"]) == 3
 
 
 def test_a_mask_of_another_name_is_found(tmp_path: Path) -> None:
