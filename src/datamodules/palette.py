@@ -1,18 +1,43 @@
-"""Colours for classes that have none of their own."""
+"""Colours of classes: for those that have none of their own, and how they lie over a picture."""
 
 import colorsys
+
+import cv2
+import numpy as np
 
 Color = tuple[int, int, int]
 
 # Multiples of these spread evenly over a cube, however many are taken: powers of the positive root of x^4 = x + 1
 # (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences").
 _STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
+_PER_PIXEL_OF_EDGE = 500  # an edge of a pixel for each so many of a picture's shorter side: seen where it is shrunk
 _FIRST = 4  # of the early starting points, the one whose first ten colours lie furthest apart
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
     """`count` different RGB triples of 0 to 255; the first ones do not depend on how many are asked for."""
     return tuple(_color(index) for index in range(count))
+
+
+def blended(image_HWC: np.ndarray, paint_HWC: np.ndarray, labels_HW: np.ndarray, opacity: float) -> np.ndarray:
+    """Classes over a picture: their colours in part, and in full along their edges, by which small things are known.
+
+    Args:
+        image_HWC: uint8 [H, W, 3].
+        paint_HWC: uint8 [H, W, 3], the colour of each pixel's class.
+        labels_HW: whole numbers [H, W] of -32768 to 32767; where neighbours differ there is an edge, of both classes.
+        opacity: 0 leaves the picture as it is, without edges; 1 gives the colours alone.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    shown_HWC = np.asarray(cv2.addWeighted(image_HWC, 1 - opacity, paint_HWC, opacity, 0))
+    if opacity:
+        width = 1 + 2 * max(1, round(min(labels_HW.shape) / _PER_PIXEL_OF_EDGE))
+        window = np.ones((width, width), np.uint8)
+        edges_HW = cv2.morphologyEx(labels_HW.astype(np.int16), cv2.MORPH_GRADIENT, window) != 0
+        shown_HWC[edges_HW] = paint_HWC[edges_HW]
+    return shown_HWC
 
 
 def _color(index: int) -> Color:

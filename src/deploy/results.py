@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from imagier.datamodules.palette import blended
 from imagier.errors import ConfigError
 from imagier.files import write_aside, write_text
 
@@ -87,8 +87,8 @@ class Mask:
         return np.array(self.colors, np.uint8)[self.labels]
 
     def picture(self, opacity: float = 0.5) -> np.ndarray:
-        """The colours over the image: uint8 [H, W, 3]."""
-        return np.asarray(cv2.addWeighted(colored(self.image), 1 - opacity, self.colored(), opacity, 0))
+        """The colours over the image, and in full along the edges of classes: uint8 [H, W, 3]."""
+        return blended(colored(self.image), self.colored(), self.labels, opacity)
 
     def shares(self) -> dict[str, float]:
         """The share of the pixels that each class has; classes that have any."""

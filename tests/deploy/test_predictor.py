@@ -97,8 +97,19 @@ def test_masks_and_what_they_say(tmp_path: Path) -> None:
     assert np.array_equal(answer.colored()[..., 2], np.zeros((40, 50)))
     assert np.array_equal(np.unique(answer.colored()[..., 0]), [0, 255])
     assert repr(answer).startswith("Mask(40 x 50: ")
-    half = (answer.image.astype(int) + answer.colored()) / 2
-    assert np.array_equal(answer.picture(), half.round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(("side", "reach"), [(40, 1), (1500, 3)])
+def test_colours_lie_over_the_picture_and_in_full_along_the_edges_of_classes(side: int, reach: int) -> None:
+    image = np.full((side, side, 1), 200, np.uint8)
+    labels = np.zeros((side, side), np.uint8)
+    labels[:, side // 2 :] = 1
+    shown = Mask(image, ("left", "right"), ((0, 0, 0), (255, 255, 0)), labels).picture()
+    inside, at_edge = (100, 100, 100), (0, 0, 0)
+    columns = [inside] * (side // 2 - reach) + [at_edge] * reach
+    assert (shown[:, : side // 2] == np.array(columns)).all()
+    assert (shown[0, side // 2 :][:reach] == (255, 255, 0)).all()
+    assert (np.abs(shown[0, side // 2 :][reach:].astype(int) - (227.5, 227.5, 100)) <= 0.5).all()
 
 
 def test_a_trained_size_is_kept_to_and_undone() -> None:

@@ -44,14 +44,17 @@ def shows(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
 
 
 def test_overlay_blends_exact_colours() -> None:
-    image = np.full((2, 2, 3), 100, np.uint8)
-    mask = np.array([[0, 1], [2, 255]], np.uint8)
+    image = np.full((8, 8, 3), 100, np.uint8)
+    mask = np.kron(np.array([[0, 1], [2, 255]], np.uint8), np.ones((4, 4), np.uint8))
     opaque = mask_overlay(image, mask, FACTS, alpha=1)
-    assert [tuple(pixel) for pixel in opaque.reshape(-1, 3)[:3].tolist()] == list(FACTS.colors)
+    assert [tuple(opaque[place].tolist()) for place in ((0, 0), (0, 7), (7, 0))] == list(FACTS.colors)
     half = mask_overlay(image, mask, FACTS, alpha=0.5)
     assert half[0, 0].tolist() == [114, 82, 114]
-    assert len(set(half[1, 1].tolist())) == 1  # ignored is grey
-    assert half[1, 1, 0] < 100  # and darker than the picture
+    assert half[0, 2].tolist() == [114, 82, 114]
+    assert half[0, 3].tolist() == list(FACTS.colors[0])  # the last column before another class
+    assert half[0, 4].tolist() == list(FACTS.colors[1])
+    assert len(set(half[7, 7].tolist())) == 1  # ignored is grey
+    assert half[7, 7, 0] < 100  # and darker than the picture
     assert (mask_overlay(image, mask, FACTS, alpha=0) == image).all()
     assert (image == 100).all()
 

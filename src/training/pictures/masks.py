@@ -3,6 +3,7 @@
 import numpy as np
 
 from imagier.batch import Facts
+from imagier.datamodules.palette import blended
 from imagier.training.pictures.charts import class_colors
 from imagier.training.pictures.mosaic import to_rgb
 
@@ -11,7 +12,7 @@ _HATCH_PERIOD = 10
 
 
 def mask_overlay(image_HWC: np.ndarray, mask_HW: np.ndarray, facts: Facts, alpha: float = 0.55) -> np.ndarray:
-    """Blend the colours of classes over a picture.
+    """Blend the colours of classes over a picture, and paint them in full along their edges.
 
     Args:
         image_HWC: uint8 [H, W, 1 or 3].
@@ -22,8 +23,7 @@ def mask_overlay(image_HWC: np.ndarray, mask_HW: np.ndarray, facts: Facts, alpha
     Returns:
         uint8 [H, W, 3].
     """
-    paint_HWC = colored(mask_HW, facts)
-    return np.rint((1 - alpha) * to_rgb(image_HWC) + alpha * paint_HWC).astype(np.uint8)
+    return blended(to_rgb(image_HWC), colored(mask_HW, facts), mask_HW, alpha)
 
 
 def colored(mask_HW: np.ndarray, facts: Facts) -> np.ndarray:
