@@ -26,7 +26,8 @@ srun python train.py "$@" &
 wait "$!"
 code=$?
 if [[ $limit ]]; then
-  wait "$!" # the signal has ended the first wait; the run is still saving
-  scontrol requeue "$SLURM_JOB_ID"
+  wait "$!" # the signal has ended the first wait; the run is still saving, or has just come to its end
+  code=$?
+  ((code)) && scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 _LOCAL = ("127.0.0.1", "::1", "localhost")
+_PATIENCE = 35  # seconds for what is in work when a signal comes: gradio's heartbeat never ends; compose waits for 40
 
 
 def run(cfg: "DictConfig") -> None:
@@ -53,7 +54,14 @@ def run(cfg: "DictConfig") -> None:
     print(f"http://{host}:{port} ({page}the interface: http://{host}:{port}/docs)", flush=True)
     if cfg.host not in _LOCAL and token is None:
         print("everybody who reaches this machine may ask; IMAGIER_TOKEN=... in the environment asks for a token")
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_PATIENCE,
+        server_header=False,
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -47,7 +47,9 @@ def describe(
     facts = Facts.from_dict(said["facts"])
     data = frozen(plain(cfg.data))
     size = data.get("size")
-    fixed = facts.size if cfg.task.name == "classify" else None if size in (None, "auto") else size
+    asked = None if size in (None, "auto") else size
+    # What restores pictures takes them whole: those of users are not to lose what a smaller one cannot show.
+    fixed = {"classify": facts.size, "segment": asked}.get(cfg.task.name)
     return Description(
         name=f"{cfg.model.name}-{cfg.data.name}",
         task=cfg.task.name,

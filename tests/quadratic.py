@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def quadratic(
-    runs: Path, kill_at: int | None = None, wrong: str = "", trap: Path | None = None
+    runs: Path, kill_at: int | None = None, wrong: str = "", trap: Path | None = None, seconds: float = 0
 ) -> Callable[[DictConfig], float]:
     """A run that scores best with lr=3e-3 and one_cycle.
 
     The `kill_at`-th ends the process, and so does who finds the file `trap`, which goes with it; `wrong` ones raise.
+    They take `seconds`.
     """
     called = []
 
@@ -28,6 +30,7 @@ def quadratic(
         OmegaConf.save(cfg, folder / "config.yaml")
         (folder / "metrics.csv").write_text("epoch,step,time,val/accuracy\n0,1,1,0.5\n1,2,2,0.6\n")
         os.environ["IMAGIER_RUN_FOLDER"] = str(folder)
+        time.sleep(seconds)
         if trap is not None and trap.exists():
             trap.unlink()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -60,6 +60,18 @@ def test_a_job_at_its_limit_saves_is_queued_again_and_goes_on(cluster: Path) -> 
     assert said(cluster)[4:] == ["python train.py resume=kept/slurm-7"]
 
 
+def test_a_job_that_ends_at_its_limit_is_not_queued_again(cluster: Path) -> None:
+    (cluster / "bin" / "srun").write_text(
+        "#!/bin/bash\ntrap 'echo done >> said; exit 0' TERM\necho on >> said\nsleep 60 & wait\n"
+    )
+    with start("task=classify") as job:
+        while not said(cluster):
+            time.sleep(0.02)
+        job.send_signal(signal.SIGUSR1)
+    assert said(cluster) == ["on", "done"]
+    assert job.returncode == 0
+
+
 def test_a_job_that_fails_is_not_queued_again(cluster: Path) -> None:
     (cluster / "bin" / "srun").write_text("#!/bin/bash\necho failed >> said\nexit 3\n")
     with start("task=classify") as job:

@@ -27,8 +27,9 @@ from imagier.server.limits import Limits
 from imagier.server.nets import Opened
 
 NETS = [
-    ("segment", "unet", (), None), ("segment", "pspnet", (), None), ("segment", "fcn8", (), None),
-    ("segment", "smp", ("model.encoder=resnet18",), None), ("segment", "swiftnet", ("model.mirror=true",), None),
+    ("segment", "unet", (), None), ("segment", "pspnet", ("model.backbone=resnet18",), None),
+    ("segment", "fcn8", ("model.head_width=64",), None), ("segment", "smp", ("model.encoder=resnet18",), None),
+    ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
     ("classify", "densenet", ("model.stem=small",), (16, 16)), ("classify", "timm", (), (64, 64)),
     ("classify", "wide_resnet", ("model.depth=10", "model.widen=2"), (32, 32)),

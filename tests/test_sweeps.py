@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +267,28 @@ def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) 
     assert set(states) == {"done", "failed"}
     assert states.count("done") >= 4  # with it goes what joblib had begun beside it
     assert states[-1] == "done"
+
+
+@pytest.mark.slow
+def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path) -> None:
+    words = ["task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4,5"]
+
+    def tell() -> None:
+        while len(list((here / "of").glob("*/metrics.csv"))) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(cli.ImagierError, match="the sweep was stopped; its table so far is in") as told:
+        sweep(words, quadratic(here / "of", seconds=300), CONF)
+    teller.join()
+    assert told.value.exit_code == 143
+    (folder,) = (here / "runs" / "sweeps").iterdir()
+    assert [(record.state, record.note) for record in read_records(folder).values()] == [
+        ("stopped", "stopped by SIGTERM")
+    ] * 2
+    assert (folder / "trials.csv").exists()
 
 
 def test_without_optuna_one_sentence_says_what_to_install(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,9 +71,10 @@ def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) ->
     try:
         return list(_walk(folder, "", suffixes, ignored))
     except OSError as error:
-        raise DataError(
-            f"{error.filename or folder} cannot be read: {error.strerror}. Mend its permissions."
-        ) from error
+        cure = (
+            "Mend its permissions." if isinstance(error, PermissionError) else "Mend it, or take it out of the folder."
+        )
+        raise DataError(f"{error.filename or folder} cannot be read: {error.strerror}. {cure}") from error
 
 
 def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[str]) -> Iterator[str]:
@@ -86,19 +87,19 @@ def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[
                 if not (entry.is_symlink() and (folder / prefix).resolve().is_relative_to(Path(entry.path).resolve())):
                     yield from _walk(folder, f"{name}/", suffixes, ignored)
             elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:  # noqa: PTH122 - a Path takes long
-                if not name.isascii() and not _is_utf8(name):
-                    raise DataError(f"the file name {os.fsencode(entry.path)!r} is not UTF-8; rename the file.")
+                if not name.isascii():
+                    check_utf8(entry.path)
                 yield name
             else:
                 ignored[suffix] += 1
 
 
-def _is_utf8(name: str) -> bool:
+def check_utf8(path: str) -> None:
+    """Raise DataError for a name that no file of UTF-8 can hold: of whatever is said about its picture."""
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the file name {os.fsencode(path)!r} is not UTF-8; rename the file.") from error
 
 
 @functools.lru_cache(maxsize=1 << 17)  # asked twice of every picture, to split and to shuffle

@@ -3,6 +3,7 @@
 Graphs take uint8 [B, C, H, W] of any batch size and, of dense nets, of any height and width; normalisation is inside.
 """
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -73,7 +74,9 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
     program.example_inputs = None  # would be written as a pickle, which a bundle holds none of
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, path)
+        held = io.BytesIO()  # onto a full disk torch writes no further than to an end of the process
+        torch.export.save(program, held)
+        path.write_bytes(held.getbuffer())
 
 
 def save_openvino(onnx: Path, path: Path) -> None:

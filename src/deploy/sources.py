@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagier.datamodules.folder import list_files
+from imagier.datamodules.folder import check_utf8, list_files
 from imagier.errors import DataError
 
 MANIFEST = "manifest.jsonl"  # in a folder that a job has written
@@ -52,10 +52,13 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
         suffixes: in lower case, of the files that count in a folder.
 
     Raises:
-        DataError: one of them means no file.
+        DataError: one of them means no file, or one whose name is not UTF-8.
     """
     several = [sources] if isinstance(sources, str) else sources
     found = [item for source in several for item in _find(str(source), suffixes)]
+    for item in found:
+        if isinstance(item.given, Path):
+            check_utf8(str(item.given))
     items = list({_whole(item.given) if isinstance(item.given, Path) else item.given: item for item in found}.values())
     if len({item.name for item in items}) == len(items):
         return items

@@ -5,10 +5,13 @@ Words are parsed and composed by Hydra, and its launchers start the trials: in t
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -28,7 +31,7 @@ from imagier.measures import changes_measure
 from imagier.sweeps.grid import Grid, Source
 from imagier.sweeps.record import ENDED, Record, read_records
 from imagier.sweeps.results import show_results, write_results
-from imagier.sweeps.trial import TrialJob
+from imagier.sweeps.trial import TrialJob, let_begin, tell_to_stop, told_to_stop
 from imagier.sweeps.words import (
     UnsoundWordsError,
     Values,
@@ -105,6 +108,7 @@ class Sweep:
         self._check((extremes if self.settings else combinations)(self.dimensions))
         folder = Path(self.settings.folder) if self.settings else new_folder(Path(self.cfg.paths.runs), "sweeps")
         with _alone(folder):
+            let_begin(folder)
             source = self._search(folder) if self.settings else Grid(self.dimensions)
             ended = _ended(folder)
             print(f"sweep folder: {folder}; {source.total} trials{f', {ended} of them ended' if ended else ''}")
@@ -122,7 +126,8 @@ class Sweep:
         code = self._launch(job)
         records = read_records(folder)
         for asked in batch:
-            source.tell(records[asked.number])
+            if asked.number in records:  # those that did not begin before the sweep was stopped are not
+                source.tell(records[asked.number])
         write_results(folder, self.dimensions)
         return code
 
@@ -179,18 +184,23 @@ class Sweep:
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.cfg))
         launcher = Plugins.instance().instantiate_launcher(context, job, self.cfg)
         words = [[*self.fixed, *typed(record.values)] for record in job.batch]
+        here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
         try:
-            return max(returned.return_value for returned in launcher.launch(words, initial_job_idx=0))
+            with _handing_on(job.folder) if here else contextlib.nullcontext():
+                return max(returned.return_value for returned in launcher.launch(words, initial_job_idx=0))
         except Exception as error:  # what joblib and submitit raise for a worker that died is their own
             begun = read_records(job.folder)
             if not any(record.number in begun for record in job.batch):
                 raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
-            here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
+            code = told_to_stop(job.folder)
             left = tuple(record for record in job.batch if here and record.number not in begun)
             for record in (begun.get(record.number, record) for record in job.batch if record not in left):
                 if record.state == "running":
-                    record.state, record.note = "failed", f"its process ended: {' '.join(str(error).split())}"
+                    record.state = "stopped" if code else "failed"
+                    record.note = f"its process ended: {' '.join(str(error).split())}"
                     record.write(job.folder)
+            if code:
+                return code
             return self._launch(replace(job, batch=left, ended=_ended(job.folder))) if left else 0
 
 
@@ -200,6 +210,23 @@ def _ended(folder: Path) -> int:
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+@contextlib.contextmanager
+def _handing_on(folder: Path) -> Iterator[None]:
+    """Hand a request to stop on to the processes that train for this one: each saves, and none begins another trial."""
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        tell_to_stop(folder, number)
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # by SIGTERM; where the terminal has told them already, they take it for one
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 import gc
 import math
+import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -16,9 +18,12 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imagier.errors import ImagierError
+from imagier.files import write_text
 from imagier.launch import RUN_FOLDER
 from imagier.sweeps.record import Record, subject_of
 from imagier.sweeps.words import typed
+
+_STOPPED = ".stopped"  # in a sweep's folder
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,12 @@ class TrialJob:
     pruning: dict[str, Any] | None = None
 
     def __call__(self, cfg: DictConfig) -> int:
-        """Run a trial; returns 0, or the exit code of a run that was told to stop."""
+        """Run a trial, if the sweep is not to stop; returns 0, or the exit code of a run that was told to stop."""
+        if multiprocessing.parent_process() is not None:  # a worker that waits is ended by the sweep's process alone
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+        if code := told_to_stop(self.folder):
+            return code
         record = self.batch[HydraConfig.get().job.num]
         place = self.ended + 1 + HydraConfig.get().job.num
         print(f"\ntrial {record.number} ({place} of {self.total}): {' '.join(typed(record.values))}", flush=True)
@@ -61,7 +71,7 @@ class TrialJob:
 
     def _run(self, cfg: DictConfig, record: Record) -> int:
         from imagier.sweeps.pruning import GivenUp, Pruned
-        from imagier.training.checkpoints import Ended, Interrupted
+        from imagier.training.checkpoints import Ended, Interrupted, Signalled, signals_raised
 
         os.environ.pop(RUN_FOLDER, None)
         code = 0
@@ -69,12 +79,13 @@ class TrialJob:
             task: Any = get_class(cfg.task._target_)
             record.monitor, record.mode = task.monitor, task.mode
             record.subject = subject_of(OmegaConf.to_container(cfg, resolve=True), task.monitor)
-            _settle(record, self.job(cfg))
+            with signals_raised():
+                _settle(record, self.job(cfg))
         except Pruned as pruned:
             record.state, record.score, record.note = "pruned", pruned.score, str(pruned)
         except GivenUp as error:
             record.state, record.note = "given up", str(error)
-        except (Interrupted, Ended) as error:
+        except (Interrupted, Ended, Signalled) as error:
             record.state, record.note, code = "stopped", str(error), error.exit_code
         except ImagierError as error:
             record.state, record.note = "failed", str(error)
@@ -85,6 +96,22 @@ class TrialJob:
         record.epochs = _epochs(record)
         _tidy()
         return code
+
+
+def tell_to_stop(folder: Path, number: int) -> None:
+    """Let no trial of a sweep begin any more, for this signal has come."""
+    write_text(folder / _STOPPED, str(128 + number))
+
+
+def told_to_stop(folder: Path) -> int:
+    """The exit code of a sweep that no trial is to begin for any more, else 0."""
+    mark = folder / _STOPPED
+    return int(mark.read_text(encoding="utf-8")) if mark.exists() else 0
+
+
+def let_begin(folder: Path) -> None:
+    """Let trials begin, whatever an earlier session was told."""
+    (folder / _STOPPED).unlink(missing_ok=True)
 
 
 def _settle(record: Record, score: float) -> None:

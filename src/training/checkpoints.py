@@ -45,29 +45,41 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
         self.exit_code = 128 + number
 
 
-class _Signalled(BaseException):
+class Signalled(BaseException):
     """A signal has come. No Exception, so that nobody takes it for a file that cannot be read."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
 
 
 @contextmanager
-def ending_at_once(best: Path) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the process while the block runs, whatever Lightning's Trainer would do about them.
-
-    Raises:
-        Ended: when one comes.
-    """
+def signals_raised() -> Iterator[None]:
+    """Let SIGTERM and SIGINT raise Signalled while the block runs, whatever Lightning's Trainer would do about them."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise _Signalled(number)
+        raise Signalled(number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except _Signalled as came:
-        raise Ended(came.args[0], best) from came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ending_at_once(best: Path) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the process while the block runs.
+
+    Raises:
+        Ended: when one comes.
+    """
+    try:
+        with signals_raised():
+            yield
+    except Signalled as came:
+        raise Ended(came.exit_code - 128, best) from came
 
 
 @contextmanager

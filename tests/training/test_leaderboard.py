@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -286,9 +287,17 @@ def test_one_seed_says_nothing_about_chance(tmp_path: Path, capsys: pytest.Captu
     assert paired({0: 0.7}, {0: 0.6}).p is None
     assert spread([0.1] * 3).deviation == 0  # not what rounding leaves
     assert paired({0: 0.7}, {1: 0.6}).count == 0
+    assert paired({0: 0.81, 1: 0.75}, {0: 0.8, 1: 0.74}).p is None  # of steps that small sets have, no certainty
     write_run(tmp_path, seed=0)
     write_run(tmp_path, seed=0, model="pspnet", score=0.6)
     write_run(tmp_path, seed=1, model="fcn8", score=0.5)
+    for seed in (0, 1):
+        write_run(tmp_path / "equal", seed=seed, score=0.7)
+        write_run(tmp_path / "equal", seed=seed, model="pspnet", score=0.6)
+    say(f"runs={tmp_path / 'equal'}")
+    told = capsys.readouterr().out
+    assert re.search(rf"pspnet +│ -10.00 ± 0.00 points │ +every seed says the same │ {DASH} │ +2", told)
+    shutil.rmtree(tmp_path / "equal")
     say(f"runs={tmp_path}")
     told = capsys.readouterr().out
     assert re.search(rf"pspnet +│ -10.00 points │ +one seed says nothing about chance │ {DASH} │ +1", told)

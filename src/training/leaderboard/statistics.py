@@ -23,7 +23,9 @@ class Spread:
 class Paired:
     """Mean of the differences over shared seeds and their sample deviation, an interval of confidence, and a p-value.
 
-    All but the mean are None where fewer than two seeds are shared, from which nothing can be said about chance.
+    All but the mean are None where fewer than two seeds are shared, from which nothing can be said about chance. So are
+    interval and p-value where every seed says the same: Student's test takes the spread for the measure of chance, and
+    a few equal steps of an accuracy would make it certain.
     """
 
     count: int
@@ -60,8 +62,8 @@ def paired(ones: Mapping[int, float], others: Mapping[int, float]) -> Paired:
     if summed.deviation is None:
         return Paired(summed.count, summed.mean)
     freedom, error = summed.count - 1, summed.deviation / math.sqrt(summed.count)
+    if not error:
+        return Paired(summed.count, summed.mean, 0.0)
     reach = error * float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    if not error:  # every seed says exactly the same
-        return Paired(summed.count, summed.mean, 0.0, (summed.mean, summed.mean), 0.0 if summed.mean else 1.0)
     p = 2 * float(stdtr(freedom, -abs(summed.mean) / error))
     return Paired(summed.count, summed.mean, summed.deviation, (summed.mean - reach, summed.mean + reach), p)

@@ -90,11 +90,8 @@ def comparison_table(board: Board) -> Table | None:
 
 def _chance(board: Board, found: Paired) -> list[str]:
     if found.interval is None or found.p is None:
-        return [
-            "one seed says nothing about chance" if found.count else "no seed is shared",
-            wording.DASH,
-            f"{found.count}",
-        ]
+        why = {0: "no seed is shared", 1: "one seed says nothing about chance"}
+        return [why.get(found.count, "every seed says the same"), wording.DASH, f"{found.count}"]
     low, high = (_fixed(board.metric, bound, found.deviation, "+") for bound in found.interval)
     return [f"{low} to {high}", "<0.001" if found.p < 0.001 else f"{found.p:.3f}", f"{found.count}"]
 
