@@ -19,7 +19,7 @@ class Batch(TypedDict):
 
     image:  uint8 [B, C, H, W], RGB or grey, 0 to 255.
     target: segment: uint8 [B, H, W] class indices, `Facts.ignore_index` where unlabelled;
-            classify: int64 [B]; denoise and compress: the image itself.
+            classify: int64 [B]; denoise and compress: the image itself; of sets of one's own also float32 [B].
     index:  int64 [B], always on the CPU, the sample's place in its split; where an epoch goes through the split several
             times (`data.repeat`), plus its size for every time before.
     id:     B strings, the sample's name for reports and error messages.

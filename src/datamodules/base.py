@@ -121,10 +121,14 @@ class ImageData(LightningDataModule):
             self.sources[split] = Subset(decoded or source, self.findings.good(split)[: self.limit])
         self._look_at_balance(measured)
 
+    def _shows_classes(self, split: Split) -> bool:
+        asked = list(self.findings.splits) if split == "all" else [split]
+        return any(self.findings.class_counts(one, self.facts.num_classes).any() for one in asked)
+
     def _look_at_balance(self, measured: Split | None) -> None:
         asked: Sequence[Split] = ("train", "val") if measured is None else (measured,)
-        for split in asked if self.facts.num_classes and measured != "all" else ():
-            if not self.findings.class_counts(split, self.facts.num_classes).any():
+        for split in asked if self.facts.num_classes else ():
+            if not self._shows_classes(split):
                 raise DataError(
                     f"no target of data={self.name}'s split '{split}' shows any of its {self.facts.num_classes} "
                     f"classes: all are ignored, and nothing could be {'learnt' if split == 'train' else 'measured'}. "
@@ -132,6 +136,11 @@ class ImageData(LightningDataModule):
                 )
         if "train" not in self.sources or measured is not None:
             return
+        if self.facts.num_classes and not self._shows_classes("test"):
+            self.notes.append(
+                f"data={self.name}: nothing is labelled in the test part, so the test score is that of val."
+            )
+            self.stand_ins["test"], self.sources["test"] = "val", self.sources["val"]
         if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
             self.notes.append(f"no training sample shows {', '.join(absent)}.")
 

@@ -29,7 +29,7 @@ from imagier.transforms.resize import resize_image, resize_mask
 FOLDER = "decoded"
 _FORMAT = 2  # to be raised whenever the layout, or the meaning of what is in it, changes
 _FOREBODING = 16  # samples after which their mean size tells whether all of them will fit
-Kind = Literal["class", "mask", "picture", "itself"]
+Kind = Literal["class", "number", "mask", "picture", "itself"]
 
 
 class Stored(NamedTuple):
@@ -84,6 +84,8 @@ def _pack(
         mine, label = [fitted], 0
         if target is image:
             kind = "itself"
+        elif isinstance(target, float | np.floating):
+            kind, label = "number", int(np.float64(target).view(np.int64))
         elif not isinstance(target, np.ndarray):
             label = int(target)
         else:
@@ -208,6 +210,8 @@ class Decoded:
         match self._kind:
             case "class":
                 return image, label
+            case "number":
+                return image, float(np.int64(label).view(np.float64))
             case "itself":
                 return image, image
             case "mask":
@@ -224,6 +228,8 @@ class Decoded:
         match self._kind:
             case "class":
                 return images, np.array(self._index[indices, 3])
+            case "number":
+                return images, np.array(self._index[indices, 3]).view(np.float64)
             case "itself":
                 return images, images
         shape = self.shape[:2] if self._kind == "mask" else self.shape

@@ -112,16 +112,20 @@ def _content(path: str | Path) -> bytes:
 def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
     """A picture of Pillow's, turned upright and brought to uint8 [H, W, channels], as `read_image` says."""
     image.load()  # of TIFF, Pillow turns the picture itself while it does, and forgets the orientation
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    image = _eight_bits(image)
-    if turn is not None:
-        image = image.transpose(turn)
+    image = turned_upright(image, _eight_bits(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     mode = "RGB" if channels == 3 else "L"
     pixels = np.array(image if image.mode == mode else image.convert(mode))
     return pixels if channels == 3 else pixels[:, :, None]
+
+
+def turned_upright(image: Image.Image, pixels: Image.Image | None = None) -> Image.Image:
+    """`pixels`, or else the picture itself, turned as the orientation in the loaded picture's file says."""
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    pixels = image if pixels is None else pixels
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _SMALL = 1 << 14  # bytes up to which whole pictures are gathered and moved as one array
 
 Key = tuple[int, int]  # (epoch, index); indices beyond the last sample go through the samples once more
-Target = np.ndarray | int  # a mask uint8 [H, W], a picture uint8 [H, W, C], or a class index
+Target = np.ndarray | int | float  # a mask uint8 [H, W], a picture uint8 [H, W, C], a class index, or a measured number
 
 
 class Source(Protocol):
@@ -246,7 +246,7 @@ def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | N
 
 def _tensor(stacked: np.ndarray) -> torch.Tensor:
     # Permuting instead of copying leaves pictures in channels_last order, which convolutions like best.
-    tensor = torch.from_numpy(stacked)
+    tensor = torch.from_numpy(stacked.astype(np.float32) if stacked.dtype == np.float64 else stacked)
     return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 

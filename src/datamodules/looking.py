@@ -71,6 +71,8 @@ def look_closely(source: Source, position: int) -> tuple[Outcome, tuple[np.ndarr
 
 def _found(name: str, image: np.ndarray, target: Target) -> Outcome:
     size = image.shape[0], image.shape[1]
+    if isinstance(target, float | np.floating):
+        return (size, []) if np.isfinite(target) else f"{name}: the target is {target}, and has to be a finite number."
     if not isinstance(target, np.ndarray):
         return size, [(int(target), 1)]
     if target.shape[:2] != size:
@@ -97,8 +99,9 @@ def _check_types(source: Source, image: np.ndarray, target: Target) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != _BYTE or image.ndim != 3:
         right = "an image as uint8 [H, W, C] (a grey one too)"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(image)}")
-    if isinstance(target, np.ndarray) and (target.dtype != _BYTE or target.ndim not in (2, 3)):
-        right = "a mask as uint8 [H, W] or a class as a number"
+    whole = isinstance(target, np.ndarray) and target.dtype == _BYTE and target.ndim in (2, 3)
+    if not whole and not isinstance(target, int | float | np.integer | np.floating):
+        right = "a mask as uint8 [H, W], a picture as uint8 [H, W, C], or a number"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(target)}")
 
 

@@ -5,30 +5,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from imagier.datamodules.image_file import turned_upright
 from imagier.errors import DataError
 
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of formats that lose nothing
 
 
-def read_mask(path: Path, cure: str, bilevel: bool = False) -> np.ndarray:
-    """Read a mask: uint8 [H, W]; of a palette the indices count, not its colours.
+def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
+    """Read a mask, turned upright as its picture is: uint8 [H, W]; of a palette the indices count, not its colours.
 
     Args:
         path: of the file.
         cure: what to take in place of a picture of colours, as a sentence.
-        bilevel: whether masks of one bit a pixel are taken too, as 0 and 1.
+        white: the value that a set bit stands for, where masks of one bit a pixel are taken too; black is 0.
 
     Raises:
         DataError: the file is missing, corrupt, too large, coloured or of more than 8 bits.
     """
     try:
         with Image.open(path) as mask:
-            if mask.mode not in (("1", "L", "P") if bilevel else ("L", "P")):
+            if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
                 raise DataError(
                     f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit number a pixel (L or P). "
                     f"Was a picture of colours saved in its place? {cure}"
                 )
-            return np.array(mask, np.uint8)
+            mask.load()
+            upright = turned_upright(mask)
+            values = np.array(upright, np.uint8)
+            return values * np.uint8(white) if white is not None and upright.mode == "1" else values
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing; each image needs its mask. Restore it, remove the image, or leave such pairs out with "

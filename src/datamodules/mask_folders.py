@@ -1,5 +1,6 @@
 """Which picture has which mask, and which pairs train, validate and test."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -56,7 +57,8 @@ def _has_both(folder: Path) -> bool:
 def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(names):
-        stem = str(PurePosixPath(name).with_suffix(""))
+        # Accents are composed (Linux) or not (macOS), and look alike.
+        stem = unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
         if stem in found:
             raise DataError(
                 f"{folder} holds both {found[stem]} and {name}, so that it is unclear which belongs to which mask or "
@@ -79,11 +81,15 @@ def _folders(root: Path) -> dict[Split, tuple[str, str]]:
         inner = {split: "" if folder.name == "images" else f"/{folder.name}" for split, folder in found.items()}
         folders = {split: (f"images{name}", f"masks{name}") for split, name in inner.items()}
     else:
-        found = split_folders(root, among=parted)
+        with_pictures = [name for name in subfolders(root) if (root / name / "images").is_dir()]
+        found = split_folders(root, among=with_pictures)
         folders = {split: (f"{folder.name}/images", f"{folder.name}/masks") for split, folder in found.items()}
     if root in found.values():  # no folder is named for a split
         there = ", ".join(subfolders(root)) or "no folder"
         raise DataError(f"{root} lacks images/ or masks/ (it holds {there}). Set data.root to {EXPECTS}.")
     if missing := [name for _, name in folders.values() if not (root / name).is_dir()]:
-        raise DataError(f"{root} has no folder {missing[0]}/. Set data.root to {EXPECTS}.")
+        raise DataError(
+            f"{root} has no folder {missing[0]}/, and pictures without masks are neither learnt from nor measured. "
+            f"Draw them, or move the pictures out of data.root, which is {EXPECTS}."
+        )
     return folders

@@ -49,6 +49,8 @@ class MaskedPictures:
         self.classes = list(classes)  # other names are another set to whoever compares runs
         self.values, self.ignored = values, ignored
         self.ids = [pair.image for pair in pairs]
+        # Of black and white, programs write one bit or eight, some of a set the one and some the other.
+        self.white = 255 if 255 in values and 1 not in values else 1
         self._table = np.full(256, UNKNOWN, np.uint8)
         if ignored is not None:
             self._table[ignored] = IGNORED
@@ -82,7 +84,7 @@ class MaskedPictures:
                 f"its picture and ends in {', '.join(sorted(MASK_SUFFIXES))}; draw it, remove the picture, or leave "
                 "such pairs out with data.on_error=skip."
             )
-        values_HW = read_mask(self.root / pair.mask, _CURE, bilevel=True)
+        values_HW = read_mask(self.root / pair.mask, _CURE, self.white)
         classes_HW = cv2.LUT(values_HW, self._table)
         if (unknown_HW := classes_HW == UNKNOWN).any():
             met = ", ".join(map(str, np.unique(values_HW[unknown_HW])[:5]))
@@ -163,7 +165,7 @@ class Masks(ImageData):
         counts = self.findings.splits["train"].counts
         unlabelled, met = counts[IGNORED], [value for value in counts if value != IGNORED]
         share = unlabelled / max(1, counts.total())
-        if unlabelled and len(met) == 1:
+        if unlabelled and len(met) == 1 and self._values is None and self.limit is None:
             raise DataError(
                 f"the masks show {self._classes[met[0]]} alone, and the value {self._ignored}, of things that are not "
                 f"labelled, in {share:.1%} of their pixels. Where that is a class, say the value of each: "
@@ -181,11 +183,16 @@ class Masks(ImageData):
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
-        names = tuple(self._said) if self._said is not None else self._names_in_file()
+        names = self._names_in_file() if self._said is None else tuple(self._said)
         if not names:
             raise ConfigError(self._what_to_say())
         if odd := [name for name in names if not name.strip() or names.count(name) > 1]:
             raise ConfigError(f"data.classes={','.join(names)}: each class needs a name of its own, not '{odd[0]}'.")
+        if self._said is not None and (others := self._names_in_file()) and others != names:
+            raise ConfigError(
+                f"data.classes={','.join(names)}, and {self._root / _NAMES} says {','.join(others)}: the values of the "
+                "masks cannot mean both. Say what the file says, or mend or remove it."
+            )
         return names
 
     def _names_in_file(self) -> tuple[str, ...]:
@@ -212,9 +219,9 @@ class Masks(ImageData):
         first = [self._root / pair.mask for split in SPLITS for pair in self._pairs[split]][:_PROBED]
         for path in first:
             with suppress(DataError):  # an examination will tell it
-                found.update(np.unique(read_mask(path, _CURE, bilevel=True)).tolist())
+                found.update(np.unique(read_mask(path, _CURE, white=1)).tolist())
         if not found:
-            read_mask(first[0], _CURE, bilevel=True)  # says what is wrong
+            read_mask(first[0], _CURE, white=1)  # says what is wrong
         others = sorted(found - {self._ignored})
         # 0, 1, 2 and 255 are classes and what is not labelled; 0, 128 and 255 will all be classes, and so 0 and 255.
         return others if len(others) > 1 and others == list(range(len(others))) else sorted(found)
@@ -227,6 +234,11 @@ class Masks(ImageData):
             raise ConfigError(
                 f"data.values={values} needs one value, and each another, for the {len(self._classes)} classes "
                 f"{', '.join(self._classes)}."
+            )
+        if self._values is None and self._ignored in values and self._ignored != IGNORED:
+            raise ConfigError(
+                f"data.ignored={self._ignored} is the value of the class {self._classes[values.index(self._ignored)]}, "
+                "as data.values does not say which value each class has: say it, such as data.values=[0,2]."
             )
         if not 2 <= len(values) < UNKNOWN:
             raise ConfigError(f"data.classes has {len(values)} names; a mask tells 2 to {UNKNOWN - 1} classes apart.")

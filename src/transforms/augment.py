@@ -23,7 +23,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # for them for ever.
 cv2.setNumThreads(1)
 
-Target = np.ndarray | int
+Target = np.ndarray | int | float
 
 
 class Chance(NamedTuple):

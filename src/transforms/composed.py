@@ -17,7 +17,7 @@ from albumentations.core.composition import BaseCompose
 from imagier.errors import ConfigError, nearest
 from imagier.randomness import derive_seed, generator
 
-Target = np.ndarray | int
+Target = np.ndarray | int | float
 
 
 class Composed:

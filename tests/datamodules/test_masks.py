@@ -1,6 +1,7 @@
 """Pictures with masks of one's own."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def _colours(root: Path) -> None:
         (lambda root: None, {"classes": None, "values": [0, 1, 7]}, r"data\.classes=\[name0,name1,name7\]', or write"),
         (lambda root: (root / "masks").rename(root / "labels"), {}, r"lacks .* \(it holds images, labels\)"),
         (lambda root: (root / "images").rename(root / "pictures"), {}, r"lacks .* \(it holds masks, pictures\)"),
+        (lambda root: (root / "classes.txt").write_text("thing\nground\n"), {}, "the masks cannot mean both"),
+        (lambda root: None, {"ignored": 1}, r"data\.ignored=1 is the value of the class thing, as data\.values"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -152,6 +155,68 @@ def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None
         opened(three, classes=None)
     (note,) = opened(three, values=[0, 128]).notes
     assert note.startswith("33.3% of the pixels are not labelled (the value 255)")
+
+
+def test_a_first_look_may_show_one_class(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.full(SIZE, 255 if int(path.stem) % 2 else 0, np.uint8)).save(path)
+    assert opened(root, values=[0, 1]).class_counts()[1] == 0  # as was said
+    assert opened(root, limit=5).class_counts()[1] == 0
+
+
+@pytest.mark.parametrize("missing", ["test/masks", "val/masks"])
+def test_a_part_without_masks_is_not_cut_from_training(tmp_path: Path, missing: str) -> None:
+    for split in SPLITS:
+        write(tmp_path / "set", 6, (0, 1), f"{split}/images", f"{split}/masks")
+    shutil.rmtree(tmp_path / "set" / missing)
+    with pytest.raises(DataError, match=f"has no folder {missing}/, and pictures without masks"):
+        opened(tmp_path / "set")
+
+
+def test_a_test_part_in_which_nothing_is_labelled_is_stood_in_for(tmp_path: Path) -> None:
+    for split in SPLITS:
+        write(tmp_path / "set", 6, (0, 1), f"{split}/images", f"{split}/masks")
+    for path in (tmp_path / "set" / "test" / "masks").iterdir():
+        Image.fromarray(np.full(SIZE, 255, np.uint8)).save(path)
+    data = opened(tmp_path / "set")
+    assert data.stand_ins == {"test": "val"}
+    assert data.sources["test"].ids == data.sources["val"].ids
+    assert data.notes[-1].endswith("nothing is labelled in the test part, so the test score is that of val.")
+    options: dict[str, Any] = {"root": tmp_path / "set", "cache": tmp_path / "cache", "classes": ["ground", "thing"]}
+    with pytest.raises(DataError, match="split 'test' shows any of its 2 classes"):
+        Masks(name="masks", **options).setup(measured="test")
+
+
+@pytest.mark.parametrize(("values", "white"), [((0, 255), 255), ((0, 1), 1)])
+def test_black_and_white_is_the_same_in_one_bit_and_in_eight(
+    tmp_path: Path, values: tuple[int, int], white: int
+) -> None:
+    root = write(tmp_path / "set", 12, values)
+    whole = opened(root, values=list(values)).class_counts()
+    for path in sorted((root / "masks").iterdir())[::2]:
+        with Image.open(path) as mask:
+            Image.fromarray(np.array(mask) == white).save(path)
+    assert (opened(root, values=list(values)).class_counts() == whole).all()
+
+
+def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    for path in [*(root / "images").iterdir(), *(root / "masks").iterdir()]:
+        with Image.open(path) as image:
+            turned = image.transpose(Image.Transpose.ROTATE_180)
+        turned.save(path, exif=upside_down)
+    image, mask = opened(root).sources["train"].read(0)
+    assert image[mask == 1].mean() > image[mask == 0].mean() + 100
+
+
+def test_a_name_with_composed_accents_is_that_with_others(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    (root / "images" / "3.jpg").rename(root / "images" / "caf\u00e9.jpg")
+    (root / "masks" / "3.png").rename(root / "masks" / "cafe\u0301.png")
+    assert sum(names(opened(root)).values()) == 12
 
 
 def test_what_is_kept_back_may_lie_alone_and_show_one_class(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
@@ -81,3 +82,36 @@ def test_an_empty_split_names_set_and_place(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"data=own lists no sample for the split 'train' in data\.root=/nowhere"):
         Empty(mask(0), root="/nowhere", cache=tmp_path).setup()
+
+
+class Measured(Made):
+    """Ten pictures with a number each, of which the fourth is `odd`."""
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        return np.full((8, 8, 3), index, np.uint8), self.odd if index == 3 else index + 0.25
+
+
+class Numbers(Own):
+    def open_split(self, split: Split) -> Made:
+        return Measured(self.odd)
+
+    def describe(self) -> Facts:
+        return Facts("numbers", 3, self.image_size(), (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize("decode_once", [True, False])
+def test_a_fraction_is_not_cut_to_a_whole_number(tmp_path: Path, decode_once: bool) -> None:
+    for _ in range(2):  # the second finds what the first has kept
+        data = Numbers(np.float32(7.5), cache=tmp_path, decode_once=decode_once, batch_size=10, workers=0)
+        data.setup()
+        for loader in (data.loader("val"), data.loader("train", shuffle=True)):  # one by one, and together
+            targets = torch.cat([batch["target"] for batch in loader])
+            assert targets.dtype == torch.float32
+            assert sorted(targets.tolist()) == [0.25, 1.25, 2.25, 4.25, 5.25, 6.25, 7.25, 7.5, 8.25, 9.25]
+
+
+def test_a_target_that_is_no_number_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="s3: the target is nan, and has to be a finite number"):
+        Numbers(float("nan"), cache=tmp_path).setup()
+    with pytest.raises(TypeError, match=r"a picture as uint8 .*, or a number, not str"):
+        Numbers("cat", cache=tmp_path).setup()
