@@ -23,7 +23,7 @@ from imagier.tasks.base import Task
 from imagier.training.hardware import make_trainer, refuse_no_batches, refuse_precision
 from imagier.training.loggers import console, log_to
 from imagier.training.records import is_said
-from imagier.training.rivals import bd_rates, compare
+from imagier.training.rivals import measured_rates
 from imagier.training.run_folder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,12 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     if cfg.split == "all":
         data.join()
     trainer = make_trainer(cfg, path.parent, [], [], alone=True)
+    same = data.findings.fingerprint == said["data_fingerprint"]
+    folder_of_training = same or _same_folder(data.root, trained.data.get("root"))
     samples, limit = _measured(trainer, data, cfg.split)
     split = data.stand_ins.get(cfg.split, cfg.split)
     log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
-    for note in [*data.notes, *_about_the_split(cfg.split, samples, data, said["data_fingerprint"])]:
+    for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
         log.info("note: %s", note)
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
@@ -76,7 +78,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     scores = measure(trainer, task, data, cfg.split)
     # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
-    scores |= bd_rates(compare(task, data, cfg.split, most=samples if limit else None))
+    scores |= measured_rates(task, data, cfg.split, most=samples if limit else None)
 
     record = {
         "task": trained.task.name,
@@ -104,11 +106,18 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     return scores[task.monitor.removeprefix("val/")]
 
 
-def _about_the_split(split: str, samples: int, data: ImageData, trained_on: str) -> Iterator[str]:
+def _same_folder(one: Path | None, other: str | None) -> bool:
+    """Its pictures may be parted in another way, or counted otherwise; they are those that trained."""
+    return one is not None and other is not None and one.resolve() == Path(other).expanduser().resolve()
+
+
+def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same_folder: bool) -> Iterator[str]:
     """What a reader of the scores may not think of: pictures that trained, and most of a folder that were left out."""
-    if data.findings.fingerprint == trained_on:
+    if same_folder:
         if split == "all":
             yield "these are also the pictures that trained; split=all is for others."
+        elif not same:
+            yield "the folder that trained is parted in another way or has changed; some of these may have trained."
     elif split != "all":
         own = [source for name, source in data.sources.items() if name not in data.stand_ins]
         if samples < (total := sum(map(len, own))):

@@ -1,7 +1,7 @@
 """How a net's files compare with JPEG, WebP and AVIF files of the same pictures."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -19,36 +19,48 @@ from imagier.training.pictures import Comparison, Curve
 MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # looked at: MS-SSIM and AVIF's encoder take their time
 THIS_NET = "this net"
 
+Scores = Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # by name; of what was read and the picture, [1, C, H, W]
 Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read
 
 
-def compare(task: Task, data: ImageData, split: Split = "val", most: int | None = MOST_PICTURES) -> Comparison | None:
-    """Draw up the rate-distortion curves of a codec and of its rivals; None for a task that makes no files.
+def compare(task: Task, data: ImageData) -> Comparison | None:
+    """Draw up the rate-distortion curves of a codec and of its rivals by the first pictures of validation.
+
+    None for a task that makes no files. Of pictures, those are taken that are large enough for MS-SSIM, so that all
+    means are over the same ones; all, where none is.
 
     Args:
         task: with the weights to measure; left in evaluation mode.
         data: set up.
-        split: whose first pictures are taken.
-        most: pictures, at most, and of large ones fewer, of 8 million pixels together; None for all.
     """
     if not isinstance(task, Compress):
         return None
+    pictures = _pictures(data, "val", MOST_PICTURES, MOST_PIXELS, task.device)
+    large = [picture for picture in pictures if min(picture.shape[2:]) >= MS_SSIM_LEAST]
+    return _comparison(task, large or pictures, {"psnr": psnr, "ms_ssim": ms_ssim})
+
+
+def measured_rates(task: Task, data: ImageData, split: Split, most: int | None = None) -> dict[str, float]:
+    """The BD-rates by PSNR over a whole split, or its first `most` pictures; none for a task that makes no files."""
+    if not isinstance(task, Compress):
+        return {}
+    return bd_rates(_comparison(task, _pictures(data, split, most, None, task.device), {"psnr": psnr}))
+
+
+def _comparison(task: Compress, pictures: list[Tensor], scores: Scores) -> Comparison:
     task.eval()
-    pictures = _fully_scored(_pictures(data, split, most, task.device))
     rates = [_through_net(task, rate) for rate in range(len(task.lambdas))]
-    curves = [_curve(THIS_NET, rates, pictures)]
+    curves = [_curve(THIS_NET, rates, pictures, scores)]
     for name, rival in RIVALS.items():
-        curves.append(_curve(name, [_through_format(rival, quality) for quality in rival.qualities], pictures))
+        curves.append(_curve(name, [_through_format(rival, quality) for quality in rival.qualities], pictures, scores))
     return Comparison(len(pictures), curves)
 
 
-def bd_rates(comparison: Comparison | None) -> dict[str, float]:
+def bd_rates(comparison: Comparison) -> dict[str, float]:
     """The BD-rate by PSNR against every rival, as "bd_rate/JPEG": -0.3 where files are 30 % smaller.
 
     A rival that reaches none of the same qualities has none.
     """
-    if comparison is None:
-        return {}
     net, *rivals = comparison.curves
     rates = {
         f"bd_rate/{one.name}": bd_rate(one.bpp, one.quality["psnr"], net.bpp, net.quality["psnr"]) for one in rivals
@@ -56,35 +68,32 @@ def bd_rates(comparison: Comparison | None) -> dict[str, float]:
     return {name: rate for name, rate in rates.items() if not math.isnan(rate)}
 
 
-def _pictures(data: ImageData, split: Split, most: int | None, device: torch.device) -> list[Tensor]:
+def _pictures(
+    data: ImageData, split: Split, most: int | None, most_pixels: int | None, device: torch.device
+) -> list[Tensor]:
     pictures: list[Tensor] = []
     pixels = 0
     for batch in data.loader(split):
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
-            if most is not None and pictures and (len(pictures) == most or pixels > MOST_PIXELS):
+            if pictures and (len(pictures) == most or (most_pixels is not None and pixels > most_pixels)):
                 return pictures
             pictures.append(picture_1CHW.to(device))
     return pictures
 
 
-def _fully_scored(pictures: list[Tensor]) -> list[Tensor]:
-    """Those that are large enough for MS-SSIM, so that all means are over the same ones; all, where none is."""
-    return [picture for picture in pictures if min(picture.shape[2:]) >= MS_SSIM_LEAST] or pictures
-
-
-def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor]) -> Curve:
+def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor], scores: Scores) -> Curve:
     """One point a transmission: means over the pictures."""
     points = []
     for transmit in transmissions:
         rows = []
         for picture_1CHW in pictures:
             size, read_1CHW = transmit(picture_1CHW)
-            scores = (float(score(read_1CHW, picture_1CHW)) for score in (psnr, ms_ssim))
-            rows.append((8 * size / picture_1CHW[0, 0].numel(), *scores))
+            found = (float(score(read_1CHW, picture_1CHW)) for score in scores.values())
+            rows.append((8 * size / picture_1CHW[0, 0].numel(), *found))
         points.append(np.mean(rows, 0))
-    bpp, decibels, similarity = np.array(points).T
-    return Curve(name, bpp, {"psnr": decibels, "ms_ssim": similarity})
+    bpp, *qualities = np.array(points).T
+    return Curve(name, bpp, dict(zip(scores, qualities, strict=True)))
 
 
 def _through_net(task: Compress, rate: int) -> Transmit:

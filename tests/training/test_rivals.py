@@ -18,7 +18,7 @@ from imagier.tasks.compress import Compress
 from imagier.training import rivals
 from imagier.training.image_formats import JPEG, RIVALS, best_within, decode
 from imagier.training.pictures import Comparison, Curve
-from imagier.training.rivals import bd_rates, compare
+from imagier.training.rivals import bd_rates, compare, measured_rates
 
 FACTS = Facts("leaves", 3, None, (0.5,) * 3, (0.2,) * 3, ("a", "b"))
 
@@ -81,9 +81,15 @@ def test_so_many_pictures_are_looked_at_and_no_more(monkeypatch: pytest.MonkeyPa
     comparison = compare(codec(lambdas=(0.01,)), small)
     assert comparison is not None
     assert comparison.pictures == 1
-    whole = compare(codec(lambdas=(0.01,)), small, most=None)  # as `evaluate` asks
-    assert whole is not None
-    assert whole.pictures == 20
+
+
+def test_a_measurement_is_of_all_pictures_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "RIVALS", {"JPEG": JPEG})
+    monkeypatch.setattr(rivals, "MOST_PIXELS", 300)
+    monkeypatch.setattr(rivals, "bd_rates", lambda comparison: {"pictures": comparison.pictures})
+    mixed: Any = Pictures(leaves(0, 180, 180), *(leaves(seed, 16, 16) for seed in range(1, 20)))
+    assert measured_rates(codec(lambdas=(0.01,)), mixed, "val") == {"pictures": 20}
+    assert measured_rates(codec(lambdas=(0.01,)), mixed, "val", most=5) == {"pictures": 5}
 
 
 def test_bd_rates_are_those_of_the_curves() -> None:
@@ -92,7 +98,6 @@ def test_bd_rates_are_those_of_the_curves() -> None:
     assert bd_rates(Comparison(1, [ours, half])) == {"bd_rate/JPEG": pytest.approx(-0.5)}
     far = Curve("WebP", bits, {"psnr": decibels + 10})  # none of our qualities
     assert bd_rates(Comparison(1, [ours, half, far])).keys() == {"bd_rate/JPEG"}
-    assert bd_rates(None) == {}
 
 
 def test_a_task_without_files_has_no_rivals() -> None:
