@@ -1,6 +1,7 @@
 """`imagier cache`: what is kept on disk so that it need not be made again, and clearing it."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, ListConfig
 
 from imagier.errors import ConfigError, DataError, nearest
+from imagier.synthetic import SETS
 
 # folder below the cache -> what is in it
 KINDS = {
@@ -20,6 +22,22 @@ KINDS = {
 }
 
 _CLEARED = ".cleared."  # before the name of what is being removed
+
+# What is written there, by its name, also while it is being written: beside it, files of others may lie, which are left
+# alone. KEY is sixteen hexadecimal digits.
+_KEY = "[0-9a-f]{16}"
+_SET = f"({'|'.join(SETS)})-v[0-9]+"
+_ASIDE = r"\.[a-z0-9_]{8}"  # as `files.write_aside` ends a name, of which it takes the first 32 characters
+_OURS = {
+    # KEY-HEIGHTxWIDTH-FORMAT, .KEY-HEIGHTxWIDTH-FORMAT.HOST.PROCESS
+    "decoded": rf"(\.cleared\.)?({_KEY}-([0-9]+x[0-9]+|whole)-[0-9]+|\.{_KEY}-[0-9a-z]+-[0-9]+\..+\.[0-9]+)",
+    # NAME-vVERSION, .NAME-vVERSION.HEXADECIMAL
+    "embedded": rf"(\.cleared\.)?({_SET}|\.{_SET}\.[0-9a-f]{{32}})",
+    # KEY.npy
+    "features": rf"{_KEY}\.npy|\.{_KEY}\.npy{_ASIDE}",
+    # KEY.json, KEY-first-LIMIT.json, KEY-outside-KEY.json
+    "examined": rf"{_KEY}(-[a-z]+-[0-9a-f]+)?\.json|\.{_KEY}[-.0-9a-z]{{0,16}}{_ASIDE}",
+}
 
 
 class Entry(NamedTuple):
@@ -60,7 +78,8 @@ def run(cfg: DictConfig) -> None:
 
 def _entries(cache: Path) -> Iterator[Entry]:
     for kind in KINDS:
-        for path in (cache / kind).glob("*"):
+        ours = re.compile(_OURS[kind])
+        for path in (path for path in (cache / kind).glob("*") if ours.fullmatch(path.name)):
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
             sizes = [file.stat().st_size for file in files]
             used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
@@ -82,7 +101,7 @@ def _what(kind: str, path: Path) -> str:
 
 def _table(cache: Path, entries: list[Entry]) -> str:
     if not entries:
-        return f"{cache} holds nothing."
+        return f"{cache} holds nothing of this program's."
     free = shutil.disk_usage(cache).free
     total = sum(entry.size for entry in entries)
     lines = [f"{cache}: {_bytes(total)} in {len(entries)} entries; {_bytes(free)} of the disk are free"]

@@ -20,6 +20,16 @@ KNOWN = (
     "sweep",
 )  # fmt: skip
 
+# What a training asks of a group's choice, which a file of one's own may have forgotten.
+_ASKED = {
+    "task": ("_target_", "name"),
+    "model": ("_target_", "name"),
+    "data": ("_target_", "name", "batch_size"),
+    "loss": ("_target_", "name"),
+    "optimizer": ("_target_", "lr", "reference_batch", "lr_scaling"),
+    "scheduler": ("_target_",),
+}
+
 
 def check(cfg: DictConfig, conf: Path) -> None:
     """Go over a composed configuration.
@@ -29,7 +39,8 @@ def check(cfg: DictConfig, conf: Path) -> None:
         conf: folder of the configuration groups, to name the choices.
 
     Raises:
-        ConfigError: for a missing value, one out of range, or a net, data set and task that do not fit together.
+        ConfigError: for a missing value or key, a value out of range, or a net, data set and task that do not fit
+            together.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the sentence.")
@@ -44,8 +55,21 @@ def check(cfg: DictConfig, conf: Path) -> None:
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
     if "task" in cfg:
+        for group, asked in _ASKED.items():
+            _check_keys(cfg, group, asked, conf)
         for group in ("model", "data", "loss"):
             _check_pair(cfg, group, conf)
+
+
+def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -> None:
+    chosen = cfg.get(group)
+    if chosen is None:  # of `doctor`, in which only a task was made up
+        raise ConfigError(f"task means nothing here, as {group} is not given; leave task out.")
+    if lacking := [key for key in asked if chosen.get(key) is None]:
+        raise ConfigError(
+            f"{group} has no {lacking[0]}, which every file of {conf / group} gives, itself or by its defaults: "
+            f"{', '.join(asked)}. Add `{lacking[0]}: ...` to the one that was chosen."
+        )
 
 
 def choices(conf: Path, group: str) -> list[str]:

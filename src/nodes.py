@@ -1,12 +1,17 @@
 """A node of the configuration with a `_target_`, called with its other keys: its errors name the node's place in it."""
 
 import inspect
+import pkgutil
+import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, ImagierError, nearest
@@ -43,7 +48,20 @@ def call(
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
         if isinstance(error, ValueError):
             raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
+        _refuse_other_types(where, target, given, accepted, error)
         raise
+
+
+def _refuse_other_types(
+    where: str, target: Any, given: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], error: TypeError
+) -> None:
+    """Raise ConfigError where a word stands for a number, or the like; a call that fails otherwise has a bug."""
+    for key, value in given.items():
+        kind = accepted[key].annotation if key in accepted else Any
+        with suppress(TypeError):  # of list[int] and its like nothing is an instance
+            if isinstance(value, bool | int | float | str) and not isinstance(value, kind | int if kind is float else kind):
+                wanted = inspect.formatannotation(kind)
+                raise ConfigError(f"{where}.{key}={value} does not fit {target.__name__}: {key} is {wanted}.") from error
 
 
 def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -65,11 +83,47 @@ def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
-    """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported."""
+    """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported or called."""
+    if node.get("_target_") is None:
+        raise ConfigError(f"{where} says nothing to be called; add `_target_: NAME`, a class or function by its full name.")
+    name = str(node["_target_"])
+    target, path = None, ""
+    for part in name.split("."):
+        path, above = f"{path}.{part}" if path else part, target
+        target = getattr(above, part, None)
+        if target is None and (above is None or isinstance(above, ModuleType)):
+            target = _imported(path, f"{where}._target_={name}", part, above)
+        elif target is None:
+            raise _unfound(f"{where}._target_={name}", part, above)
+    if not callable(target):
+        raise ConfigError(f"{where}._target_={name} is a {type(target).__name__}; name a class or function in it.")
+    return target
+
+
+def _imported(path: str, said: str, part: str, above: ModuleType | None) -> Any:
+    """The module of this name, whose file may be at fault in any way."""
     try:
-        return get_object(node["_target_"])
-    except (ImportError, InstantiationException, ValueError) as error:
-        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
+        return import_module(path)
+    except (ImagierError, KeyboardInterrupt):
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        raise ConfigError(f"{said} cannot be imported: {error.msg} ({where}).") from error
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == path:
+            raise _unfound(said, part, above) from error
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+        where = f"{type(error).__name__}, {frames[-1].filename}, line {frames[-1].lineno}"
+        raise ConfigError(f"{said} cannot be imported: {error} ({where}).") from error
+
+
+def _unfound(said: str, part: str, above: Any) -> ConfigError:
+    if above is None:
+        return ConfigError(f"{said} cannot be imported: there is no module {part}; install it, or set PYTHONPATH.")
+    modules = [one.name for one in pkgutil.iter_modules(getattr(above, "__path__", []))]
+    kind = "module" if isinstance(above, ModuleType) else "class"
+    names = [*modules, *(name for name in vars(above) if not name.startswith("_"))]
+    return ConfigError(f"{said} cannot be imported: {kind} {above.__name__} has no {part}.{nearest(part, names)}")
 
 
 def call_nested(value: Any, where: str) -> Any:

@@ -125,7 +125,7 @@ class Cityscapes(ImageData):
 
     def _pairs(self, split: Split) -> tuple[list[Path], list[Path]]:
         folder, mask_folder = (parent / split for parent in self._folders)
-        images = sorted(folder.glob(f"*/*{_IMAGE}"))
+        images = sorted(folder.glob(f"[!.]*/[!.]*{_IMAGE}"))  # macOS leaves a ._NAME beside files on foreign disks
         masks = [mask_folder / path.parent.name / f"{path.name.removesuffix(_IMAGE)}{_MASK}" for path in images]
         return images, masks
 

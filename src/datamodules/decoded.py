@@ -12,6 +12,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import re
 import shutil
 import socket
 import time
@@ -264,7 +265,9 @@ def describe(name: str, split: str, root: str, size: tuple[int, int] | None) -> 
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what processes of this machine began to write and did not live to finish."""
-    for entry in folder.glob(f".*.{socket.gethostname()}.*"):
-        process = int(entry.name.rpartition(".")[2])
-        if process != os.getpid() and not is_alive(process):
+    # Whole names: on a shared disk, what node7.cluster is writing is not that of node7.
+    ours = re.compile(rf"\.[^.]+\.{re.escape(socket.gethostname())}\.([0-9]+)")
+    for entry in folder.glob(".*"):
+        name = ours.fullmatch(entry.name)
+        if name and int(name[1]) != os.getpid() and not is_alive(int(name[1])):
             shutil.rmtree(entry, ignore_errors=True)

@@ -43,10 +43,14 @@ class Problem(NamedTuple):
 
 @dataclass(kw_only=True)
 class Examined(Tally):
-    """What one source was found to hold: its number of samples, the state of its files, and the tally of all."""
+    """What one source was found to hold: its number of samples, the state of its files, and the tally of all.
+
+    kept: the file in which that is kept; None for a source that names no files.
+    """
 
     size: int
     state: State
+    kept: Path | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -154,7 +158,13 @@ def refuse_targets_outside(
     for split, examined in findings.splits.items():
         if not facts.num_classes or not set(examined.counts) - allowed:
             continue
-        for position in findings.good(split):  # which one it was is not kept: look again, now that it matters
+        kept, good = _kept_outside(facts, examined), findings.good(split)
+        known = sorted(set(good).intersection(_positions(kept)))
+        for position in (*known, *good):  # which they are, no examination says: look again, now that it matters
+            if not set(examined.counts) - allowed:
+                break
+            if position in examined.bad:
+                continue
             outcome = look_at(sources[split], position)
             if isinstance(outcome, str):  # the file has changed meanwhile
                 examined.bad[position] = outcome
@@ -164,7 +174,25 @@ def refuse_targets_outside(
             examined.bad[position] = outside(facts, sources[split].ids[position], min(odd))
             examined.counts -= Counter(dict(outcome[1]))
             examined.present -= Counter({value: 1 for value, _ in outcome[1]})
+        found = sorted(examined.bad.keys() & set(good))
+        if kept and found != known:
+            with suppress(OSError):  # the next run looks at all of them again
+                write_text(kept, json.dumps(found))
     return _settled(findings.splits, sources, on_error)
+
+
+def _kept_outside(facts: Facts, examined: Examined) -> Path | None:
+    """The file of the positions of samples whose targets lie outside of these classes."""
+    key = digest([str(facts.num_classes), str(facts.ignore_index)])
+    return examined.kept and examined.kept.with_name(f"{examined.fingerprint}-outside-{key}.json")
+
+
+def _positions(kept: Path | None) -> list[int]:
+    """What was found earlier: none, where the file is damaged."""
+    try:
+        return list(map(int, json.loads(kept.read_text(encoding="utf-8")))) if kept else []
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source], cache: Path) -> Findings:
@@ -233,20 +261,21 @@ def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
 
 def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | None") -> Examined:
     files = list(source.files()) if hasattr(source, "files") else []
-    examined = Examined(size=len(source), state=state_of(_FORMAT, source, files))
+    state = state_of(_FORMAT, source, files)
+    kept = cache / "examined" / f"{state.fingerprint}.json" if files else None
+    examined = Examined(size=len(source), state=state, kept=kept)
     remaining: Sequence[int] = range(len(source))
-    kept = cache / "examined" / f"{examined.fingerprint}.json"
-    if files and kept.is_file():
+    if kept and kept.is_file():
         remaining = _remembered(examined, kept)
-    writer = keep.writer(split, source, examined.state) if keep and files else None
+    writer = keep.writer(split, source, state) if keep and files else None
     known = len(remaining) < len(source)
     found = survey(split, source, range(len(source)), writer, may_stop=known) if writer else None
     if found is None or (known and writer and writer.abandoned):  # for want of room, say: what is remembered holds
         found = survey(split, source, remaining)
     else:
-        examined, remaining = Examined(size=len(source), state=examined.state), range(len(source))
+        examined, remaining = Examined(size=len(source), state=state, kept=kept), range(len(source))
     examined.merge(found)
-    if files and len(examined.bad) != len(remaining):
+    if kept and len(examined.bad) != len(remaining):
         try:
             write_text(kept, examined.to_json())
         except OSError as error:

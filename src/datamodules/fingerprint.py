@@ -28,9 +28,7 @@ def state_of(version: int, source: Source, files: Sequence[str | Path]) -> State
     """Look at every file once, without reading it. What is missing counts as such."""
     # Text and os.stat: Path objects would take most of the time that a large set needs to begin.
     paths = [os.fspath(path) for path in files]
-    folders = {path.rpartition(os.sep)[0] for path in paths}
-    shared = len(os.path.commonpath(folders)) if folders else 0
-    words = [str(version), _code(source), *_settings(source), *source.ids, *(path[shared:] for path in paths)]
+    words = [str(version), _code(source), *_settings(source), *source.ids, *_below(paths)]
     numbers: list[int] = []
     changes: list[int] = []
     for path in paths:
@@ -43,6 +41,16 @@ def state_of(version: int, source: Source, files: Sequence[str | Path]) -> State
         changes.append(facts.st_ctime_ns)
     found = digest([*words, _text(numbers)])
     return State(found, digest([found, _text(changes)]))
+
+
+def _below(paths: Sequence[str]) -> list[str]:
+    """The paths below the folder that holds them all, whether they are said from the root or from where one stands."""
+    parted = [path.rpartition(os.sep) for path in paths]
+    # Each folder once, and without following links as Path.resolve would.
+    folders = {parts: os.path.abspath("".join(parts)) for parts in {parts[:2] for parts in parted}}  # noqa: PTH100
+    shared = len(os.path.commonpath(folders.values())) if folders else 0
+    below = {parts: f"{folder[shared:]}{os.sep}" for parts, folder in folders.items()}
+    return [below[folder, sep] + name for folder, sep, name in parted]
 
 
 def _text(numbers: list[int]) -> str:

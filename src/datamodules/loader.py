@@ -16,9 +16,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imagier.batch import Batch
-from imagier.errors import ConfigError, DataError, ImagierError
+from imagier.errors import DataError, ImagierError
 from imagier.randomness import derive_seed, permutation, sample_seeds
 from imagier.transforms.augment import Augment, Chance
+from imagier.transforms.base import refuse_unequal as refuse_unequal
 
 log = logging.getLogger(__name__)
 
@@ -223,17 +224,6 @@ class Loader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the samples that `state` counts; the batch size may have changed since."""
         self.sampler.epoch, self.sampler.start = state["epoch"], state["samples"]
-
-
-def refuse_unequal(images: Sequence[np.ndarray]) -> None:
-    """Raise ConfigError unless all images, [H, W, C], are of one size, so that a batch can hold them."""
-    sizes = sorted({image.shape[:2] for image in images})
-    if len(sizes) > 1:
-        listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
-        raise ConfigError(
-            f"a batch would hold images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
-            "let a transform of augment crop them to one size, or set data.batch_size=1."
-        )
 
 
 def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | None:

@@ -30,7 +30,8 @@ def locate(name: str, *, root: Path | None, embedded: str | None, cache: Path, e
     if root is None:
         raise ConfigError(f"data={name} does not know where its files are: set data.root to {expects}.")
     if not root.is_dir():
-        siblings = (entry.name for entry in root.parent.iterdir()) if root.parent.is_dir() else ()
+        beside = root.parent.iterdir() if root.parent.is_dir() else ()
+        siblings = (entry.name for entry in beside if entry.is_dir())  # of a file, its own name would be the nearest
         hint = nearest(root.name, siblings)
         raise DataError(f"data.root={root} is not a folder.{hint} Set it to {expects}.")
     return root

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imagier.errors import ConfigError
+
 
 class Transform(ABC):
     """Base of these transforms.
@@ -33,5 +35,21 @@ class Transform(ABC):
             pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be written into.
             numbers_BD: float64 [B, draws].
             fill: what is where nothing was.
+
+        Raises:
+            ConfigError: what was of one size is so no more, as where some of the pictures are turned.
         """
-        return np.stack([self.apply(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)])
+        moved = [self.apply(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)]
+        refuse_unequal(moved)
+        return np.stack(moved)
+
+
+def refuse_unequal(images: Sequence[np.ndarray]) -> None:
+    """Raise ConfigError unless all images, [H, W, C] or [H, W], are of one size, so that a batch can hold them."""
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
+        raise ConfigError(
+            f"a batch would hold images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
+            "let a transform of augment crop them to one size, or set data.batch_size=1."
+        )

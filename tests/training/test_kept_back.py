@@ -13,9 +13,9 @@ QUICK = ["trainer=cpu", "trainer.max_epochs=1", "test=false", "report=false"]
 
 
 def measured(run: Path, split: str, *words: str) -> dict[str, Any]:
-    spoken("evaluate", f"ckpt={run}", f"split={split}", f"output={run.parent}/measured", *words, cwd=run.parent)
+    said = spoken("evaluate", f"ckpt={run}", f"split={split}", f"output={run.parent}/measured", *words, cwd=run.parent)
     record: dict[str, Any] = json.loads((run.parent / "measured" / "metrics.json").read_text())
-    return record
+    return record | {"said": said}
 
 
 @pytest.mark.parametrize("words", [[], ["data=cityscapes"]], ids=["its own data", "data said anew"])
@@ -59,6 +59,11 @@ def test_a_net_of_some_classes_is_measured_on_all_their_pictures(
     spoken("train", *few, f"data.root={materials_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
     record = measured((tmp_path / "latest").resolve(), "all", *words, f"data.root={materials_root}")
     assert record["samples"] == 60
+    assert "these are also the pictures that trained" in record["said"]
+    parted = measured(
+        (tmp_path / "latest").resolve(), "test", *words, f"data.root={materials_root}", "data.split=[0.1,0,0.9]"
+    )
+    assert "some of these may have trained" in parted["said"]
 
 
 def test_classes_without_pictures_to_train_with(materials_root: Path, tmp_path: Path) -> None:
