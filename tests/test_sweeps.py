@@ -81,6 +81,7 @@ SLIPS = {
     "sweep=optuna task=classify,segment": ("task cannot vary",),
     "sweep=optuna task=denoise noise=fixed,report": ("noise varies, and with it what val/psnr measures",),
     "sweep=optuna task=compress model.lambdas=choice([0.01],[0.1])": ("model.lambdas varies",),
+    "sweep=optuna task=compress model=factorized,pair": ("model varies, and with it what val/loss measures",),
     "sweep=optuna task=classify sweep.trials=0": ("sweep.trials=0 is out of range",),
     "sweep=optuna task=classify sweep.trialz=3": ("sweep.trialz does not exist", "Did you mean 'trials'?"),
     "sweep=optuna task=classify optimizer.lr=interval(0,1)": ("optimizer.lr=0 is out of range",),

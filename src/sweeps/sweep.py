@@ -27,9 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
-from imagier.measures import changes_measure
 from imagier.sweeps.grid import Grid, Source
-from imagier.sweeps.record import ENDED, Record, read_records
+from imagier.sweeps.record import ENDED, Record, read_records, subject_of
 from imagier.sweeps.results import show_results, write_results
 from imagier.sweeps.trial import TrialJob, let_begin, tell_to_stop, told_to_stop
 from imagier.sweeps.words import (
@@ -134,6 +133,7 @@ class Sweep:
     def _check(self, each: Iterable[Values]) -> None:
         """Compose and check a trial of each of these values, and the settings of the sweep."""
         check(_without_hydra(self.cfg), self.conf)
+        subjects: dict[str, Values] = {}
         for values in each:
             cfg = self._composed([*self.fixed, *typed(values)])
             check(_without_hydra(cfg), self.conf)
@@ -143,6 +143,20 @@ class Sweep:
                     f"trainer.devices={devices}: a trial of a sweep has one device; use trainer=auto, and "
                     "launcher=joblib or launcher=submitit_slurm for several trials at once."
                 )
+            if self.settings:
+                self._refuse_other_subject(cfg, values, subjects)
+
+    def _refuse_other_subject(self, cfg: DictConfig, values: Values, subjects: dict[str, Values]) -> None:
+        """A search compares every trial with every other: by a key, or by what a choice of a group brings along."""
+        task: Any = get_class(cfg.task._target_)
+        subject = subject_of(OmegaConf.to_container(_without_hydra(cfg), resolve=True), task.monitor)
+        first = next(iter(subjects.values()), values)
+        if subjects.setdefault(subject, values) is not first:
+            key = next(key for key in values if values[key] != first[key])
+            raise ConfigError(
+                f"{key} varies, and with it what {task.monitor} measures, so that sweep=optuna could not compare the "
+                "trials. Fix that key, or try its values as a grid with -m."
+            )
 
     def _composed(self, words: list[str]) -> DictConfig:
         try:
@@ -158,11 +172,6 @@ class Sweep:
         keys = [dimension.key for dimension in self.dimensions]
         start = {key: word(choices.get(key, OmegaConf.select(cfg, key.lstrip("+")))) for key in keys}
         task: Any = get_class(cfg.task._target_)
-        if apart := [key for key in keys if changes_measure(key, task.monitor)]:
-            raise ConfigError(
-                f"{apart[0]} varies, and with it what {task.monitor} measures, so that sweep=optuna could not compare "
-                "the trials. Fix that key, or try its values as a grid with -m."
-            )
         return Search(self.cfg, folder, self.fixed, self.dimensions, start, task.mode)
 
     def _at_once(self, total: int) -> int:

@@ -1,6 +1,7 @@
 """What the page lets in, asked as a program would ask: no browser is needed."""
 
 import io
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,17 @@ def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, mon
             said = stranger.post(f"{base}/page/gradio_api/queue/join", content=bytes(2_000_000))
             assert said.status_code == 413
             assert stranger.get(f"{base}/page/gradio_api/run-history/buckets").status_code == 404
+
+
+def test_what_is_sent_to_the_page_does_not_fill_the_disk(tmp_path: Path) -> None:
+    bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
+    with (
+        serving(f"ckpt={bundle}", "max_megabytes=0.1", "queue=2", cwd=tmp_path) as (base, _),
+        httpx2.Client() as person,
+    ):
+        send = lambda: person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", os.urandom(80_000))})  # noqa: E731
+        assert [send().status_code for _ in range(4)] == [200, 200, 200, 503]
+        assert "Come again" in send().json()["error"]
 
 
 def asked_for(person: httpx2.Client, base: str, field: str, payload: Any) -> str:

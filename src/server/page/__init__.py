@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -20,6 +20,8 @@ os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-{soc
 import gradio as gr
 from fastapi import FastAPI, HTTPException, Request
 from gradio import processing_utils, routes
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagier.files import is_alive
 from imagier.server.limits import Limits
@@ -76,7 +78,30 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
         show_error=True,
         footer_links=[],
     )
+    app.add_middleware(_Shelf, most=limits.queue * most)
     app.router.lifespan_context = _forgetting(app.router.lifespan_context)
+
+
+class _Shelf:
+    """Takes no more pictures, by status 503, while those that were sent fill the room that the queue may need."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] == "http" and scope["path"].endswith("gradio_api/upload") and self._full():
+            said = f"pictures fill the page's folder, and lie there for up to {_KEPT // 60} minutes. Come again."
+            await JSONResponse({"error": said}, 503, {"Retry-After": "60"})(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _full(self) -> bool:
+        held = 0
+        for path in _SENT.rglob("*"):
+            with suppress(OSError):  # gradio removes them in a thread of its own
+                held += path.stat().st_size if path.is_file() else 0
+        return held >= self.most
 
 
 def _forgetting(lifespan: Any) -> Any:
