@@ -215,6 +215,11 @@ class ImageData(LightningDataModule):
         # Pictures of several sizes do not stack, and whole photographs are many times the crops that training stacks.
         together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
         samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
+        if shuffle and samples_an_epoch < world:  # one without any would leave the others waiting for its gradients
+            raise ConfigError(
+                f"{samples_an_epoch} training samples an epoch are fewer than the {world} processes, each of which needs "
+                "one; start fewer, or set data.repeat higher."
+            )
         batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
         return Loader(
             samples,

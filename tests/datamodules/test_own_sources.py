@@ -9,7 +9,7 @@ import torch
 
 from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
-from imagier.errors import DataError
+from imagier.errors import ConfigError, DataError
 
 
 class Made:
@@ -115,3 +115,11 @@ def test_a_target_that_is_no_number_is_named(tmp_path: Path) -> None:
         Numbers(float("nan"), cache=tmp_path).setup()
     with pytest.raises(TypeError, match=r"a picture as uint8 .*, or a number, not str"):
         Numbers("cat", cache=tmp_path).setup()
+
+
+def test_every_process_needs_a_sample(tmp_path: Path) -> None:
+    data = Own(mask(1), cache=tmp_path, batch_size=16, limit=3)
+    data.setup()
+    with pytest.raises(ConfigError, match="3 training samples an epoch are fewer than the 4 processes"):
+        data.loader("train", shuffle=True, world=4)
+    data.loader("val", world=4)
