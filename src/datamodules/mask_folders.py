@@ -47,6 +47,10 @@ def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
             pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
     if passed_over:
         rank_zero_info(f"{root}: passed over files that are no pictures or masks: {counted(passed_over)}.")
+    if not any(images == "images" for images, _ in folders.values()) and _has_both(root):
+        loose = len(list_files(root / "images", SUFFIXES, Counter())) - sum(map(len, pairs.values()))
+        if loose:
+            rank_zero_info(f"{root}: passed over {loose} pictures of images/ outside of its folders of splits.")
     return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}
 
 
