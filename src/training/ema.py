@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -44,3 +44,13 @@ class ExponentialMovingAverage(WeightAveraging):
         """Restore both sets of weights to go on training; for evaluation the averages alone are wanted."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class WithoutAverages(Callback):
+    """Goes on from a checkpoint of averaged weights with the weights themselves, where none are averaged any more."""
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take what the optimiser's state belongs to."""
+        averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if "current_model_state" in checkpoint and not averages and trainer.state.fn == TrainerFn.FITTING:
+            pl_module.load_state_dict(checkpoint["current_model_state"])

@@ -182,6 +182,8 @@ def make_trainer(
     warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")
     # A small split may hold nothing for one of several processes.
     warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
+    # A resumed run says by itself which settings have changed; one of them may be a callback's that is off now.
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # small sets are welcome
     try:
         return Trainer(

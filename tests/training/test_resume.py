@@ -134,6 +134,16 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
 
 
+def test_a_run_goes_on_without_averages_from_the_weights_themselves(
+    unbroken: Any, garments_root: Path, tmp_path: Path
+) -> None:
+    words = [*words_of("classify", garments_root), STOP, "+callbacks.stop.step=4", "+callbacks.stop.name=SIGTERM"]
+    spoken("train", *words, cwd=tmp_path, code=143)
+    run = tmp_path / "runs" / "latest"
+    spoken("train", f"resume={run}", "callbacks.ema.decay=null", "~callbacks.stop", cwd=tmp_path)
+    assert differences(last(run)["state_dict"], last(unbroken("classify"))["current_model_state"]) == []
+
+
 def test_a_finished_run_goes_on_with_more_epochs_another_batch_size_and_dropout(unbroken: Any, tmp_path: Path) -> None:
     import shutil
 
