@@ -19,10 +19,10 @@ from imagier.datamodules.loader import (
     Samples,
     Source,
     available_cores,
-    refuse_unequal,
 )
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
+from imagier.transforms.base import refuse_unequal
 
 
 class ImageData(LightningDataModule):

@@ -1,10 +1,15 @@
 """What an examination found, as text: the answer of `imagier doctor`."""
 
+import filecmp
+from pathlib import Path
+
 import numpy as np
 
-from imagier.batch import SPLITS
+from imagier.batch import SPLITS, Split
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.examination import class_weights
+from imagier.datamodules.folder import split_of
+from imagier.datamodules.loader import Source
 
 
 def report(data: ImageData) -> str:
@@ -67,14 +72,8 @@ def _notes(data: ImageData) -> list[str]:
     facts, findings = data.facts, data.findings
     if findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
         notes.append("the test split is the validation split.")
-    train = set(data.sources["train"].ids)
     for split in ("val", "test"):
-        shared = sorted(train.intersection(data.sources[split].ids))
-        if shared:
-            notes.append(
-                f"{split} has names that train has too ({len(shared)}), such as {shared[0]}: if they are of the same "
-                "pictures, its score is one of what was learnt by heart."
-            )
+        notes += _leaks(data, split)
     if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
@@ -85,6 +84,48 @@ def _notes(data: ImageData) -> list[str]:
     if untested:
         notes.append(f"validation does not show {', '.join(untested)}; its score says nothing of it.")
     return notes
+
+
+def _leaks(data: ImageData, split: Split) -> list[str]:
+    """What is to be said of samples of `split` that train seems to have too."""
+    train, measured = data.sources["train"], data.sources[split]
+    notes = []
+    if equal := sorted(set(train.ids).intersection(measured.ids)):
+        notes.append(
+            f"{split} has names that train has too ({len(equal)}), such as {equal[0]}: if they are of the same "
+            "pictures, its score is one of what was learnt by heart."
+        )
+    # Names that are paths begin with the split's folder, and 1.jpg may be in all of them: the files decide.
+    learnt = {_without_split(name): name for name in train.ids}
+    twins = ((name, learnt.get(_without_split(name), name)) for name in measured.ids)
+    root = _root(measured)
+    if copies := sorted(name for name, twin in twins if twin != name and _are_equal(root / name, root / twin)):
+        notes.append(
+            f"{split} has pictures that train has too ({len(copies)}), such as {copies[0]}: its score is one of what "
+            "was learnt by heart."
+        )
+    return notes
+
+
+def _without_split(name: str) -> str:
+    """The path without the folder of its split, which is the first or, of images/val/1.png, the second."""
+    parts = name.split("/")
+    place = next((place for place, part in enumerate(parts[:-1][:2]) if split_of(part)), None)
+    return name if place is None else "/".join(parts[:place] + parts[place + 1 :])
+
+
+def _root(source: Source) -> Path:
+    """The folder below which the samples' names are files, where they are."""
+    while hasattr(source, "source"):  # of which it is a part, or which is decoded in it
+        source = source.source
+    return Path(getattr(source, "root", None) or "")
+
+
+def _are_equal(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)  # of another size, neither is read
+    except OSError:  # they are no files
+        return False
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -5,7 +5,7 @@ import math
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,11 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
+def split_of(name: str) -> Split | None:
+    """The split that a folder of this name may be for, in upper or lower case, or None."""
+    return _NAMES.get(name.lower())
+
+
 def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split, Path]:
     """The folder of each split that has one; without any, all pictures of `root` are to be cut, as training's.
 
@@ -48,7 +53,7 @@ def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split,
     names = subfolders(root) if among is None else among
     found: dict[Split, Path] = {}
     for name in names:
-        split = _NAMES.get(name.lower())
+        split = split_of(name)
         if split is None:
             continue
         if split in found:
@@ -57,6 +62,17 @@ def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split,
     if "train" in found:
         return found if len(found) > 1 or len(names) == 1 else {"train": root}
     return found if found and len(found) == len(names) else {"train": root}
+
+
+def passed_over(root: Path, folders: Mapping[Split, Path], suffixes: frozenset[str]) -> list[str]:
+    """In words, what lies in `root` beside the `folders` of the splits and is in none: files of `suffixes`, folders."""
+    if root in folders.values():
+        return []
+    with os.scandir(root) as entries:
+        files = [Path(entry.name) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    loose = Counter(suffix for file in files if (suffix := file.suffix.lower()) in suffixes)
+    others = sorted({*subfolders(root)} - {folder.name for folder in folders.values()})
+    return [*([counted(loose)] if loose else []), *(f"{name}/" for name in others)]
 
 
 def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) -> list[str]:

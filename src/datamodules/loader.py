@@ -19,7 +19,7 @@ from imagier.batch import Batch
 from imagier.errors import DataError, ImagierError
 from imagier.randomness import derive_seed, permutation, sample_seeds
 from imagier.transforms.augment import Augment, Chance
-from imagier.transforms.base import refuse_unequal as refuse_unequal
+from imagier.transforms.base import refuse_unequal
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,11 @@ from imagier.datamodules.folder import (
     counted,
     cut,
     list_files,
+    passed_over,
     place,
     shares_of_cut,
     split_folders,
+    split_of,
     subfolders,
 )
 from imagier.datamodules.image_file import SUFFIXES, picture_size, read_image
@@ -195,6 +197,15 @@ class Photos(ImageData):
                     names[chosen].append((prefix + member, label))
         if self.ignored:
             rank_zero_info(f"data={self.name}: passed over files that are no pictures: {counted(self.ignored)}.")
+        if beside := passed_over(root, folders, SUFFIXES):
+            own = " and ".join(folder.name for folder in folders.values())
+            rank_zero_info(f"data={self.name}: passed over what lies beside {own}: {', '.join(beside)}.")
+        if self.labels and root in folders.values():
+            for name in filter(split_of, subfolders(root) if self.chosen is None else sorted(self.chosen)):
+                self.notes.append(
+                    f"data={self.name}: the folder {name} is taken for a class, as those beside it are; where it is a "
+                    "split, move the classes into folders train, val and test."
+                )
         sorted_names = {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
         if self.per_class is not None:
             sorted_names["train"] = _first_of_each(sorted_names["train"], self.per_class)

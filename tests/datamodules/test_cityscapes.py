@@ -94,6 +94,15 @@ def test_pictures_of_equal_names_are_all_there(tmp_path: Path) -> None:
     assert len(data.sources["all"]) == 6  # the test split is the validation split
 
 
+def test_what_macos_leaves_beside_files_is_no_sample(root: Path) -> None:
+    for path in list(root.rglob("*_0_*.png")):
+        path.with_name(f"._{path.name}").write_bytes(b"not a picture")
+    hidden = root / "leftImg8bit" / "train" / ".Trashes"
+    hidden.mkdir()
+    (hidden / "bonn_9_leftImg8bit.png").write_bytes(b"not a picture")
+    assert opened(root).sources["train"].ids == ["aachen_0", "aachen_1", "ulm_0"]
+
+
 def test_resizing_is_stated_and_done(root: Path) -> None:
     data = opened(root, size=[4, 5])
     batch = next(iter(data.train_dataloader()))

@@ -172,6 +172,19 @@ def test_a_process_that_dies_while_writing_leaves_no_half_folder(tmp_path: Path)
     assert len(folders(root)) == 3
 
 
+def test_what_another_machine_is_writing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(format_of_decoded.socket, "gethostname", lambda: "node7")
+    monkeypatch.setattr(format_of_decoded, "is_alive", lambda process: False)
+    root = photographs(tmp_path / "set")
+    ready(Photos, root)
+    left = [f".0123456789abcdef-24x30-2.{tail}" for tail in ("node7.5", "node7.cluster.5", "my.node7.5", "node7.5.old")]
+    for name in left:
+        (tmp_path / "cache" / "decoded" / name).mkdir()
+    (root / "train" / "cats" / "0.png").unlink()
+    ready(Photos, root)
+    assert [name for name in left if name not in folders(root)] == left[:1]
+
+
 def test_a_folder_of_another_user_is_read_and_what_passes_removes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from imagier.datamodules.cityscapes import Cityscapes
 from imagier.datamodules.diagnosis import report
+from imagier.datamodules.masks import Masks
+from imagier.datamodules.photos import Photos
 
 
 def street(root: Path, split: str, name: str, ids_HW: np.ndarray) -> None:
@@ -51,3 +54,33 @@ def test_problems_and_shared_samples_are_told(tmp_path: Path) -> None:
     assert "train ulm_9: " in text
     assert "holds 99 in 32 pixels" in text
     assert text.endswith("1 unreadable; data.on_error=skip leaves them out.")
+
+
+@pytest.mark.parametrize("decode_once", [True, False])
+@pytest.mark.parametrize("layout", ["{split}/{kind}", "{kind}/{split}", "{split}"])
+def test_a_picture_that_was_put_into_two_splits_is_told(tmp_path: Path, layout: str, decode_once: bool) -> None:
+    draw = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for number in range(3):  # of equal names and sizes in all splits, but one picture each
+            for kind in ("images", "masks") if "kind" in layout else ("cat", "dog"):
+                folder = (
+                    tmp_path / "set" / (layout if "kind" in layout else "{split}/{kind}").format(split=split, kind=kind)
+                )
+                folder.mkdir(parents=True, exist_ok=True)
+                pixels = draw.integers(0, 2, (8, 9) if kind == "masks" else (8, 9, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.{'png' if kind == 'masks' else 'bmp'}")
+    options: dict[str, Any] = {"root": tmp_path / "set", "cache": tmp_path / "cache", "decode_once": decode_once}
+    if "kind" in layout:
+        options["classes"] = ["a", "b"]
+
+    def told() -> str:
+        data = Masks(name="mine", **options) if "kind" in layout else Photos(name="mine", **options)
+        data.setup()
+        return report(data)
+
+    assert "that train has too" not in told()
+    (leaked,) = [path for path in (tmp_path / "set").rglob("1.bmp") if "val" in path.parts and "dog" not in path.parts]
+    leaked.write_bytes(Path(str(leaked).replace("/val", "/train")).read_bytes())
+    assert (
+        f"val has pictures that train has too (1), such as {leaked.relative_to(tmp_path / 'set')}: its score" in told()
+    )

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagier.batch import Split
-from imagier.datamodules.examination import class_weights, examine
+from imagier.batch import Facts, Split
+from imagier.datamodules.examination import Findings, class_weights, examine, refuse_targets_outside
 from imagier.errors import DataError
 
 FILLS = {"train": [0, 0, 1, 2, 255, 9], "val": [1, 2], "test": [0]}
@@ -121,6 +121,27 @@ def test_a_moved_set_keeps_its_fingerprint_and_names_its_new_place(folder: Path,
     again = sources(moved)
     assert examine(again, tmp_path / "cache", "skip").fingerprint == first.fingerprint
     assert reads(again) == ["train5"]
+
+
+def test_targets_outside_the_classes_are_looked_for_once(folder: Path, tmp_path: Path) -> None:
+    def looked(*classes: str, ignored: int | None = 255) -> tuple[list[str], Findings]:
+        facts = Facts("own", 3, None, (0.5,) * 3, (0.5,) * 3, classes, ((0, 0, 0),) * len(classes), ignored)
+        again = sources(folder)
+        findings = examine(again, tmp_path / "cache", "skip")
+        for source in again.values():
+            source.reads.clear()
+        found = refuse_targets_outside(facts, findings, again, "skip")
+        return reads(again), found
+
+    first, found = looked("a", "b")
+    assert len(first) > 2
+    assert [problem.id for problem in found.problems] == ["train5", "train3", "val1"]
+    assert found.class_counts("train", 3).tolist() == [40, 24, 0]
+    assert looked("a", "b") == (["train3", "val1"], found)
+    assert [problem.id for problem in looked("a", "b", "c", ignored=None)[1].problems] == ["train5", "train4"]
+    for path in (tmp_path / "cache" / "examined").glob("*-outside-*"):
+        path.write_text("[77, 0")
+    assert looked("a", "b") == (first, found)
 
 
 def test_a_sample_that_became_readable_is_counted(

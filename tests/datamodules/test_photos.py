@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from imagier import synthetic
+from imagier.datamodules import photos
 from imagier.datamodules.folder import cut
 from imagier.datamodules.palette import distinct_colors
 from imagier.datamodules.photos import Photos
@@ -140,6 +141,32 @@ def test_train_may_be_a_class(tmp_path: Path) -> None:
     assert data.facts.classes == ("bus", "car", "train")
 
 
+@pytest.mark.parametrize(("names", "told"), [("cat dog test", ["test"]), ("bus train", ["train"]), ("cat dog", [])])
+def test_a_class_that_bears_the_name_of_a_split_is_told(tmp_path: Path, names: str, told: list[str]) -> None:
+    data = _open(_classes(tmp_path / "set", names=names.split(), count=5))
+    assert data.facts.classes == tuple(names.split())
+    assert [note.partition(" is taken for a class")[0] for note in data.notes] == [
+        f"data=photos: the folder {name}" for name in told
+    ]
+
+
+def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(photos, "rank_zero_info", said.append)
+    root = tmp_path / "set"
+    for name in ("train", "val"):
+        _classes(root / name, count=10)
+    _open(root)
+    assert said == []
+    for number in range(10):
+        _picture(root / f"{number}.PNG")
+    _picture(root / ".hidden.png")
+    _classes(root / "more")
+    data = _open(root)
+    assert sum(len(data.sources[split]) for split in SPLITS) == 40
+    assert said == ["data=photos: passed over what lies beside train and val: 10 x .png, more/."]
+
+
 def test_the_first_samples_are_a_mixture(tmp_path: Path) -> None:
     data = _open(_classes(tmp_path / "set", count=40), limit=16)
     assert len(data.sources["train"]) == 16
@@ -256,6 +283,16 @@ def test_a_new_class_in_one_split_renumbers_the_others(tmp_path: Path) -> None:
     assert data.findings.class_counts("val", 3).tolist() == [0, 4, 4]
 
 
+def test_a_set_is_the_same_by_any_path_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _classes(tmp_path / "set")
+    whole = _open(root).findings
+    for place, said in ((root, "."), (tmp_path, "set"), (root / "cat", ".."), (root, f"{root}/cat/..")):
+        monkeypatch.chdir(place)
+        data = Photos(name="photos", cache=tmp_path / "cache", root=said)
+        data.setup()
+        assert data.findings == whole, said
+
+
 def test_broken_picture_stops_or_is_skipped(tmp_path: Path) -> None:
     root = _classes(tmp_path / "set")
     (root / "cat" / "bad.png").write_bytes(b"no picture")
@@ -272,6 +309,8 @@ def _raises(root: Path, said: str, **options: Any) -> None:
 
 def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     _raises(tmp_path / "gone", r"data\.root=.*gone is not a folder")
+    (tmp_path / "mk.py").touch()
+    _raises(tmp_path / "mk.py", r"mk\.py is not a folder\. Set it to")  # and no other name is proposed than its own
     (tmp_path / "empty").mkdir()
     _raises(tmp_path / "empty", "empty holds no picture.* set data.root to")
     (tmp_path / "texts").mkdir()

@@ -134,6 +134,13 @@ def test_all_at_once_is_one_after_another(transform: Transform, shape: tuple[int
     assert np.array_equal(transform.apply_all(pictures.copy(), numbers, 9), np.stack(singly))
 
 
+def test_oblong_pictures_that_are_turned_do_not_fit_into_a_batch_and_that_is_said() -> None:
+    pictures, numbers = np.zeros((8, 20, 30, 3), np.uint8), np.linspace(0, 0.99, 8)[:, None]
+    with pytest.raises(ConfigError, match=r"images of 20 x 30 and 30 x 20 .*data\.size=\[H,W\]"):
+        D4().apply_all(pictures, numbers, 0)
+    assert D4().apply_all(pictures[:1], numbers[-1:], 0).shape == (1, 30, 20, 3)
+
+
 def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:
     numbers = uniforms(sample_seeds(3, np.arange(40000)), 3)
     assert ((numbers >= 0) & (numbers < 1)).all()
