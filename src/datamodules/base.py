@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,14 +12,8 @@ from pytorch_lightning import LightningDataModule
 from imagier.batch import SPLITS, Batch, Facts, Split
 from imagier.datamodules.examination import Findings, among_the_first, examine, refuse_targets_outside
 from imagier.datamodules.keeping import Keep
-from imagier.datamodules.loader import (
-    ArraySource,
-    EpochBatches,
-    Loader,
-    Samples,
-    Source,
-    available_cores,
-)
+from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, available_cores
+from imagier.datamodules.parts import Joined, Subset
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 from imagier.transforms.base import refuse_unequal
@@ -217,8 +211,8 @@ class ImageData(LightningDataModule):
         samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
         if shuffle and samples_an_epoch < world:  # one without any would leave the others waiting for its gradients
             raise ConfigError(
-                f"{samples_an_epoch} training samples an epoch are fewer than the {world} processes, each of which needs "
-                "one; start fewer, or set data.repeat higher."
+                f"{samples_an_epoch} training samples an epoch are fewer than the {world} processes, each of which "
+                "needs one; start fewer, or set data.repeat higher."
             )
         batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
         return Loader(
@@ -276,41 +270,3 @@ class ImageData(LightningDataModule):
         cores = available_cores()
         # With one or two cores the training step needs them both.
         return 0 if cores <= 2 or getattr(self.sources[split], "in_memory", False) else min(8, cores - 2)
-
-
-class Subset:
-    """Some samples of a source, by position."""
-
-    def __init__(self, source: Source, positions: Sequence[int]) -> None:
-        self.source, self.positions = source, np.array(positions, np.int64)
-        self.ids = [source.ids[position] for position in positions]
-        self.in_memory = getattr(source, "in_memory", False)
-        self.shape = getattr(source, "shape", None)
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def read(self, index: int) -> tuple[np.ndarray, Any]:
-        """Return the image and target at `index` of the subset."""
-        return self.source.read(int(self.positions[index]))
-
-    def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return many images and targets at once, where the source can."""
-        return cast(ArraySource, self.source).read_all(self.positions[indices])
-
-
-class Joined:
-    """Several sources, one after the other."""
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.places = [(source, index) for source in sources for index in range(len(source))]
-        self.ids = [source.ids[index] for source, index in self.places]
-        self.in_memory = all(getattr(source, "in_memory", False) for source in sources)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def read(self, index: int) -> tuple[np.ndarray, Any]:
-        """Return the image and target at `index`."""
-        source, place = self.places[index]
-        return source.read(place)
