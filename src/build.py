@@ -19,7 +19,7 @@ from imagier.errors import ConfigError, TrainingError
 from imagier.models.pixels import FromPixels
 from imagier.models.weights import forget_classes
 from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, refuse_unknown, target_of
-from imagier.offered import CONF, offered_targets, targets
+from imagier.offered import CONF, OWN, offered_targets, targets
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
@@ -62,7 +62,22 @@ def task(cfg: DictConfig, facts: Facts) -> Task:
         given["noise"] = call(cfg.noise, "noise", {}, leave_out=frozenset({"name"}))
     made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights", "classes", "labelled"}))
     assert isinstance(made, Task)
+    _refuse_unfinished(made)
     return made
+
+
+def _refuse_unfinished(made: Task) -> None:
+    """Training would come far with a task that cannot be reported, or of which no checkpoint is the best."""
+    own = type(made)
+    missing = [name for name in ("measure", "count", "scores", "judge") if getattr(own, name) is getattr(Task, name)]
+    missing += [name for name in ("monitor", "mode") if not hasattr(made, name)]
+    if missing:
+        raise ConfigError(
+            f"task._target_={own.__module__}.{own.__name__} has no {' and no '.join(missing)}, which every task has; "
+            "see imagier.tasks.base.Task."
+        )
+    if made.mode not in ("max", "min"):
+        raise ConfigError(f"{own.__name__} has mode={made.mode}; it is one of: max, min.")
 
 
 def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
@@ -142,6 +157,8 @@ def _weights(cfg: DictConfig, facts: Facts) -> torch.Tensor | None:
             f"task.class_weights holds {len(wanted)} numbers, but {facts.name} has {facts.num_classes} classes: "
             f"{', '.join(facts.classes)}. Give one number each, or task.class_weights=auto."
         )
+    if not any(wanted):
+        raise ConfigError(f"task.class_weights={list(wanted)} counts no class; give one of them a weight above 0.")
     return torch.tensor(list(wanted), dtype=torch.float32)
 
 
@@ -161,7 +178,13 @@ def _optimizer(cfg: DictConfig) -> Any:
         )
     if "fused" in accepted and _fused(cfg):
         settings["fused"] = True
-    return functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
+    optimizer = functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
+    try:
+        optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
+    except (TypeError, ValueError) as error:  # of settings that do not go together
+        said = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise ConfigError(f"optimizer: {target.__name__} refuses {said}: {error}. Change one of them.") from error
+    return optimizer
 
 
 def _fused(cfg: DictConfig) -> bool:
@@ -228,5 +251,6 @@ def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> 
             if target not in offered_targets() | own:
                 raise TrainingError(
                     f"{path} wants {target} called for its {place}, which no file of conf/ offers. If you trust it, "
-                    f"put it into one, such as {CONF / key / 'mine.yaml'}."
+                    f"let one hold `_target_: {target}`, such as {CONF / key / 'mine.yaml'}, or set {OWN} to a folder "
+                    "of your own, laid out as conf/, in which a file does."
                 )

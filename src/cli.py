@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from imagier.errors import ConfigError, ImagierError, nearest
 from imagier.launch import leader, speaker
-from imagier.offered import CONF
+from imagier.offered import CONF, OWN, own_conf
 from imagier.sentence import completed
 from imagier.version import __version__
 
@@ -96,6 +96,7 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
             from imagier.configuration import choices
 
             raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(CONF, group))}.")
+    _search_own_conf()
     typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
     job = _job(verb, typed)
@@ -114,6 +115,29 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
         raise _explained(error, verb, words) from error
     except UnsoundWordsError as error:
         raise _explained(error.cause, verb, error.words) from error
+
+
+def _search_own_conf() -> None:
+    """Let Hydra, which is asked for choices in many places, look into the user's own folder too.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    own = own_conf()
+    if own is None:
+        return
+    if not own.is_dir():
+        raise ConfigError(f"{OWN}={own} is no folder; let it name one that is laid out as {CONF}, or unset it.")
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class OwnConf(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: Any) -> None:
+            """Add it behind conf/, whose choices win over those of the same name."""
+            if there := own_conf():  # a process may say several sentences
+                search_path.append(OWN, f"file://{there}")
+
+    Plugins.instance().register(OwnConf)
 
 
 def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
@@ -221,3 +245,7 @@ def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
     except HydraException as another:
         return _explained(another, verb, others)
     return unknown_key(cfg, key)
+
+
+if __name__ == "__main__":
+    main()

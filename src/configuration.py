@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, nearest
 from imagier.keys import leaves
+from imagier.offered import own_conf
 from imagier.rules import RULES
 
 # What a sentence may speak of, in any verb.
@@ -62,10 +63,12 @@ def check(cfg: DictConfig, conf: Path) -> None:
 
 
 def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -> None:
-    chosen = cfg.get(group)
-    if chosen is None:  # of `doctor`, in which only a task was made up
-        raise ConfigError(f"task means nothing here, as {group} is not given; leave task out.")
-    if lacking := [key for key in asked if chosen.get(key) is None]:
+    chosen = cfg.get(group) or {}
+    lacking = [key for key in asked if chosen.get(key) is None]
+    if len(lacking) == len(asked):  # a word alone, of a verb that has no such group
+        words = " and ".join(f"{group}.{key}" for key in chosen) or "the other groups"
+        raise ConfigError(f"{group} is not chosen: say {group}=NAME where that is asked for, or leave {words} out.")
+    if lacking:
         raise ConfigError(
             f"{group} has no {lacking[0]}, which every file of {conf / group} gives, itself or by its defaults: "
             f"{', '.join(asked)}. Add `{lacking[0]}: ...` to the one that was chosen."
@@ -74,7 +77,14 @@ def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -
 
 def choices(conf: Path, group: str) -> list[str]:
     """The names that `group=NAME` accepts; those with an underscore are parts of others."""
-    return sorted(path.stem for path in (conf / group).glob("*.yaml") if not path.name.startswith("_"))
+    return sorted(_files(conf, group))
+
+
+def _files(conf: Path, group: str) -> dict[str, Path]:
+    """The file of every choice. Hydra looks into a user's own folder last."""
+    own = own_conf()
+    paths = [path for folder in ([own] if own else []) + [conf] for path in (folder / group).glob("*.yaml")]
+    return {path.stem: path for path in paths if not path.name.startswith("_")}
 
 
 def _check_pair(cfg: DictConfig, group: str, conf: Path) -> None:
@@ -89,7 +99,7 @@ def _check_pair(cfg: DictConfig, group: str, conf: Path) -> None:
 
 def fitting(conf: Path, group: str, task: str) -> list[str]:
     """The choices of a group that are for `task`, or for any."""
-    return [name for name in choices(conf, group) if task in _tasks(conf / group / f"{name}.yaml", task)]
+    return [name for name, path in sorted(_files(conf, group).items()) if task in _tasks(path, task)]
 
 
 def _tasks(path: Path, any_task: str) -> Sequence[str]:

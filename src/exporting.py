@@ -21,7 +21,7 @@ from imagier.deploy.codec_graphs import refuse_unfit
 from imagier.deploy.publish import Plan, publish
 from imagier.errors import ConfigError
 from imagier.tasks.base import Task
-from imagier.trained import describe, training_pictures
+from imagier.trained import describe, refuse_unknown_task, training_pictures
 from imagier.training.evaluation import data_for, refuse_other_meaning
 from imagier.training.loggers import console, log_to
 from imagier.training.run_folder import find_checkpoint
@@ -40,7 +40,8 @@ def run(cfg: DictConfig) -> None:
     """Export `cfg.ckpt` to `cfg.output`.
 
     Raises:
-        ConfigError: for a format or precision that is not known, or data of another kind than the checkpoint's.
+        ConfigError: for a format or precision that is not known, a task that is not known in use, or data of another
+            kind than the checkpoint's.
         TrainingError: when the checkpoint cannot be read.
         BundleError: when a graph cannot be made, or disagrees with the checkpoint.
     """
@@ -57,6 +58,7 @@ def run(cfg: DictConfig) -> None:
     with log_to(console()):
         path = find_checkpoint(cfg.ckpt, prefer="best")
         task, trained, said = build.from_checkpoint(path)
+        refuse_unknown_task(trained)
         if trained.task.name == "compress":
             refuse_unfit(formats, precisions)  # before any data is read
         facts = Facts.from_dict(said["facts"])

@@ -43,12 +43,13 @@ def call(
     try:
         return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
     except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError):
+            _refuse_other_types(where, target, given, accepted, error)
         below = error.__traceback__ and error.__traceback__.tb_next
         if below is None or (isinstance(error, TypeError) and below.tb_next is None):  # by the call, or its first lines
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
         if isinstance(error, ValueError):
             raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
-        _refuse_other_types(where, target, given, accepted, error)
         raise
 
 
@@ -57,11 +58,16 @@ def _refuse_other_types(
 ) -> None:
     """Raise ConfigError where a word stands for a number, or the like; a call that fails otherwise has a bug."""
     for key, value in given.items():
-        kind = accepted[key].annotation if key in accepted else Any
+        kind = accepted[key].annotation if key in accepted else inspect.Parameter.empty
+        if kind is inspect.Parameter.empty or not isinstance(value, bool | int | float | str):
+            continue
+        meant = (value, float(value)) if type(value) is int else (value,)  # 1 is a fraction as well
         with suppress(TypeError):  # of list[int] and its like nothing is an instance
-            if isinstance(value, bool | int | float | str) and not isinstance(value, kind | int if kind is float else kind):
+            if not any(isinstance(one, kind) for one in meant):
                 wanted = inspect.formatannotation(kind)
-                raise ConfigError(f"{where}.{key}={value} does not fit {target.__name__}: {key} is {wanted}.") from error
+                raise ConfigError(
+                    f"{where}.{key}={value} does not fit {target.__name__}, whose {key} is {wanted}."
+                ) from error
 
 
 def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -85,7 +91,9 @@ def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
 def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
     """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported or called."""
     if node.get("_target_") is None:
-        raise ConfigError(f"{where} says nothing to be called; add `_target_: NAME`, a class or function by its full name.")
+        raise ConfigError(
+            f"{where} says nothing to be called; add `_target_: NAME`, a class or function by its full name."
+        )
     name = str(node["_target_"])
     target, path = None, ""
     for part in name.split("."):

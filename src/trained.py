@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from imagier import build
 from imagier.batch import Facts
-from imagier.deploy.bundle import TRAINING, Description, frozen
+from imagier.deploy.bundle import TASKS, TRAINING, Description, frozen
+from imagier.errors import ConfigError
 from imagier.models.pixels import FromPixels
 from imagier.nodes import plain
 from imagier.training.run_folder import find_checkpoint
@@ -20,7 +21,7 @@ def open_checkpoint(path: Path) -> tuple[Description, FromPixels]:
     """Open a run folder or a checkpoint for answers: what its net is, and the net in evaluation.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is of a task that is not known in use.
         TrainingError: it is damaged.
     """
     task, cfg, said = build.from_checkpoint(find_checkpoint(path, prefer="best"))
@@ -43,7 +44,11 @@ def describe(
         said: what the checkpoint says about itself.
         metrics: what it was measured at.
         made_with: commit and versions.
+
+    Raises:
+        ConfigError: see `refuse_unknown_task`.
     """
+    refuse_unknown_task(cfg)
     facts = Facts.from_dict(said["facts"])
     data = frozen(plain(cfg.data))
     size = data.get("size")
@@ -75,6 +80,15 @@ def describe(
             **(made_with or {}),
         },
     )
+
+
+def refuse_unknown_task(cfg: DictConfig) -> None:
+    """Raise ConfigError where the checkpoint of this configuration is of a task whose answers nobody can read."""
+    if cfg.task.name not in TASKS:
+        raise ConfigError(
+            f"the checkpoint is of task={cfg.task.name}, and what is in use knows {', '.join(TASKS)}: `imagier "
+            'evaluate` measures it, and ARCHITECTURE.md says below "Add a task" how its answers would be known.'
+        )
 
 
 def training_pictures(checkpoint: Path) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from imagier import build
 from imagier.batch import Facts
 from imagier.cli import VERBS
 from imagier.configuration import check, choices
+from imagier.keys import leaves
 from imagier.nodes import call, call_nested
 from imagier.rules import RULES
 from imagier.training.hardware import OURS, trainer_settings
@@ -141,13 +142,15 @@ def test_every_optimizer_descends_and_decays_kernels_only(name: str) -> None:
     assert optimizer.defaults.get("fused", name == "muon")  # which has no such kernel
 
 
-def test_muon_does_not_take_a_codecs_tables_for_kernels() -> None:
+def test_a_codecs_tables_are_neither_decayed_nor_taken_for_kernels() -> None:
     words = ["task=compress", "model=hyperprior", "model.width=6", "model.latents=8", "optimizer=muon"]
     kernels, others = build.task(composed(*words), FACTS["compress"]).configure_optimizers().param_groups
-    told = list(zip(kernels["params"], kernels["matrices"], strict=True))
-    assert (6, 6) in [tuple(table.shape) for table, is_matrix in told if not is_matrix]  # divisive normalisation
-    assert {kernel.ndim for kernel, is_matrix in told if is_matrix} == {4}
+    assert (6, 6) in [tuple(table.shape) for table in others["params"]]  # divisive normalisation
+    assert (6, 3, 1) in [tuple(table.shape) for table in others["params"]]  # a density's biases
+    assert {kernel.ndim for kernel in kernels["params"]} == {4}
+    assert all(kernels["matrices"])
     assert not any(others["matrices"])
+    assert others["weight_decay"] == 0
 
 
 @pytest.mark.parametrize(
@@ -201,10 +204,11 @@ def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
         assert set(np.unique(mask)) <= {*range(7), 255}
 
 
-def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
-    known: set[str] = set()
+def test_every_rule_speaks_of_a_key_that_some_sentence_has_and_every_switch_has_one() -> None:
+    known: list[tuple[str, object]] = []
     for group, choice in every(
         "task",
+        "model",
         "data",
         "augment",
         "noise",
@@ -218,11 +222,13 @@ def test_every_rule_speaks_of_a_key_that_some_sentence_has() -> None:
         "sweep",
     ):
         words = [f"task={task_of(group, choice)}", f"{group}={choice}"] if group != "task" else [f"task={choice}"]
-        known |= set(_keys(OmegaConf.to_container(composed(*words))))
+        known += leaves(OmegaConf.to_container(composed(*words)))
     for verb in VERBS.keys() - {"train", "doctor"}:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            known |= set(_keys(OmegaConf.to_container(compose(verb))))
-    assert set(RULES) <= known
+            known += leaves(OmegaConf.to_container(compose(verb)))
+    assert set(RULES) <= {key for key, _ in known}
+    # Without a rule, `no` and `off`, which are text to Hydra, would switch on.
+    assert {key for key, value in known if isinstance(value, bool)} <= set(RULES)
 
 
 def test_a_task_alone_picks_its_net_and_data_and_an_experiment_wins_over_it() -> None:
@@ -242,9 +248,3 @@ def test_a_machines_own_settings_are_read_when_they_are_there(tmp_path: Path) ->
     (tmp_path / "conf" / "local" / "default.yaml").write_text("# @package _global_\npaths:\n  runs: /elsewhere\n")
     with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
         assert compose("train", ["task=segment"]).paths.runs == "/elsewhere"
-
-
-def _keys(node: object, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return [prefix[:-1]]
-    return [name for key, value in node.items() for name in _keys(value, f"{prefix}{key}.")]

@@ -105,7 +105,9 @@ def test_every_make_target_of_readme_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(tmp_path: Path) -> None:
+def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
+    tmp_path: Path, materials_root: Path
+) -> None:
     """In a copy of the house, with nothing else touched, on pictures of odd and unequal sizes, one of them broken."""
     house = tmp_path / "house"
     for part in ("src", "conf"):
@@ -116,12 +118,16 @@ def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(tmp_path:
     files = re.findall(shown, ARCHITECTURE.partition("## Add a net")[2], flags=re.DOTALL)
     assert [name for name, _ in files] == [
         "src/models/stripes.py", "conf/model/stripes.yaml", "src/datamodules/pairs.py", "conf/data/pairs.yaml",
+        "src/tasks/grade.py", "conf/task/grade.yaml",
     ]  # fmt: skip
     for name, text in files:
         (house / name).write_text(text)
+    for name in ("model/cnn", "data/photos", "loss/cross_entropy"):  # which fit
+        path = house / "conf" / f"{name}.yaml"
+        path.write_text(re.sub(r"^tasks: \[", "tasks: [grade, ", path.read_text(), flags=re.MULTILINE))
     write_pairs(tmp_path / "pairs", 40)
 
-    first, second = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
+    first, second, third = re.findall(r"^`python train.py (.*)`$", ARCHITECTURE, flags=re.MULTILINE)
     second = second.replace("/data/pairs", str(tmp_path / "pairs"))
     said(house, 0, *first.split(), "--cfg", "job")
     assert "data.on_error=skip" in said(house, 3, *second.split())
@@ -131,6 +137,21 @@ def test_what_architecture_shows_is_all_that_a_net_and_a_data_set_need(tmp_path:
     trained = said(house, 0, *second.split(), "data.on_error=skip", "debug=one_batch")
     assert "unreadable samples left out: 1" in trained
     assert "2 classes" in trained
+    third = third.replace("/data/apples", str(materials_root))
+    assert "val/off" in said(house, 0, *third.split(), "data.size=[32,32]", "debug=one_batch")
+
+
+def test_what_architecture_imports_is_taken_from_where_it_is_defined() -> None:
+    """As mypy wants it of this house; it would take a minute here."""
+    shown = [line for block in blocks(ARCHITECTURE, "python") for line in block.splitlines()]
+    imports = [found for line in shown if (found := re.match(r"from imagier\.(\S+) import (.+)", line))]
+    assert len(imports) >= 8
+    for found in imports:
+        place = REPOSITORY / "src" / found[1].replace(".", "/")
+        text = "" if place.is_dir() else place.with_suffix(".py").read_text(encoding="utf-8")
+        for name in found[2].split(", "):
+            defined = re.search(rf"^(def |class )?{name}\b( =|\(|:)", text, flags=re.MULTILINE)
+            assert defined or (place / f"{name}.py").is_file(), found[0]
 
 
 def write_pairs(root: Path, count: int) -> None:

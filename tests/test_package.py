@@ -63,3 +63,11 @@ def test_a_sentence_is_looked_at_before_torch_is_imported() -> None:
     ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert "name: segment" in ended.stdout
     assert ended.stderr.strip() == "False"
+
+
+@pytest.mark.parametrize("module", ["imagier", "imagier.cli"])
+def test_python_runs_the_package_as_it_runs_the_command(module: str) -> None:
+    words = [sys.executable, "-m", module, "train", "task=segmnet"]
+    ended = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("imagier: task=segmnet is not known")

@@ -27,18 +27,27 @@ SLIPS = {
     "task=segment optimizer.lrr=1": ("optimizer.lrr does not exist", "weight_decay", "Did you mean 'lr'?"),
     "task=segment trainer.max_epoch=3": ("trainer.max_epoch does not exist", "Did you mean 'max_epochs'?"),
     "task=segment optimizer.lr=-1": ("optimizer.lr=-1 is out of range", "above 0"),
+    "task=segment STREETS data.label_set=category task.class_weights=[0,0,0,0,0,0,0]": ("counts no class",),
+    "task=segment STREETS optimizer=sgd optimizer.momentum=0": (
+        "optimizer: SGD refuses",
+        "Nesterov momentum requires a momentum",
+    ),
     "task=segment optimizer.lr=fast": ("optimizer.lr=fast is out of range", "a number above 0"),
     "task=segment data.batch_size=0": ("data.batch_size=0 is out of range", "at least 1"),
     "task=segment data.batch_size=2.5": ("data.batch_size=2.5 is out of range", "whole number"),
     "task=segment seed=-1": ("seed=-1 is out of range",),
     "task=segment trainer.precision=fp8": ("trainer.precision=fp8 is out of range", "bf16-mixed"),
     "task=segment callbacks.ema.decay=1.5": ("callbacks.ema.decay=1.5 is out of range", "below 1"),
+    "task=segment data.augment_first=no": ("data.augment_first=no is out of range", "one of: true, false"),
+    "task=segment model=swiftnet model.mirror=off": ("model.mirror=off is out of range", "one of: true, false"),
     "task=segment data.on_error=ignore": ("data.on_error=ignore is out of range", "raise, skip"),
     "task=segment scheduler=cosin": ("scheduler=cosin is not known", "Did you mean 'cosine'?"),
     "task=segment scheduler.warmup=3": ("scheduler.warmup=3 is out of range", "below 1"),
     "task=segment STREETS trainer.budget=soon": ("trainer.budget='soon' is no length of time", "20m"),
     "task=segment STREETS +model.widht=8": ("model.widht is unknown to UNet", "Did you mean 'width'?"),
     "task=segment STREETS model.width=0": ("model.width=0",),
+    "task=segment STREETS model._target_=mynets.Ring": ("there is no module mynets; install it, or set PYTHONPATH",),
+    "task=segment STREETS model._target_=imagier.models.unet": ("imagier.models.unet is a module; name a class",),
     "task=segment STREETS task.class_weights=[1,2]": ("task.class_weights holds 2 numbers", "task.class_weights=auto"),
     "task=segment STREETS +loss.gama=2": ("loss.gama is unknown to CrossEntropy",),
     "task=segment STREETS +optimizer.beta=2": ("optimizer.beta is unknown to AdamW", "Did you mean 'betas'?"),
@@ -91,6 +100,50 @@ def test_a_slip_is_answered_in_one_sentence(
     for part in SLIPS[words]:
         assert part in said
     assert not list(tmp_path.glob("runs/*/*/*"))
+
+
+NET = "from torch import nn\n\nclass Ringnet(nn.Linear):\n    def __init__(self, width: int) -> None:\n        {line}\n"
+SOUND = NET.format(line="super().__init__(1, width)")
+# What the file of one's own net holds, and what is said of it
+NETS = {
+    "a class that is misspelt": (SOUND, "RingNet", "module mine has no RingNet. Did you mean 'Ringnet'?"),
+    "a slip of syntax": (NET.format(line="super(.__init__()"), "Ringnet", "mine.py, line 5)."),
+    "what is not installed": (f"import nosuch\n{SOUND}", "Ringnet", "No module named 'nosuch' (ModuleNotFoundError, "),
+    "a slip at its beginning": (f"{SOUND}\nRingnet.of = wdith\n", "Ringnet", "mine.py, line 7)."),
+    "a word for a number": (SOUND, "Ringnet", "model.width=abc does not fit Ringnet, whose width is int."),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_wrong_with_the_file_of_a_net_is_said_once(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streets_root: Path
+) -> None:
+    text, kind, told = NETS[name]
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "ring.yaml").write_text(f"_target_: mine.{kind}\nname: ring\nwidth: abc\n")
+    monkeypatch.setenv("IMAGIER_CONF", str(tmp_path / "conf"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    said = sentence(capsys, "train", ["task=segment", "model=ring", "data=cityscapes", f"data.root={streets_root}"], 2)
+    assert told in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "told"),
+    [
+        ("train", "task=segment ~model.name", "model has no name, which every file of"),
+        ("train", "task=segment ~model._target_", "model has no _target_, which every file of"),
+        ("train", "task=segment ~task.name", "task has no name, which every file of"),
+        ("train", "task=segment ~data.batch_size", "data has no batch_size, which every file of"),
+        ("train", "task=segment ~optimizer.lr_scaling", "optimizer has no lr_scaling, which every file of"),
+        ("doctor", "data=streets +task.labelled=false", "task is not chosen: say task=NAME where that is asked for"),
+    ],
+)
+def test_a_key_that_a_file_of_the_configuration_lacks(
+    verb: str, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in sentence(capsys, verb, words.split(), 2)
 
 
 def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

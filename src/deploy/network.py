@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from imagier.deploy.bundle import TABLES, WEIGHTS, Bundle, Description
-from imagier.deploy.runtime import DEVICES
+from imagier.deploy.bundle import TABLES, WEIGHTS, WHOLE, Bundle
+from imagier.deploy.runtime import DEVICES, RUNTIMES
 from imagier.errors import BundleError, ConfigError, ImagierError
 from imagier.models.coded import Codec
 from imagier.models.pixels import FromPixels
@@ -20,7 +20,7 @@ from imagier.models.range_coding import Tables
 _HOME = "imagier.models"
 
 
-def make_network(description: Description) -> FromPixels:
+def make_network(bundle: Bundle) -> FromPixels:
     """Make the net with weights as chance has them.
 
     Only classes of this house's nets are called, whatever a bundle names.
@@ -28,13 +28,19 @@ def make_network(description: Description) -> FromPixels:
     Raises:
         BundleError: there is no such net, or it refuses its arguments.
     """
+    description = bundle.description
     module, _, name = description.net.rpartition(".")
     try:
         made = getattr(import_module(f"{_HOME}.{module}"), name) if module.isidentifier() else None
     except (ImportError, AttributeError):
         made = None
     if not (inspect.isclass(made) and issubclass(made, nn.Module) and made.__module__ == f"{_HOME}.{module}"):
-        raise BundleError(f"the bundle's net {description.net} is unknown to this version of imagier. Update it.")
+        runtimes = [name for name in RUNTIMES if any((name, WHOLE) == (one.format, one.part) for one in bundle.graphs)]
+        other = f"say runtime={runtimes[0]}, which needs none" if runtimes else "export it again with formats=onnx"
+        raise BundleError(
+            f"the bundle's net {description.net} is no class of {_HOME} here, and no other is called, whatever a "
+            f"bundle names; {other}, or update imagier if a newer version has made the bundle."
+        )
     try:
         inner = made(**description.arguments)
     except (TypeError, ValueError, ImagierError) as error:
@@ -48,7 +54,7 @@ def load_network(bundle: Bundle) -> FromPixels:
     Raises:
         BundleError: the weights, or a codec's tables, are missing, damaged or another net's.
     """
-    net, path = make_network(bundle.description), bundle.path(WEIGHTS)
+    net, path = make_network(bundle), bundle.path(WEIGHTS)
     try:
         net.load_state_dict(safetensors.torch.load_file(path))
         if isinstance(net.net, Codec):

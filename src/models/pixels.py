@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from imagier.errors import ConfigError
 from imagier.models.coded import Coded
 
+_ANSWERS = (Tensor, tuple, Coded)
+_STRIDES = (2, 4, 8, 16, 32, 64)
+
 
 class FromPixels(nn.Module):
     """Let `net` take images as they are stored: uint8 [B, C, H, W] of 0 to 255 and, for dense nets, of any H and W.
@@ -63,9 +66,17 @@ class FromPixels(nn.Module):
 
         Returns:
             Logits [B, K, H, W] or a picture [B, C, H, W] from a dense net, [B, K] from a classifier.
+
+        Raises:
+            ConfigError: where that is anything else, such as a dictionary.
         """
         height, width = image_BCHW.shape[-2:]
         output = self.net(self.normalized(image_BCHW), *given)
+        if not isinstance(output, _ANSWERS):
+            raise ConfigError(
+                f"{type(self.net).__name__} answers with a {type(output).__name__}; a net returns its logits as a "
+                'tensor, and while training maybe a tuple (logits, *auxiliary logits). Let its forward pick them, as ["out"].'
+            )
         if self.stride is None:
             return output
         if isinstance(output, Coded):
@@ -120,3 +131,43 @@ def crop(logits_BKHW: Tensor, height: int, width: int) -> Tensor:
     for axis, size in ((-2, height), (-1, width)):
         logits_BKHW = logits_BKHW.index_select(axis, torch.arange(size, device=logits_BKHW.device))
     return logits_BKHW
+
+
+@torch.no_grad()
+def refuse_misshapen(net: FromPixels, image_BCHW: Tensor) -> None:
+    """Say what is wrong with the sizes of a dense net. It is asked anew, so this is for when an error has come.
+
+    Args:
+        net: on the device of the images.
+        image_BCHW: as `FromPixels` takes them.
+
+    Raises:
+        ConfigError: the net's answers have not the pictures' size, or it would answer if it named another stride.
+    """
+    name, (height, width) = type(net.net).__name__, image_BCHW.shape[-2:]
+    shape = _shape_of_answers(net, image_BCHW, net.stride)
+    if shape is not None and len(shape) == 4 and shape[-2:] != (height, width):
+        raise ConfigError(
+            f"{name} answers {list(shape)} for pictures of {height} x {width}: what a dense net returns has the height "
+            "and width of what it is given; let its forward enlarge it, by torch.nn.functional.interpolate."
+        )
+    for stride in _STRIDES if shape is None else ():
+        found = _shape_of_answers(net, image_BCHW, stride)
+        if found is not None and len(found) == 4:
+            raise ConfigError(
+                f"{name} has stride={net.stride}, and fails for pictures of {height} x {width} extended to multiples "
+                f"of it, but not to multiples of {stride}: set stride = {stride} in its class."
+            )
+
+
+def _shape_of_answers(net: FromPixels, image_BCHW: Tensor, stride: int | None) -> torch.Size | None:
+    """Of the net as if it had this stride; None where it fails."""
+    named, net.stride = net.stride, stride
+    try:
+        output = net(image_BCHW)
+    except (RuntimeError, TypeError):
+        return None
+    finally:
+        net.stride = named
+    logits = output[0] if isinstance(output, tuple) else output
+    return logits.shape if isinstance(logits, Tensor) else None

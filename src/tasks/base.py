@@ -13,13 +13,16 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from imagier.batch import Batch, Facts
+from imagier.errors import ConfigError, DataError, TrainingError, nearest
 from imagier.metrics.weighted_mean import EXACT, WeightedMean
+from imagier.models.pixels import FromPixels, refuse_misshapen
 from imagier.randomness import derive_seed
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 STAGES = ("train", "val", "test")
+_NO_SPREAD = "Expected more than 1 value per channel"  # as torch says of one sample's map of one pixel
 
 
 class PerStage(nn.Module):
@@ -56,8 +59,9 @@ class Judged:
 class Task(LightningModule):
     """Base of all tasks.
 
-    A subclass implements `measure` (loss of one batch), `count` (metrics of one batch) and `scores` (what they add up
-    to), and sets `monitor` and `mode`, the score by which the best checkpoint is chosen.
+    A subclass implements `measure` (loss of one batch), `count` (metrics of one batch), `scores` (what they add up to)
+    and `judge` (what a report shows of a batch), and sets `monitor`, the score of val by which the best checkpoint is
+    chosen, such as val/iou, and `mode`, max or min.
 
     Args:
         net: takes uint8 [B, C, H, W], see `imagier.models.pixels.FromPixels`.
@@ -69,6 +73,7 @@ class Task(LightningModule):
 
     monitor: str
     mode: str
+    reports_anyway = False  # where nothing of a test is labelled: after a training, whose report is not to be lost
     precisions: tuple[str, ...] = ()  # of a Trainer in which its nets compute, as Lightning names them; none: in any
 
     def __init__(
@@ -89,8 +94,11 @@ class Task(LightningModule):
         """Add one batch to the metrics of `stage`."""
         raise NotImplementedError
 
-    def scores(self, stage: str) -> dict[str, Tensor]:
-        """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}."""
+    def scores(self, stage: str) -> Mapping[str, Tensor | float]:
+        """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}.
+
+        NaN says that nothing was measured which has it.
+        """
         raise NotImplementedError
 
     def question(self, batch: Batch) -> Tensor:
@@ -117,7 +125,16 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to descend."""
-        loss = self._step(batch, "train")
+        try:
+            loss = self._step(batch, "train")
+        except ValueError as error:
+            if not str(error).startswith(_NO_SPREAD):
+                raise
+            raise ConfigError(
+                "the net normalises maps of one pixel over a batch, and data.batch_size leaves each process a single "
+                "sample: two are needed, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large step of "
+                "small batches."
+            ) from error
         share, mean = self._over_processes(loss.detach(), batch)
         self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
         return loss * share * self._of_the_window(batch_idx)
@@ -153,10 +170,25 @@ class Task(LightningModule):
         self._step(batch, "test")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        loss, prediction = self.measure(batch, stage)
+        try:
+            loss, prediction = self.measure(batch, stage)
+        except RuntimeError as error:
+            self._refuse_misshapen(batch, error)
+            raise
         self.mean_loss[stage].update(loss.detach(), self._weight(batch))
         self.count(stage, prediction, batch)
         return loss
+
+    def _refuse_misshapen(self, batch: Batch, error: RuntimeError) -> None:
+        """Say of a net of one's own what torch says in words of its own. To look for it costs the others nothing."""
+        # Other processes would wait for this one.
+        if isinstance(error, torch.OutOfMemoryError) or distributed.is_initialized():
+            return
+        if isinstance(self.net, FromPixels):
+            try:
+                refuse_misshapen(self.net, batch["image"])
+            except ConfigError as found:
+                raise found from error
 
     def _weight(self, batch: Batch) -> Tensor:
         """What the batch's mean loss is a mean over, so that an epoch's mean does not depend on the batch size."""
@@ -184,13 +216,45 @@ class Task(LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
-        # A class that does not occur has no score.
-        known = {name: value for name, value in self.scores(stage).items() if not value.isnan()}
-        values = {"loss": self.mean_loss[stage].compute()} | known
-        self.epoch_scores[stage] = {name: value.float() for name, value in values.items()}
+        told = {"loss": self.mean_loss[stage].compute()} | dict(self.scores(stage))
+        values = {name: torch.as_tensor(value, device=self.device).float() for name, value in told.items()}
+        # A class that does not occur has no score, and JSON has no NaN.
+        self.epoch_scores[stage] = {name: value for name, value in values.items() if not value.isnan()}
+        if stage != "train":
+            self._refuse_unmeasured(stage, values)
         self.log_dict({f"{stage}/{name}": value for name, value in self.epoch_scores[stage].items()})
         for metric in self.metrics_of(stage):
             metric.reset()
+
+    def _refuse_unmeasured(self, stage: str, values: Mapping[str, Tensor]) -> None:
+        """Say that the score which everything goes by is not there, before it is looked for.
+
+        Raises:
+            ConfigError: the task never has it.
+            DataError: no sample shows it.
+            TrainingError: it is no number.
+        """
+        name = self.monitor.removeprefix("val/")
+        if name not in values:
+            names = [f"val/{one}" for one in values]
+            raise ConfigError(
+                f"{type(self).__name__} has monitor={self.monitor}, which it does not score; its scores are: "
+                f"{', '.join(names)}.{nearest(self.monitor, names)}"
+            )
+        if not values[name].isnan() or self.trainer.sanity_checking or (self.reports_anyway and stage == "test"):
+            return
+        with self.mean_loss[stage].sync_context():
+            nothing = not self.mean_loss[stage].weight
+        if nothing:
+            raise DataError(
+                f"none of the samples measured on {stage} shows a labelled pixel, so that {stage}/{name} is not known; "
+                f"measure more of them (trainer.limit_{stage}_batches) or label some."
+            )
+        if self.trainer.state.fn != "fit":  # while training it may be a number again
+            raise TrainingError(
+                f"{stage}/{name} is no number, though samples were measured; look at what {type(self).__name__} "
+                "scores, or train anew with a lower optimizer.lr."
+            )
 
     @property
     def validates_wholly(self) -> bool:
@@ -202,16 +266,17 @@ class Task(LightningModule):
         return (child[stage] for child in self.children() if isinstance(child, PerStage))
 
     def configure_optimizers(self) -> Optimizer:
-        """Weight decay applies to kernels and matrices, not to biases and normalisation (one-dimensional).
+        """Weight decay applies to kernels and matrices, not to biases, normalisation, positions and gains.
 
         Of each kernel the first group also says whether it is one of a layer's, which maps all of its channels, and no
         table of something else: Muon moves the two in different ways.
         """
         if self._optimizer is None:
             raise RuntimeError("this task was built for evaluation and has no optimiser")
-        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        kernels = [parameter for parameter in trained if parameter.ndim > 1]
-        others = [parameter for parameter in trained if parameter.ndim <= 1]
+        trained = [named for named in self.net.named_parameters() if named[1].requires_grad]
+        # By its name, too: divisive normalisation and a density's biases have several dimensions.
+        kernels = [parameter for name, parameter in trained if parameter.ndim > 1 and name.endswith("weight")]
+        others = [parameter for name, parameter in trained if parameter.ndim <= 1 or not name.endswith("weight")]
         of_layers = {id(layer.weight) for layer in self.net.modules() if _maps_all_channels(layer)}
         matrices = [id(parameter) in of_layers for parameter in kernels]
         none = [False] * len(others)

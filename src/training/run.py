@@ -21,6 +21,7 @@ from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
 from imagier.training.checkpoints import Checkpoints, Validated, ending_at_once, loud_interrupts
 from imagier.training.companions import watched
+from imagier.training.ema import WithoutAverages
 from imagier.training.evaluation import measure, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.frozen_features import FrozenFeatures
@@ -149,6 +150,7 @@ def _measured(
         results["val"] = validated.scores
         if validated.confusion is not None:
             task.confusion_counts["val"] = validated.confusion
+    task.reports_anyway = True
     for split in splits:
         same = data.stand_ins.get(split, split)
         results[split] = results.get(same) or measure(judge, task, data, split)
@@ -190,8 +192,9 @@ def _callbacks(
         throughput,
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
         SentenceHolds(),
+        WithoutAverages(),
         schedule,
-        StopOnNonFiniteLoss(),
+        StopOnNonFiniteLoss(cfg.trainer.log_every_n_steps),
         EpochLines(throughput),
         *([ProgressBar(throughput)] if sys.stderr.isatty() else []),
         Provenance(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,16 @@ def forged(data: bytes) -> bytes:
         ("bundle.json", lambda data: forged(data.replace(b'"weights.saf', b'"../weights.saf')), "not its own"),
         ("bundle.json", lambda data: data.replace(b"28", b"32", 1), "is not as it was exported"),
         ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update it"),
-        ("bundle.json", lambda data: forged(data.replace(b"mlp.MLP", b"os.system")), "unknown to this version"),
-        ("bundle.json", lambda data: forged(data.replace(b"mlp.MLP", b"weights.nn")), "unknown to this version"),
+        (
+            "bundle.json",
+            lambda data: forged(data.replace(b"mlp.MLP", b"os.system")),
+            "is no class of imagier.models here",
+        ),
+        (
+            "bundle.json",
+            lambda data: forged(data.replace(b"mlp.MLP", b"weights.nn")),
+            "is no class of imagier.models here",
+        ),
         ("bundle.json", lambda data: forged(data.replace(b'"dropout"', b'"dr0pout"')), "refuses its arguments"),
         ("weights.safetensors", lambda data: data[:-1] + b"\0" + b"", "checksum"),
         ("weights.safetensors", None, "cannot be read"),
@@ -230,6 +239,17 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, name: str, damage: Any, sen
     path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     with pytest.raises(BundleError, match=sentence):
         load_network(read_bundle(tmp_path / "bundle"))
+
+
+def test_a_net_of_another_package_is_opened_by_its_graph_alone(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    folder = bundle_of(net, replace(description, net="mynets.outside.Outside"), tmp_path / "bundle").folder
+    with pytest.raises(BundleError, match=r"mynets.outside.Outside is no class of imagier.models .*say runtime=onnx"):
+        imagier.load(folder, runtime="torch")
+    assert isinstance(imagier.load(folder, runtime="onnx"), Predictor)
+    bundle_of(net, replace(description, net="mynets.outside.Outside"), folder, formats=[])
+    with pytest.raises(BundleError, match="export it again with formats=onnx"):
+        imagier.load(folder)
 
 
 def test_the_pictures_of_its_training_travel_along(tmp_path: Path) -> None:

@@ -289,3 +289,12 @@ def test_doctor_prints_facts_and_names_bad_files(
     said: Any = capsys.readouterr()
     assert broken.name in said.out
     assert "1 sample cannot be used" in said.err
+
+
+def test_a_batch_of_one_that_the_net_cannot_normalise(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["task=classify", "model=timm", "model.architecture=resnet18", "data=fashion_mnist", "data.batch_size=1"]
+    words += [f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer=cpu", "data.limit=2"]
+    assert refused("train", *words) == 2
+    assert "leaves each process a single sample: two are needed" in capsys.readouterr().err

@@ -1,0 +1,5 @@
+"""`python -m imagier` is `imagier`."""
+
+from imagier.cli import main
+
+main()
