@@ -74,8 +74,9 @@ class FromPixels(nn.Module):
         output = self.net(self.normalized(image_BCHW), *given)
         if not isinstance(output, _ANSWERS):
             raise ConfigError(
-                f"{type(self.net).__name__} answers with a {type(output).__name__}; a net returns its logits as a "
-                'tensor, and while training maybe a tuple (logits, *auxiliary logits). Let its forward pick them, as ["out"].'
+                f"{type(self.net).__name__} answers with a {type(output).__name__}; a net returns its logits, a "
+                "tensor, and while training maybe a tuple (logits, *auxiliary logits). Let its forward pick them, as "
+                'by ["out"].'
             )
         if self.stride is None:
             return output

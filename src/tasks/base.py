@@ -13,16 +13,14 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from imagier.batch import Batch, Facts
-from imagier.errors import ConfigError, DataError, TrainingError, nearest
 from imagier.metrics.weighted_mean import EXACT, WeightedMean
-from imagier.models.pixels import FromPixels, refuse_misshapen
 from imagier.randomness import derive_seed
+from imagier.tasks.faults import refuse_unmeasured, told_of
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 STAGES = ("train", "val", "test")
-_NO_SPREAD = "Expected more than 1 value per channel"  # as torch says of one sample's map of one pixel
 
 
 class PerStage(nn.Module):
@@ -125,16 +123,7 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to descend."""
-        try:
-            loss = self._step(batch, "train")
-        except ValueError as error:
-            if not str(error).startswith(_NO_SPREAD):
-                raise
-            raise ConfigError(
-                "the net normalises maps of one pixel over a batch, and data.batch_size leaves each process a single "
-                "sample: two are needed, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large step of "
-                "small batches."
-            ) from error
+        loss = self._step(batch, "train")
         share, mean = self._over_processes(loss.detach(), batch)
         self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
         return loss * share * self._of_the_window(batch_idx)
@@ -170,25 +159,11 @@ class Task(LightningModule):
         self._step(batch, "test")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        try:
+        with told_of(self.net, batch):
             loss, prediction = self.measure(batch, stage)
-        except RuntimeError as error:
-            self._refuse_misshapen(batch, error)
-            raise
         self.mean_loss[stage].update(loss.detach(), self._weight(batch))
         self.count(stage, prediction, batch)
         return loss
-
-    def _refuse_misshapen(self, batch: Batch, error: RuntimeError) -> None:
-        """Say of a net of one's own what torch says in words of its own. To look for it costs the others nothing."""
-        # Other processes would wait for this one.
-        if isinstance(error, torch.OutOfMemoryError) or distributed.is_initialized():
-            return
-        if isinstance(self.net, FromPixels):
-            try:
-                refuse_misshapen(self.net, batch["image"])
-            except ConfigError as found:
-                raise found from error
 
     def _weight(self, batch: Batch) -> Tensor:
         """What the batch's mean loss is a mean over, so that an epoch's mean does not depend on the batch size."""
@@ -221,40 +196,10 @@ class Task(LightningModule):
         # A class that does not occur has no score, and JSON has no NaN.
         self.epoch_scores[stage] = {name: value for name, value in values.items() if not value.isnan()}
         if stage != "train":
-            self._refuse_unmeasured(stage, values)
+            refuse_unmeasured(self, stage, values)
         self.log_dict({f"{stage}/{name}": value for name, value in self.epoch_scores[stage].items()})
         for metric in self.metrics_of(stage):
             metric.reset()
-
-    def _refuse_unmeasured(self, stage: str, values: Mapping[str, Tensor]) -> None:
-        """Say that the score which everything goes by is not there, before it is looked for.
-
-        Raises:
-            ConfigError: the task never has it.
-            DataError: no sample shows it.
-            TrainingError: it is no number.
-        """
-        name = self.monitor.removeprefix("val/")
-        if name not in values:
-            names = [f"val/{one}" for one in values]
-            raise ConfigError(
-                f"{type(self).__name__} has monitor={self.monitor}, which it does not score; its scores are: "
-                f"{', '.join(names)}.{nearest(self.monitor, names)}"
-            )
-        if not values[name].isnan() or self.trainer.sanity_checking or (self.reports_anyway and stage == "test"):
-            return
-        with self.mean_loss[stage].sync_context():
-            nothing = not self.mean_loss[stage].weight
-        if nothing:
-            raise DataError(
-                f"none of the samples measured on {stage} shows a labelled pixel, so that {stage}/{name} is not known; "
-                f"measure more of them (trainer.limit_{stage}_batches) or label some."
-            )
-        if self.trainer.state.fn != "fit":  # while training it may be a number again
-            raise TrainingError(
-                f"{stage}/{name} is no number, though samples were measured; look at what {type(self).__name__} "
-                "scores, or train anew with a lower optimizer.lr."
-            )
 
     @property
     def validates_wholly(self) -> bool:

@@ -182,7 +182,7 @@ def test_a_test_without_a_labelled_pixel_loses_no_report(unlabelled: Path, tmp_p
     ("kind", "sentence"),
     [
         (Halved, "Halved answers [1, 2, 15, 18] for pictures of 30 x 36: what a dense net returns has the height"),
-        (Named, "Named answers with a dict; a net returns its logits as a tensor"),
+        (Named, "Named answers with a dict; a net returns its logits, a tensor"),
         (Strict, "Strict has stride=2, and fails for pictures of 30 x 36 extended to multiples of it"),
         (Strict, "but not to multiples of 8: set stride = 8 in its class"),
     ],

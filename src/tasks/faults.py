@@ -1,0 +1,84 @@
+"""What is said of faults that show only when a net is asked, or a split measured: of its own words torch has others."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, distributed, nn
+
+from imagier.batch import Batch
+from imagier.errors import ConfigError, DataError, TrainingError, nearest
+from imagier.models.pixels import FromPixels, refuse_misshapen
+
+if TYPE_CHECKING:
+    from imagier.tasks.base import Task
+
+_NO_SPREAD = "Expected more than 1 value per channel"  # as torch says of one sample's map of one pixel
+
+
+@contextmanager
+def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
+    """Say of a net that is asked about `batch` what is wrong with it. To look for it costs the others nothing.
+
+    Raises:
+        ConfigError: the batch is too small for its normalisation, or its answers have another size than the pictures.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(_NO_SPREAD):
+            raise
+        raise ConfigError(
+            "the net normalises maps of one pixel over a batch, and data.batch_size leaves each process a single "
+            "sample: two are needed, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large step of "
+            "small batches."
+        ) from error
+    except RuntimeError as error:
+        # Other processes would wait for this one.
+        if (
+            isinstance(net, FromPixels)
+            and not isinstance(error, torch.OutOfMemoryError)
+            and not distributed.is_initialized()
+        ):
+            try:
+                refuse_misshapen(net, batch["image"])
+            except ConfigError as found:
+                raise found from error
+        raise
+
+
+def refuse_unmeasured(task: "Task", stage: str, values: Mapping[str, Tensor]) -> None:
+    """Say that the score which everything goes by is not there, before it is looked for.
+
+    Args:
+        task: whose epoch of `stage`, val or test, has ended.
+        stage: of the Trainer.
+        values: every score of the epoch by its name without the stage; NaN where nothing has it.
+
+    Raises:
+        ConfigError: the task never has it.
+        DataError: no sample shows it.
+        TrainingError: it is no number.
+    """
+    name = task.monitor.removeprefix("val/")
+    if name not in values:
+        names = [f"val/{one}" for one in values]
+        raise ConfigError(
+            f"{type(task).__name__} has monitor={task.monitor}, which it does not score; its scores are: "
+            f"{', '.join(names)}.{nearest(task.monitor, names)}"
+        )
+    if not values[name].isnan() or task.trainer.sanity_checking or (task.reports_anyway and stage == "test"):
+        return
+    with task.mean_loss[stage].sync_context():
+        nothing = not task.mean_loss[stage].weight
+    if nothing:
+        raise DataError(
+            f"none of the samples measured on {stage} shows a labelled pixel, so that {stage}/{name} is not known; "
+            f"measure more of them (trainer.limit_{stage}_batches) or label some."
+        )
+    if task.trainer.state.fn != "fit":  # while training it may be a number again
+        raise TrainingError(
+            f"{stage}/{name} is no number, though samples were measured; look at what {type(task).__name__} scores, or "
+            "train anew with a lower optimizer.lr."
+        )
