@@ -62,13 +62,13 @@ def task(cfg: DictConfig, facts: Facts) -> Task:
         given["noise"] = call(cfg.noise, "noise", {}, leave_out=frozenset({"name"}))
     made = call(cfg.task, "task", given, leave_out=frozenset({"name", "class_weights", "classes", "labelled"}))
     assert isinstance(made, Task)
-    _refuse_unfinished(made)
+    refuse_unfinished(made)
     return made
 
 
-def _refuse_unfinished(made: Task) -> None:
-    """Training would come far with a task that cannot be reported, or of which no checkpoint is the best."""
-    own = type(made)
+def refuse_unfinished(made: Task | type[Task]) -> None:
+    """Raise ConfigError for a task that cannot be reported, or of which no checkpoint would be the best."""
+    own = made if isinstance(made, type) else type(made)
     missing = [name for name in ("measure", "count", "scores", "judge") if getattr(own, name) is getattr(Task, name)]
     missing += [name for name in ("monitor", "mode") if not hasattr(made, name)]
     if missing:

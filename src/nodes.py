@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from hydra.errors import InstantiationException
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from imagier.errors import ConfigError, ImagierError, nearest
 
 RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
+_PLAIN = {bool, int, float, str, type(None)}  # what words become
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
@@ -59,7 +60,7 @@ def _refuse_other_types(
     """Raise ConfigError where a word stands for a number, or the like; a call that fails otherwise has a bug."""
     for key, value in given.items():
         kind = accepted[key].annotation if key in accepted else inspect.Parameter.empty
-        if kind is inspect.Parameter.empty or not isinstance(value, bool | int | float | str):
+        if not set(get_args(kind) or (kind,)) <= _PLAIN or not isinstance(value, bool | int | float | str):
             continue
         meant = (value, float(value)) if type(value) is int else (value,)  # 1 is a fraction as well
         with suppress(TypeError):  # of list[int] and its like nothing is an instance

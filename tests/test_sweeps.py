@@ -271,8 +271,9 @@ def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) 
 
 
 @pytest.mark.slow
-def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path) -> None:
-    words = ["task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4,5"]
+@pytest.mark.parametrize(("jobs", "seeds"), [(2, "0,1,2,3,4,5"), (4, "0,1")], ids=["trials wait", "processes would"])
+def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path, jobs: int, seeds: str) -> None:
+    words = ["task=classify", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", f"seed={seeds}"]
 
     def tell() -> None:
         while len(list((here / "of").glob("*/metrics.csv"))) < 2:

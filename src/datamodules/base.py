@@ -10,9 +10,10 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import SPLITS, Batch, Facts, Split
-from imagier.datamodules.examination import Findings, among_the_first, examine, refuse_targets_outside
+from imagier.datamodules.examination import Findings, among_the_first, examine
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, available_cores
+from imagier.datamodules.outside import refuse_targets_outside
 from imagier.datamodules.parts import Joined, Subset
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
@@ -122,6 +123,11 @@ class ImageData(LightningDataModule):
     def _look_at_balance(self, measured: Split | None) -> None:
         asked: Sequence[Split] = ("train", "val") if measured is None else (measured,)
         for split in asked if self.facts.num_classes else ():
+            if split != "all" and not self.findings.splits[split].counts and self.findings.sizes(split):
+                raise DataError(
+                    f"no target of data={self.name}'s split '{split}' is a class: those are whole numbers, int, or "
+                    "masks of them."
+                )
             if not self._shows_classes(split):
                 raise DataError(
                     f"no target of data={self.name}'s split '{split}' shows any of its {self.facts.num_classes} "

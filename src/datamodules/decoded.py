@@ -28,7 +28,7 @@ from imagier.files import is_alive
 from imagier.transforms.resize import resize_image, resize_mask
 
 FOLDER = "decoded"
-_FORMAT = 2  # to be raised whenever the layout, or the meaning of what is in it, changes
+_FORMAT = 3  # to be raised whenever the layout, or the meaning of what is in it, changes
 _FOREBODING = 16  # samples after which their mean size tells whether all of them will fit
 Kind = Literal["class", "number", "mask", "picture", "itself"]
 

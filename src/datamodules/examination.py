@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from imagier.batch import Facts
 from imagier.datamodules.fingerprint import State, digest, state_of
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import Source
-from imagier.datamodules.looking import Tally, look_at, outside
+from imagier.datamodules.looking import Tally
 from imagier.datamodules.survey import survey
 from imagier.errors import DataError
 from imagier.files import write_text
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
+_FORMAT = 2  # to be raised whenever what is written, or the meaning of what was read, changes
 _SHOWN = 5
 
 
@@ -141,58 +140,9 @@ def examine(
     Raises:
         DataError: with the number and the first few of the samples at fault, or when a split has no sample left.
     """
-    return _settled(
+    return settled(
         {split: _examine_source(split, source, cache, keep) for split, source in sources.items()}, sources, on_error
     )
-
-
-def refuse_targets_outside(
-    facts: Facts, findings: Findings, sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
-) -> Findings:
-    """Add the samples whose targets are neither a class of `facts` nor ignored to those that are bad.
-
-    Raises:
-        DataError: as `examine` does.
-    """
-    allowed = {*range(facts.num_classes), facts.ignore_index}
-    for split, examined in findings.splits.items():
-        if not facts.num_classes or not set(examined.counts) - allowed:
-            continue
-        kept, good = _kept_outside(facts, examined), findings.good(split)
-        known = sorted(set(good).intersection(_positions(kept)))
-        for position in (*known, *good):  # which they are, no examination says: look again, now that it matters
-            if not set(examined.counts) - allowed:
-                break
-            if position in examined.bad:
-                continue
-            outcome = look_at(sources[split], position)
-            if isinstance(outcome, str):  # the file has changed meanwhile
-                examined.bad[position] = outcome
-                continue
-            if not (odd := {value for value, _ in outcome[1]} - allowed):
-                continue
-            examined.bad[position] = outside(facts, sources[split].ids[position], min(odd))
-            examined.counts -= Counter(dict(outcome[1]))
-            examined.present -= Counter({value: 1 for value, _ in outcome[1]})
-        found = sorted(examined.bad.keys() & set(good))
-        if kept and found != known:
-            with suppress(OSError):  # the next run looks at all of them again
-                write_text(kept, json.dumps(found))
-    return _settled(findings.splits, sources, on_error)
-
-
-def _kept_outside(facts: Facts, examined: Examined) -> Path | None:
-    """The file of the positions of samples whose targets lie outside of these classes."""
-    key = digest([str(facts.num_classes), str(facts.ignore_index)])
-    return examined.kept and examined.kept.with_name(f"{examined.fingerprint}-outside-{key}.json")
-
-
-def _positions(kept: Path | None) -> list[int]:
-    """What was found earlier: none, where the file is damaged."""
-    try:
-        return list(map(int, json.loads(kept.read_text(encoding="utf-8")))) if kept else []
-    except (OSError, ValueError, TypeError):
-        return []
 
 
 def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source], cache: Path) -> Findings:
@@ -220,9 +170,10 @@ def _first(
     return first
 
 
-def _settled(
+def settled(
     splits: dict["Split", Examined], sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
 ) -> Findings:
+    """What was found in all splits. Raises DataError as `examine` does."""
     first: dict[tuple[str, str], Problem] = {}  # a split that stands in for another has the same problems
     for split, examined in splits.items():
         for position, sentence in examined.bad.items():

@@ -100,7 +100,7 @@ def _check_types(source: Source, image: np.ndarray, target: Target) -> None:
         right = "an image as uint8 [H, W, C] (a grey one too)"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(image)}")
     whole = isinstance(target, np.ndarray) and target.dtype == _BYTE and target.ndim in (2, 3)
-    if not whole and not isinstance(target, int | float | np.integer | np.floating):
+    if not whole and not isinstance(target, int | float | np.integer | np.floating | np.bool_):
         right = "a mask as uint8 [H, W], a picture as uint8 [H, W, C], or a number"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(target)}")
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -20,13 +19,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from imagier.build import refuse_unfinished
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
+from imagier.nodes import target_of
 from imagier.sweeps.grid import Grid, Source
 from imagier.sweeps.record import ENDED, Record, read_records, subject_of
 from imagier.sweeps.results import show_results, write_results
@@ -148,7 +148,8 @@ class Sweep:
 
     def _refuse_other_subject(self, cfg: DictConfig, values: Values, subjects: dict[str, Values]) -> None:
         """A search compares every trial with every other: by a key, or by what a choice of a group brings along."""
-        task: Any = get_class(cfg.task._target_)
+        task = target_of(cfg.task, "task")
+        refuse_unfinished(task)
         subject = subject_of(OmegaConf.to_container(_without_hydra(cfg), resolve=True), task.monitor)
         first = next(iter(subjects.values()), values)
         if subjects.setdefault(subject, values) is not first:
@@ -171,17 +172,20 @@ class Sweep:
         choices = cfg.hydra.runtime.choices
         keys = [dimension.key for dimension in self.dimensions]
         start = {key: word(choices.get(key, OmegaConf.select(cfg, key.lstrip("+")))) for key in keys}
-        task: Any = get_class(cfg.task._target_)
+        task = target_of(cfg.task, "task")
         return Search(self.cfg, folder, self.fixed, self.dimensions, start, task.mode)
 
     def _at_once(self, total: int) -> int:
         """Trials that are given to the launcher together."""
-        settings = self.cfg.hydra.launcher
-        wanted = settings.get("n_jobs") or settings.get("array_parallelism") or 1
-        at_once = wanted if wanted > 0 else os.cpu_count() or 1
+        at_once = self._wanted()
         if self.settings:
             return min(at_once, self.settings.at_once)
         return total if at_once > 1 else 1  # of a grid the launcher takes all
+
+    def _wanted(self) -> int:
+        settings = self.cfg.hydra.launcher
+        wanted: int = settings.get("n_jobs") or settings.get("array_parallelism") or 1
+        return wanted if wanted > 0 else os.cpu_count() or 1
 
     def _launch(self, job: TrialJob) -> int:
         """Run a batch of trials; returns the exit code of one that was told to stop, else 0.
@@ -194,14 +198,15 @@ class Sweep:
         launcher = Plugins.instance().instantiate_launcher(context, job, self.cfg)
         words = [[*self.fixed, *typed(record.values)] for record in job.batch]
         here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
+        if here:  # a process without a trial would end at a signal, and joblib all others with it
+            launcher.joblib["n_jobs"] = min(self._wanted(), len(job.batch))  # type: ignore[attr-defined]
         try:
             with _handing_on(job.folder) if here else contextlib.nullcontext():
                 return max(returned.return_value for returned in launcher.launch(words, initial_job_idx=0))
         except Exception as error:  # what joblib and submitit raise for a worker that died is their own
-            begun = read_records(job.folder)
-            if not any(record.number in begun for record in job.batch):
+            begun, code = read_records(job.folder), told_to_stop(job.folder)
+            if not code and not any(record.number in begun for record in job.batch):
                 raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
-            code = told_to_stop(job.folder)
             left = tuple(record for record in job.batch if here and record.number not in begun)
             for record in (begun.get(record.number, record) for record in job.batch if record not in left):
                 if record.state == "running":

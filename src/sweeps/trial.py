@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imagier.errors import ImagierError
 from imagier.files import write_text
 from imagier.launch import RUN_FOLDER
+from imagier.nodes import target_of
 from imagier.sweeps.record import Record, subject_of
 from imagier.sweeps.words import typed
 
@@ -76,10 +76,11 @@ class TrialJob:
         os.environ.pop(RUN_FOLDER, None)
         code = 0
         try:
-            task: Any = get_class(cfg.task._target_)
+            task = target_of(cfg.task, "task")
             record.monitor, record.mode = task.monitor, task.mode
             record.subject = subject_of(OmegaConf.to_container(cfg, resolve=True), task.monitor)
             with signals_raised():
+                _heed(self.folder)
                 _settle(record, self.job(cfg))
         except Pruned as pruned:
             record.state, record.score, record.note = "pruned", pruned.score, str(pruned)
@@ -107,6 +108,14 @@ def told_to_stop(folder: Path) -> int:
     """The exit code of a sweep that no trial is to begin for any more, else 0."""
     mark = folder / _STOPPED
     return int(mark.read_text(encoding="utf-8")) if mark.exists() else 0
+
+
+def _heed(folder: Path) -> None:
+    """Raise what came while torch and Lightning were imported, which takes seconds."""
+    from imagier.training.checkpoints import Signalled
+
+    if code := told_to_stop(folder):
+        raise Signalled(code - 128)
 
 
 def let_begin(folder: Path) -> None:

@@ -193,8 +193,9 @@ class Task(LightningModule):
     def _log_scores(self, stage: str) -> None:
         told = {"loss": self.mean_loss[stage].compute()} | dict(self.scores(stage))
         values = {name: torch.as_tensor(value, device=self.device).float() for name, value in told.items()}
-        # A class that does not occur has no score, and JSON has no NaN.
-        self.epoch_scores[stage] = {name: value for name, value in values.items() if not value.isnan()}
+        # A class that does not occur has no score. A loss of NaN is told: Lightning would keep that of an epoch before.
+        known = {name: value for name, value in values.items() if name == "loss" or not value.isnan()}
+        self.epoch_scores[stage] = known
         if stage != "train":
             refuse_unmeasured(self, stage, values)
         self.log_dict({f"{stage}/{name}": value for name, value in self.epoch_scores[stage].items()})
@@ -220,8 +221,8 @@ class Task(LightningModule):
             raise RuntimeError("this task was built for evaluation and has no optimiser")
         trained = [named for named in self.net.named_parameters() if named[1].requires_grad]
         # By its name, too: divisive normalisation and a density's biases have several dimensions.
-        kernels = [parameter for name, parameter in trained if parameter.ndim > 1 and name.endswith("weight")]
-        others = [parameter for name, parameter in trained if parameter.ndim <= 1 or not name.endswith("weight")]
+        kernels = [parameter for name, parameter in trained if parameter.ndim > 1 and _is_weight(name)]
+        others = [parameter for name, parameter in trained if parameter.ndim <= 1 or not _is_weight(name)]
         of_layers = {id(layer.weight) for layer in self.net.modules() if _maps_all_channels(layer)}
         matrices = [id(parameter) in of_layers for parameter in kernels]
         none = [False] * len(others)
@@ -274,6 +275,11 @@ def _state(metric: Any) -> dict[str, Any]:
 
 def _shape(value: Any) -> torch.Size | None:
     return value.shape if isinstance(value, Tensor) else None
+
+
+def _is_weight(name: str) -> bool:
+    """As layers call theirs: `weight`, `in_proj_weight`, `weight_ih_l0`, or what one is made of."""
+    return "weight" in name.rpartition(".")[2] or ".parametrizations.weight." in name
 
 
 def _maps_all_channels(layer: nn.Module) -> bool:

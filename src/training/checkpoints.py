@@ -186,7 +186,8 @@ class Checkpoints(Checkpoint):
         if self.best_score is None or (value > self.best_score if self.mode == "max" else value < self.best_score):
             self.best_score, self.best_epoch, self.best_step = value, trainer.current_epoch, trainer.global_step
             assert isinstance(pl_module, Task)
-            found = {name: score.item() for name, score in pl_module.epoch_scores["val"].items()}
+            known = pl_module.epoch_scores["val"].items()
+            found = {name: score.item() for name, score in known if not score.isnan()}
             self.validated = Validated(found, pl_module.confusion_counts.get("val"))
             self._improved = True
         if self._improved and not trainer.is_last_batch and not trainer.should_stop:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,7 +41,8 @@ def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict
     refuse_no_batches(stage, getattr(trainer, f"limit_{stage}_batches"), len(loader))
     (scores,) = run(task, loader, verbose=False)
     task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
-    return {name.removeprefix(f"{stage}/"): value for name, value in scores.items()}
+    # Of a test in which nothing is labelled even the loss is NaN, which JSON does not have.
+    return {name.removeprefix(f"{stage}/"): value for name, value in scores.items() if not math.isnan(value)}
 
 
 def run(cfg: DictConfig) -> float:
@@ -117,7 +119,7 @@ def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same
         if split == "all":
             yield "these are also the pictures that trained; split=all is for others."
         elif not same:
-            yield "the folder that trained is parted in another way or has changed; some of these may have trained."
+            yield "the folder that trained, parted or read otherwise, or changed since: some of these may have trained."
     elif split != "all":
         own = [source for name, source in data.sources.items() if name not in data.stand_ins]
         if samples < (total := sum(map(len, own))):

@@ -62,6 +62,11 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
     if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
         _refuse_difference(path, "the images' size", trained.size, facts.size)
+    if (parted := _parts(checkpoint["optimizer_states"][0])) != (ours := _parts(task.configure_optimizers())):
+        raise ConfigError(
+            f"{path} is of version {said['version']}, whose optimiser parted the weights in {parted}, which are {ours} "
+            f"now; go on with that version, or start a new run{_BEGIN_WITH.format(path)}."
+        )
     before, after = dict(leaves(then)), dict(leaves(now))
     for key in sorted(before.keys() | after.keys()):  # the best score so far would be one of something else
         if changes_measure(key, task.monitor) and not within(key, ("task", *FILES)):
@@ -81,6 +86,12 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
             "already; ask for at least as many."
         )
     return checkpoint
+
+
+def _parts(optimizer: Any) -> list[int]:
+    """How many weights each group of an optimiser, or of its state, has."""
+    groups = optimizer["param_groups"] if isinstance(optimizer, dict) else optimizer.param_groups
+    return [len(group["params"]) for group in groups]
 
 
 def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from imagier.batch import Facts, Split
-from imagier.datamodules.examination import Findings, class_weights, examine, refuse_targets_outside
+from imagier.datamodules.examination import Findings, class_weights, examine
+from imagier.datamodules.outside import refuse_targets_outside
 from imagier.errors import DataError
 
 FILLS = {"train": [0, 0, 1, 2, 255, 9], "val": [1, 2], "test": [0]}

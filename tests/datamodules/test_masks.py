@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imagier.batch import SPLITS
+from imagier.datamodules import mask_folders
 from imagier.datamodules.masks import Masks
 from imagier.errors import ConfigError, DataError, ImagierError
 from tests.training.test_run import refused, say
@@ -212,13 +213,14 @@ def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
     assert image[mask == 1].mean() > image[mask == 0].mean() + 100
 
 
-def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(mask_folders, "rank_zero_info", said.append)
     for split in SPLITS:
         write(tmp_path / "set", 6, (0, 1), f"images/{split}", f"masks/{split}")
     write(tmp_path / "set", 4)
-    with caplog.at_level("INFO"):
-        assert sum(names(opened(tmp_path / "set")).values()) == 18
-    assert "passed over 4 pictures of images/ outside of its folders of splits" in caplog.text
+    assert sum(names(opened(tmp_path / "set")).values()) == 18
+    assert said == [f"{tmp_path / 'set'}: passed over 4 pictures of images/ outside of its folders of splits."]
 
 
 def test_a_name_with_composed_accents_is_that_with_others(tmp_path: Path) -> None:

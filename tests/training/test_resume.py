@@ -1,6 +1,7 @@
 """A run that was killed and resumed ends with the very numbers of the unbroken one."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,18 @@ def test_a_signal_while_measuring_says_how_to_go_on(
     said = imagier("resume=runs/latest", cwd=tmp_path)
     assert not re.search(r"note: \S+ (was|is new|which was)", said)  # nothing was changed
     assert (tmp_path / "runs" / "latest" / "report.html").exists()
+
+
+def test_a_run_whose_optimiser_parted_the_weights_otherwise_is_refused(unbroken: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken("classify"), run)
+    checkpoint = last(run)
+    kernels, others = checkpoint["optimizer_states"][0]["param_groups"]
+    others["params"].append(kernels["params"].pop())
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    said = spoken("train", f"resume={run}", "trainer.max_epochs=3", cwd=tmp_path, code=2)
+    assert "whose optimiser parted the weights in [" in said
+    assert "start a new run, which may begin with model.weights=" in said
 
 
 def test_a_run_goes_on_without_averages_from_the_weights_themselves(

@@ -18,6 +18,7 @@ os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-{socket.gethostname()}-")
 
 import gradio as gr
+from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request
 from gradio import processing_utils, routes
 from starlette.responses import JSONResponse
@@ -83,14 +84,18 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
 
 
 class _Shelf:
-    """Takes no more pictures, by status 503, while those that were sent fill the room that the queue may need."""
+    """Takes no more pictures, by status 503, while what the page holds fills the room that the queue may need."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        if scope["type"] == "http" and scope["path"].endswith("gradio_api/upload") and self._full():
+        if (
+            scope["type"] == "http"
+            and scope["path"].endswith("gradio_api/upload")
+            and await to_thread.run_sync(self._full)
+        ):
             said = f"pictures fill the page's folder, and lie there for up to {_KEPT // 60} minutes. Come again."
             await JSONResponse({"error": said}, 503, {"Retry-After": "60"})(scope, receive, send)
         else:
