@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from segmentation_models_pytorch.encoders import encoders
 
 from tests.conftest import REPOSITORY
 
@@ -56,6 +57,7 @@ def test_a_graph_is_compared_with_eager_pytorch(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(REPOSITORY / "tests"))
     made, inference = import_module("made"), import_module("inference")
     monkeypatch.setattr(inference, "SIDE", 64)
+    monkeypatch.setitem(encoders["resnet18"]["params"], "layers", [1, 1, 1, 1])  # which is sooner followed
     net, description = made.net_of("segment", "smp", ("model.encoder=resnet18",))
     bundle = made.bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "openvino"])
     unet = inference.CASES[0]

@@ -2,9 +2,11 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from imagier.server.limits import Limits
 from imagier.server.nets import Opened
 
 NETS = [
-    ("segment", "unet", (), None), ("segment", "pspnet", ("model.backbone=resnet18",), None),
+    ("segment", "unet", (), None), ("segment", "pspnet", (), None),
     ("segment", "fcn8", ("model.head_width=64",), None), ("segment", "smp", ("model.encoder=resnet18",), None),
     ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
@@ -38,10 +40,28 @@ NETS = [
     ("denoise", "dncnn", ("model.depth=4",), None),
     ("denoise", "autoencoder", ("model.width=8",), None),
 ]  # fmt: skip
+OPENED_ANEW = ("unet.UNet", "cnn.CNN", "drunet.DRUNet")  # as .pt2, which export has compared of all of them
 CODECS = ["factorized", "hyperprior", "pair", "sliced"]
 TILE = 96  # the large picture is looked at in pieces
 LOGITS, DECISIONS = 1e-3, 0.9999  # what graphs in fp32 are held to
 ROUNDED = 0.25  # of the answers' standard deviation, what graphs in int8 may be away from them
+
+
+@pytest.fixture(scope="module")
+def short_nets(short_densenet: None) -> Iterator[None]:
+    """Backbones with one block where they repeat it, or one convolution: graphs of the same parts, made much sooner."""
+    from segmentation_models_pytorch.encoders import encoders
+    from torchvision.models import ResNet, ResNet50_Weights
+    from torchvision.models.resnet import Bottleneck
+
+    once = [1, 1, 1, 1]
+    vgg = [part for width in (64, 128, 256, 512, 512) for part in (width, "M")]
+    with (
+        patch.dict("imagier.models.pspnet.BACKBONES", resnet50=(partial(ResNet, Bottleneck, once), ResNet50_Weights)),
+        patch.dict("imagier.models.fcn8.cfgs", D=vgg),
+        patch.dict(encoders["resnet18"]["params"], layers=once),
+    ):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +88,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("short_densenet")
+@pytest.mark.usefixtures("short_nets")
 @pytest.mark.parametrize(("task", "model", "words", "size"), NETS, ids=[model for _, model, _, _ in NETS])
 def test_every_net(
     tmp_path: Path, photos: Path, task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None
@@ -96,7 +116,8 @@ def test_every_net(
 def hold_batches(net: FromPixels, bundle: Bundle, size: tuple[int, int] | None) -> None:
     """Graphs take any number of pictures, of any size that the net takes."""
     runtimes = [open_runtime(bundle, runtime) for runtime in ("torch", "onnx", "openvino")]
-    runtimes.append(TorchNet(torch.export.load(bundle.path("model.pt2")).module()))
+    if bundle.description.net in OPENED_ANEW:
+        runtimes.append(TorchNet(torch.export.load(bundle.path("model.pt2")).module()))
     rounded = open_runtime(bundle, "onnx", "int8")
     for count, height, width in [(3, 50, 71), (2, 33, 130)]:
         image = pictures(count, size or (height, width), seed=count)
