@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # to be raised whenever what is written, or the meaning of what was read, changes
+_FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
 _SHOWN = 5
 
 

@@ -9,7 +9,16 @@ from typing import NamedTuple
 from pytorch_lightning.utilities import rank_zero_info
 
 from imagier.batch import SPLITS, Split
-from imagier.datamodules.folder import counted, cut, list_files, place, shares_of_cut, split_folders, subfolders
+from imagier.datamodules.folder import (
+    counted,
+    cut,
+    list_files,
+    passed_over,
+    place,
+    shares_of_cut,
+    split_folders,
+    subfolders,
+)
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.datamodules.mask_file import SUFFIXES as MASK_SUFFIXES
 from imagier.errors import DataError
@@ -36,21 +45,21 @@ def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
     """
     folders = _folders(root)
     pairs: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
-    passed_over: Counter[str] = Counter()
+    ignored: Counter[str] = Counter()
     for split, (images, masks) in folders.items():
-        pictures = _by_stem(root / images, list_files(root / images, SUFFIXES, passed_over))
-        drawn = _by_stem(root / masks, list_files(root / masks, MASK_SUFFIXES, passed_over))
+        pictures = _by_stem(root / images, list_files(root / images, SUFFIXES, ignored))
+        drawn = _by_stem(root / masks, list_files(root / masks, MASK_SUFFIXES, ignored))
         stems = sorted(pictures)
         splits = cut(stems, shares_of_cut(shares, folders)) if split == "train" else [split] * len(stems)
         for stem, chosen in zip(stems, splits, strict=True):
             mask = drawn.get(stem, f"{stem}.png")  # which is missed when it is read
             pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
-    if passed_over:
-        rank_zero_info(f"{root}: passed over files that are no pictures or masks: {counted(passed_over)}.")
-    if not any(images == "images" for images, _ in folders.values()) and _has_both(root):
-        loose = len(list_files(root / "images", SUFFIXES, Counter())) - sum(map(len, pairs.values()))
-        if loose:
-            rank_zero_info(f"{root}: passed over {loose} pictures of images/ outside of its folders of splits.")
+    if ignored:
+        rank_zero_info(f"{root}: passed over files that are no pictures or masks: {counted(ignored)}.")
+    own = {split: root / images for split, (images, _) in folders.items()}
+    if _has_both(root) and (beside := passed_over(root / "images", own, SUFFIXES)):
+        names = " and ".join(folder.name for folder in own.values())
+        rank_zero_info(f"{root / 'images'}: passed over what lies beside {names}: {', '.join(beside)}.")
     return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}
 
 

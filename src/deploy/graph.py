@@ -74,7 +74,7 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
     program.example_inputs = None  # would be written as a pickle, which a bundle holds none of
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        held = io.BytesIO()  # onto a full disk torch writes no further than to an end of the process
+        held = io.BytesIO()  # on a full disk torch's own writer ends the process
         torch.export.save(program, held)
         path.write_bytes(held.getbuffer())
 

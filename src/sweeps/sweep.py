@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from imagier.build import refuse_unfinished
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
-from imagier.nodes import target_of
+from imagier.signals import answered_by
 from imagier.sweeps.grid import Grid, Source
 from imagier.sweeps.record import ENDED, Record, read_records, subject_of
 from imagier.sweeps.results import show_results, write_results
@@ -148,6 +146,9 @@ class Sweep:
 
     def _refuse_other_subject(self, cfg: DictConfig, values: Values, subjects: dict[str, Values]) -> None:
         """A search compares every trial with every other: by a key, or by what a choice of a group brings along."""
+        from imagier.build import refuse_unfinished  # which needs torch
+        from imagier.nodes import target_of
+
         task = target_of(cfg.task, "task")
         refuse_unfinished(task)
         subject = subject_of(OmegaConf.to_container(_without_hydra(cfg), resolve=True), task.monitor)
@@ -166,6 +167,7 @@ class Sweep:
             raise UnsoundWordsError(words, error) from error
 
     def _search(self, folder: Path) -> Source:
+        from imagier.nodes import target_of
         from imagier.sweeps.search import Search
 
         cfg = self._composed(self.fixed)
@@ -226,8 +228,7 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-@contextlib.contextmanager
-def _handing_on(folder: Path) -> Iterator[None]:
+def _handing_on(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Hand a request to stop on to the processes that train for this one: each saves, and none begins another trial."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:
@@ -235,12 +236,7 @@ def _handing_on(folder: Path) -> Iterator[None]:
         for worker in multiprocessing.active_children():
             worker.terminate()  # by SIGTERM; where the terminal has told them already, they take it for one
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return answered_by(hand_on)
 
 
 @contextlib.contextmanager

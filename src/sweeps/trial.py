@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from imagier.errors import ImagierError
 from imagier.files import write_text
 from imagier.launch import RUN_FOLDER
-from imagier.nodes import target_of
 from imagier.sweeps.record import Record, subject_of
 from imagier.sweeps.words import typed
 
@@ -70,6 +69,7 @@ class TrialJob:
         return code
 
     def _run(self, cfg: DictConfig, record: Record) -> int:
+        from imagier.nodes import target_of
         from imagier.sweeps.pruning import GivenUp, Pruned
         from imagier.training.checkpoints import Ended, Interrupted, Signalled, signals_raised
 

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from imagier.errors import ImagierError, TrainingError
 from imagier.files import write_aside
+from imagier.signals import answered_by
 from imagier.tasks.base import Task
 from imagier.training.finite import refuse_non_finite
 from imagier.training.processes import agreed, everywhere
@@ -53,19 +54,13 @@ class Signalled(BaseException):
         self.exit_code = 128 + number
 
 
-@contextmanager
-def signals_raised() -> Iterator[None]:
+def signals_raised() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGINT raise Signalled while the block runs, whatever Lightning's Trainer would do about them."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise Signalled(number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return answered_by(end)
 
 
 @contextmanager

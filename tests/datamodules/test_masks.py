@@ -220,7 +220,7 @@ def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, monkeypa
         write(tmp_path / "set", 6, (0, 1), f"images/{split}", f"masks/{split}")
     write(tmp_path / "set", 4)
     assert sum(names(opened(tmp_path / "set")).values()) == 18
-    assert said == [f"{tmp_path / 'set'}: passed over 4 pictures of images/ outside of its folders of splits."]
+    assert said == [f"{tmp_path / 'set' / 'images'}: passed over what lies beside test and train and val: 4 x .jpg."]
 
 
 def test_a_name_with_composed_accents_is_that_with_others(tmp_path: Path) -> None:
