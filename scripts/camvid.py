@@ -2,7 +2,8 @@
 
 SOURCE is CamVid (Brostow et al. 2009) in the form of SegNet's authors, 480 x 360 with eleven classes, which most papers
 measure: train/ and trainannot/, val/ and valannot/, test/ and testannot/ hold NAME.png, a mask's pixels being a class
-from 0 to 10, or 11 for what is not labelled. Scores on test/ are then those that papers state:
+from 0 to 10, or 11 for what is not labelled. Scores on test/ are then those that papers state, as long as the net
+answers none of Cityscapes' eight other classes, each of which would count as nothing right:
 
     python scripts/camvid.py CamVid camvid
     python train.py experiment=camvid_cpu data.root=camvid
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imagier.datamodules.mask_file import read_mask
 from imagier.errors import ConfigError, DataError, ImagierError
 from imagier.files import write_aside
 
@@ -73,14 +75,11 @@ def _name_of(frame: Path) -> str:
 
 def _ids_of(mask: Path) -> np.ndarray:
     """Label ids, uint8 [H, W], of a mask of classes."""
-    try:
-        with Image.open(mask) as opened:
-            classes_HW = np.asarray(opened)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise DataError(f"{mask} cannot be read: {error}. Each frame needs its mask there.") from error
-    if classes_HW.ndim != 2 or classes_HW.max() >= len(IDS):
-        met = f"shape {classes_HW.shape}" if classes_HW.ndim != 2 else f"the value {classes_HW.max()}"
-        raise DataError(f"{mask} has {met}; a mask of eleven classes has one channel of 0 to 11, no colours.")
+    if not mask.is_file():
+        raise DataError(f"{mask} is missing; each frame needs its mask there.")
+    classes_HW = read_mask(mask, "A mask of eleven classes has one channel of 0 to 11, no colours.")
+    if classes_HW.max() >= len(IDS):
+        raise DataError(f"{mask} has the value {classes_HW.max()}; a mask of eleven classes has 0 to 11.")
     return IDS[classes_HW]
 
 

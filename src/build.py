@@ -27,7 +27,7 @@ from imagier.transforms.augment import Augment
 AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
 _OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss", "optimizer")  # what is called of its configuration
 # What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-_OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
+OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
@@ -41,7 +41,7 @@ def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
         ConfigError, DataError: see `ImageData.setup`.
     """
     if "augment" in cfg:
-        refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *_OF_TRANSFORMS])
+        refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *OF_TRANSFORMS])
     extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
         raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")

@@ -80,9 +80,12 @@ def _entries(cache: Path) -> Iterator[Entry]:
     for kind in KINDS:
         ours = re.compile(_OURS[kind])
         for path in (path for path in (cache / kind).glob("*") if ours.fullmatch(path.name)):
-            files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-            sizes = [file.stat().st_size for file in files]
-            used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
+            try:
+                files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+                sizes = [file.stat().st_size for file in files]
+                used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
+            except FileNotFoundError:  # another process has renamed it meanwhile, for it is done
+                continue
             yield Entry(kind, path, _what(kind, path), sum(sizes), used)
 
 

@@ -5,11 +5,13 @@ exit code; anything else is a bug and keeps its traceback.
 """
 
 import atexit
+import errno
 import gc
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
@@ -36,6 +38,10 @@ VERBS = {
 }
 
 
+# What of files a user can mend wherever it is met: rights, and names that no file system takes.
+_MENDABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+
+
 def main(verb: str | None = None) -> None:
     """Run `verb` with the words of the command line, and exit."""
     program, *words = sys.argv
@@ -49,18 +55,31 @@ def main(verb: str | None = None) -> None:
         print(_usage())
         sys.exit(0)
     try:
-        if verb not in VERBS:
-            raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
-        if leader() or verb == "train":  # of several processes, the others have work in a training alone
-            _compose_and_call(verb, program, completed(verb, words, CONF))
-    except ImagierError as error:
-        _say_and_exit(error)
-    except BrokenPipeError:
-        _end_unread()
+        with _sentences():
+            if verb not in VERBS:
+                raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
+            if leader() or verb == "train":  # of several processes, the others have work in a training alone
+                _compose_and_call(verb, program, completed(verb, words, CONF))
     except KeyboardInterrupt:
         if leader():
             print("imagier: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """End with a sentence and an exit code where the user can mend what went wrong."""
+    try:
+        yield
+    except ImagierError as error:
+        _say_and_exit(error)
+    except BrokenPipeError:
+        _end_unread()
+    except OSError as error:
+        if error.errno not in _MENDABLE or error.filename is None:
+            raise
+        named = f"{str(error.filename)[:200]} cannot be used: {error.strerror}."
+        _say_and_exit(ConfigError(f"{named} Name another path, or give yourself the right to it."))
 
 
 def _end_unread() -> NoReturn:
@@ -121,19 +140,26 @@ def _search_own_conf() -> None:
     """Let Hydra, which is asked for choices in many places, look into the user's own folder too.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or it holds another file of a name that conf/ has, whose own would win.
     """
     own = own_conf()
     if own is None:
         return
     if not own.is_dir():
         raise ConfigError(f"{OWN}={own} is no folder; let it name one that is laid out as {CONF}, or unset it.")
+    for path in own.rglob("*.yaml"):
+        ours = CONF / path.relative_to(own)
+        if ours.is_file() and ours.read_bytes() != path.read_bytes():
+            raise ConfigError(
+                f"{OWN}={own} holds {path.relative_to(own)}, and {CONF} another file of that name, which would be "
+                "taken for it; rename yours."
+            )
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class OwnConf(SearchPathPlugin):
         def manipulate_search_path(self, search_path: Any) -> None:
-            """Add it behind conf/, whose choices win over those of the same name."""
+            """Add it behind conf/."""
             if there := own_conf():  # a process may say several sentences
                 search_path.append(OWN, f"file://{there}")
 
@@ -172,12 +198,8 @@ def _imported(name: str) -> ModuleType:
 
 def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def exiting(cfg: Any) -> Any:
-        try:
+        with _sentences():  # here, before Hydra adds lines of its own
             return job(cfg)
-        except ImagierError as error:
-            _say_and_exit(error)  # here, before Hydra adds lines of its own
-        except BrokenPipeError:
-            _end_unread()
 
     return exiting
 

@@ -64,7 +64,7 @@ def decompress(cfg: DictConfig) -> None:
 
 def _each(items: Sequence[Item], cfg: DictConfig, suffix: str, write: Callable[[Item, Path], str]) -> None:
     began, failed = time.perf_counter(), 0
-    output, names = Path(cfg.output).expanduser(), stems(items)
+    output, names = Path(cfg.output or ".").expanduser(), stems(items)
     for item in items:
         target = output / f"{names[item.name]}{suffix}"
         try:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_TABLES = 64
+_TABLES, _BINS = 64, 1 << 22  # at most so many of both together: 32 MB
 
 
 def counted(index_N: Tensor, bins: int) -> Tensor:
@@ -19,7 +19,8 @@ def counted(index_N: Tensor, bins: int) -> Tensor:
 
 
 def counted_apart(index_N: Tensor, bins: int) -> Tensor:
-    """As `counted`, by 64 tables on every device."""
-    spread_N = index_N + torch.arange(len(index_N), device=index_N.device) % _TABLES * bins
-    counts = torch.zeros(_TABLES * bins, dtype=torch.int64, device=index_N.device)
-    return counts.scatter_add_(0, spread_N, torch.ones_like(spread_N)).view(_TABLES, bins).sum(0)
+    """As `counted`, by 64 tables on every device, or by fewer of many bins."""
+    tables = max(1, min(_TABLES, _BINS // bins))
+    spread_N = index_N + torch.arange(len(index_N), device=index_N.device) % tables * bins
+    counts = torch.zeros(tables * bins, dtype=torch.int64, device=index_N.device)
+    return counts.scatter_add_(0, spread_N, torch.ones_like(spread_N)).view(tables, bins).sum(0)

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from imagier.training.run_folder import find_checkpoint
 log = logging.getLogger(__name__)
 
 HELD_OUT = ("val", "test")
+NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 EXPORTERS = ("imagier", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 # Held-out pictures, and training pictures for int8. A class is one decision, and small pictures show few values: more
 # are taken, so that half a point of accuracy is more than one or two decisions. A mask has many of both.
@@ -40,8 +42,8 @@ def run(cfg: DictConfig) -> None:
     """Export `cfg.ckpt` to `cfg.output`.
 
     Raises:
-        ConfigError: for a format or precision that is not known, a task that is not known in use, or data of another
-            kind than the checkpoint's.
+        ConfigError: for a format or precision that is not known or lacks its packages, a task that is not known in
+            use, or data of another kind or size than the checkpoint's.
         TrainingError: when the checkpoint cannot be read.
         BundleError: when a graph cannot be made, or disagrees with the checkpoint.
     """
@@ -50,6 +52,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError(
             f"precision=int8 is for formats=onnx and openvino, and formats are {', '.join(formats)}; add either."
         )
+    _refuse_missing(formats)
     if cfg.split not in HELD_OUT:
         raise ConfigError(
             f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose of: "
@@ -64,6 +67,7 @@ def run(cfg: DictConfig) -> None:
         facts = Facts.from_dict(said["facts"])
         data = data_for(cfg, trained, facts)
         refuse_other_meaning(facts, data.facts)
+        _refuse_other_size(trained.task.name, facts, data.facts)
         samples = cfg.samples or SAMPLES.get(trained.task.name, USUAL_SAMPLES)
         calibration = cfg.calibration or CALIBRATION.get(trained.task.name, USUAL_CALIBRATION)
         held_out = data.stand_ins.get(cfg.split, cfg.split)
@@ -76,8 +80,7 @@ def run(cfg: DictConfig) -> None:
             training=training_pictures(path),
         )
         description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
-        home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-        folder = Path(cfg.output).expanduser().absolute() if cfg.output else home / "bundle"
+        folder = Path(cfg.output).expanduser().absolute() if cfg.output else _usual_folder(path)
         bundle = publish(build.net_of(task), description, plan, folder)
         for name in (*bundle.files, "bundle.json", "README.md"):
             log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
@@ -92,6 +95,32 @@ def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:
         if word not in known:
             raise ConfigError(f"{key}={word} is not known; choose of: {', '.join(known)}.")
     return words
+
+
+def _refuse_missing(formats: Sequence[str]) -> None:
+    """Before minutes of work; what a graph is made with is an extra of its own."""
+    for form in formats:
+        for name in NEEDED.get(form, ()):
+            if find_spec(name) is None:
+                extra = "openvino" if name == "openvino" else "export"
+                raise ConfigError(f"formats={form} needs {name}, which pip install 'imagier[{extra}]' brings.")
+
+
+def _refuse_other_size(task: str, trained: Facts, given: Facts) -> None:
+    """A classifier's graph is of one size; what looks at every pixel takes any."""
+    if task == "classify" and given.size != trained.size:
+        size = f"[{trained.size[0]},{trained.size[1]}]" if trained.size else "null"
+        raise ConfigError(
+            f"the checkpoint was trained on pictures of data.size={size}, in which its graphs are made, and those to "
+            f"compare on are of {list(given.size) if given.size else 'several sizes'}; leave data.size out."
+        )
+
+
+def _usual_folder(checkpoint: Path) -> Path:
+    """In the run's folder; another checkpoint than the best does not take its place."""
+    if checkpoint.parent.name != "checkpoints":
+        return checkpoint.parent / "bundle"
+    return checkpoint.parent.parent / ("bundle" if checkpoint.stem == "best" else f"bundle-{checkpoint.stem}")
 
 
 def _samples(task: Task, data: ImageData, split: Split) -> Iterator[Sample]:

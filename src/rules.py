@@ -105,19 +105,22 @@ class Names:
         )
 
     def __str__(self) -> str:
-        return "a list of names" + "".join(f", or {'null' if value is None else value}" for value in self.also)
+        also = "".join(f", or {'null' if value is None else value}" for value in self.also)
+        return f"a list of names{also}; names that are numbers want quotes, such as \"['0','1']\""
 
 
 @dataclass(frozen=True)
 class PathName:
-    """The name of a file or folder."""
+    """The name of a file or folder; or null, where it is not `needed`."""
+
+    needed: bool = False
 
     def allows(self, value: Any) -> bool:
         """Whether `value` is one; an empty one would mean the current folder to some and nothing to others."""
-        return value is None or (isinstance(value, str) and bool(value.strip()))
+        return (value is None and not self.needed) or (isinstance(value, str) and bool(value.strip()))
 
     def __str__(self) -> str:
-        return "a path, or null"
+        return "a path" if self.needed else "a path, or null"
 
 
 COUNT = Number(low=1, whole=True)
@@ -158,7 +161,8 @@ RULES: dict[str, Rule] = {
     "data.cache": PATH,
     "paths.runs": PATH,
     "paths.cache": PATH,
-    "ckpt": PATH,
+    "ckpt": PathName(needed=True),
+    "source": Either(PathName(needed=True), Names()),
     "output": PATH,
     "resume": PATH,
     "data.split": Several(Number(low=0, high=1), length=3),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagier.deploy.bundle import Description, is_bundle, read_bundle
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, DataError
 from imagier.opening import load
 
 try:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from omegaconf import DictConfig
 
+    from imagier.batch import Split
+    from imagier.datamodules.base import ImageData
     from imagier.server.dataset import Pictures
 
 SPLITS = ("train", "val", "test")
@@ -108,27 +110,31 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
-    """The data set of the sentence, as the first net takes its pictures that has its task and its classes."""
+    """The data set of the sentence, as that net takes its pictures that was trained on it; or the first that fits."""
     if cfg.split not in SPLITS:
         raise ConfigError(f"split={cfg.split} is not served; it is one of: {', '.join(SPLITS)}.")
-    fit = [net for net in nets if net.task in cfg.data.get("tasks", [net.task])]
-    for net in fit:
-        try:
-            pictures = _pictures_for(cfg, net)
-        except ConfigError:  # the settings of this net's data are none of theirs
+    fitting: list[tuple[bool, Description, ImageData]] = []
+    for net in nets:
+        if net.task not in cfg.data.get("tasks", [net.task]):
             continue
-        if pictures.facts.classes == net.classes:
-            print(f"data: {pictures}, for {net.name}")
-            return pictures
-    return _pictures_for(cfg, None)
+        try:
+            data = _data_for(cfg, net)
+        except (ConfigError, DataError):  # the settings of this net's data are none of theirs
+            continue
+        if data.facts.classes == net.classes:
+            fitting.append((data.findings.fingerprint == net.provenance.get("data_fingerprint"), net, data))
+    if not fitting:
+        return _pictures_of(_data_for(cfg, None), cfg.split)
+    _, net, data = max(fitting, key=lambda one: one[0])  # of several alike, the first
+    pictures = _pictures_of(data, cfg.split)
+    print(f"data: {pictures}, for {net.name}")
+    return pictures
 
 
-def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
-    import numpy as np  # here and below: what needs torch and Lightning, which takes seconds to import
+def _data_for(cfg: "DictConfig", net: Description | None) -> "ImageData":
     from omegaconf import DictConfig, OmegaConf, open_dict
 
-    from imagier import build
-    from imagier.server.dataset import Pictures
+    from imagier import build  # torch and Lightning take seconds to import
     from imagier.training.records import is_said
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
@@ -139,10 +145,17 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
         for key, value in meant.items():
             if key in settings.data and not is_said(f"data.{key}"):
                 settings.data[key] = value
-    data = build.data_module(settings, cfg.split)
+    return build.data_module(settings, cfg.split)
+
+
+def _pictures_of(data: "ImageData", split: "Split") -> "Pictures":
+    import numpy as np
+
+    from imagier.server.dataset import Pictures
+
     for note in data.notes:
         print(f"note: {note}")
-    samples = data.loader(cfg.split).samples
+    samples = data.loader(split).samples
 
     def read(place: int) -> tuple[np.ndarray, np.ndarray]:
         batch = samples.__getitems__([(0, place)])
@@ -152,6 +165,6 @@ def _pictures_for(cfg: "DictConfig", net: Description | None) -> "Pictures":
         target = batch["target"][0].numpy()
         return image_HWC, target.transpose(1, 2, 0) if target.ndim == 3 else target
 
-    split = data.stand_ins.get(cfg.split, cfg.split)
-    counts = data.findings.class_counts(split, data.facts.num_classes)
-    return Pictures(data.facts, split, list(data.sources[cfg.split].ids), counts, read)
+    measured = data.stand_ins.get(split, split)
+    counts = data.findings.class_counts(measured, data.facts.num_classes)
+    return Pictures(data.facts, measured, list(data.sources[split].ids), counts, read)

@@ -92,8 +92,12 @@ def refuse_unknown_task(cfg: DictConfig) -> None:
 
 
 def training_pictures(checkpoint: Path) -> dict[str, Path]:
-    """The pictures that a run has drawn of its training, by names of TRAINING; of the checkpoint that it kept alone."""
-    folder = checkpoint.parent.parent / "pictures"
-    if checkpoint.name != "best.ckpt":
+    """The pictures that a run has drawn of its training, by names of TRAINING; of the checkpoint that it kept alone.
+
+    Of a run that goes on there are none: those of its earlier end may be of another checkpoint.
+    """
+    run = checkpoint.parent.parent
+    folder = run / "pictures"
+    if checkpoint.name != "best.ckpt" or not (run / "metrics.json").is_file():
         return {}
     return {name: path for name in TRAINING if (path := folder / f"{name}.png").is_file()}

@@ -68,13 +68,14 @@ def _broken_chunk(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: (folder / "valannot" / "0006R0_f00930.png").unlink(), "0006R0_f00930.png cannot be read"),
+        (lambda folder: (folder / "valannot" / "0006R0_f00930.png").unlink(), "0006R0_f00930.png is missing"),
         (lambda folder: (folder / "val").rename(folder / "v"), "holds test, testannot, train, trainannot, v, valannot"),
         (lambda folder: Image.new("L", (32, 24), 30).save(folder / "valannot" / "0006R0_f00930.png"), "the value 30"),
         (lambda folder: Image.new("RGB", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "no colours"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").rename(folder / "val" / "a.png"), "is not named as"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").unlink(), "val holds no .png"),
-        (lambda folder: _broken_chunk(folder / "valannot" / "0006R0_f00930.png"), "0006R0_f00930.png cannot be read"),
+        (lambda folder: _broken_chunk(folder / "valannot" / "0006R0_f00930.png"), "cannot be decoded"),
+        (lambda folder: Image.new("1", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "8 bits a pixel"),
         (lambda folder: (folder.parent / "out").touch(), "out cannot be written"),
     ],
 )  # fmt: skip

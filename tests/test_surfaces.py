@@ -129,7 +129,7 @@ def hold_batches(net: FromPixels, bundle: Bundle, size: tuple[int, int] | None) 
 
 
 def opened(folder: Path, **options: Any) -> Predictor:
-    predictor = imagier.load(folder, threads=1, tile=TILE, batch_size=1, **options)
+    predictor = imagier.load(folder, threads=1, batch_size=1, **options)
     assert isinstance(predictor, Predictor)
     return predictor
 

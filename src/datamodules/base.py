@@ -142,7 +142,7 @@ class ImageData(LightningDataModule):
             )
             self.stand_ins["test"], self.sources["test"] = "val", self.sources["val"]
         if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
-            self.notes.append(f"no training sample shows {', '.join(absent)}.")
+            self.notes.append(f"no training sample shows {', '.join(absent)}; nothing can be learnt of it.")
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
         """(height, width) to which samples will be resized, as far as it can be said before they are read."""
@@ -187,12 +187,15 @@ class ImageData(LightningDataModule):
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
         return self.findings.class_counts("train", self.facts.num_classes)
 
-    def loader(self, split: Split, *, shuffle: bool = False, rank: int = 0, world: int = 1) -> Loader:
+    def loader(
+        self, split: Split, *, shuffle: bool = False, pin_memory: bool = False, rank: int = 0, world: int = 1
+    ) -> Loader:
         """Build the loader of `split`: shuffled and augmented for training, plain and complete otherwise.
 
         Args:
             split: train, val or test.
             shuffle: for training.
+            pin_memory: whether batches go to a GPU from here.
             rank: of this process.
             world: processes among which the samples are shared out; one gets them all.
         """
@@ -225,7 +228,7 @@ class ImageData(LightningDataModule):
             samples,
             batches,
             workers=self.worker_count(split),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
             features=self.features.get(split),
         )
 
@@ -252,7 +255,8 @@ class ImageData(LightningDataModule):
 
     def _shared(self, split: Split, shuffle: bool = False) -> Loader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self.loader(split, shuffle=shuffle, rank=rank, world=world)
+        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return self.loader(split, shuffle=shuffle, rank=rank, world=world, pin_memory=pinned)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move what nets see; Lightning's own way goes through every name in the batch and moves a target twice.

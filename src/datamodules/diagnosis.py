@@ -68,18 +68,15 @@ def _classes(data: ImageData) -> str:
 
 
 def _notes(data: ImageData) -> list[str]:
-    notes = []
+    notes = list(data.notes)
     facts, findings = data.facts, data.findings
-    if findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
+    if not data.stand_ins and findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
         notes.append("the test split is the validation split.")
     for split in ("val", "test"):
         notes += _leaks(data, split)
     if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
-    absent = [facts.classes[index] for index in np.flatnonzero(counts["train"] == 0)]
-    if absent:
-        notes.append(f"no training sample shows {', '.join(absent)}; nothing can be learnt of it.")
     untested = [facts.classes[index] for index in np.flatnonzero((counts["train"] > 0) & (counts["val"] == 0))]
     if untested:
         notes.append(f"validation does not show {', '.join(untested)}; its score says nothing of it.")

@@ -5,10 +5,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imagier.datamodules.image_file import turned_upright
+from imagier.datamodules.image_file import FORMATS, turned_upright
 from imagier.errors import DataError
 
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of formats that lose nothing
+
+_MENDED = {
+    **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "F"), "Save it with 8 bits a pixel."),
+    **dict.fromkeys(("LA", "PA"), "Save it without transparency."),
+    "1": "Save it with 8 bits a pixel, 0 and 1.",
+}
 
 
 def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
@@ -23,11 +29,12 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
         DataError: the file is missing, corrupt, too large, coloured or of more than 8 bits.
     """
     try:
-        with Image.open(path) as mask:
+        with Image.open(path, formats=FORMATS) as mask:
             if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
+                mended = _MENDED.get(mask.mode, f"Was a picture of colours saved in its place? {cure}")
                 raise DataError(
                     f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit number a pixel (L or P). "
-                    f"Was a picture of colours saved in its place? {cure}"
+                    f"{mended}"
                 )
             mask.load()
             upright = turned_upright(mask)

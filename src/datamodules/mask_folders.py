@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pytorch_lightning.utilities import rank_zero_info
-
 from imagier.batch import SPLITS, Split
 from imagier.datamodules.folder import (
     counted,
@@ -33,8 +31,10 @@ class Pair(NamedTuple):
     mask: str
 
 
-def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
+def find_pairs(root: Path, shares: Sequence[float]) -> tuple[dict[Split, list[Pair]], list[str]]:
     """The pairs of each split, in the order of a hash of their names, so that the first are a fair mixture.
+
+    What was passed over is told in sentences beside them.
 
     Args:
         root: see `imagier.datamodules.masks`.
@@ -46,6 +46,7 @@ def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
     folders = _folders(root)
     pairs: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
     ignored: Counter[str] = Counter()
+    notes: list[str] = []
     for split, (images, masks) in folders.items():
         pictures = _by_stem(root / images, list_files(root / images, SUFFIXES, ignored))
         drawn = _by_stem(root / masks, list_files(root / masks, MASK_SUFFIXES, ignored))
@@ -55,12 +56,12 @@ def find_pairs(root: Path, shares: Sequence[float]) -> dict[Split, list[Pair]]:
             mask = drawn.get(stem, f"{stem}.png")  # which is missed when it is read
             pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
     if ignored:
-        rank_zero_info(f"{root}: passed over files that are no pictures or masks: {counted(ignored)}.")
+        notes.append(f"{root}: passed over files that are no pictures or masks: {counted(ignored)}.")
     own = {split: root / images for split, (images, _) in folders.items()}
     if _has_both(root) and (beside := passed_over(root / "images", own, SUFFIXES)):
         names = " and ".join(folder.name for folder in own.values())
-        rank_zero_info(f"{root / 'images'}: passed over what lies beside {names}: {', '.join(beside)}.")
-    return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}
+        notes.append(f"{root / 'images'}: passed over what lies beside {names}: {', '.join(beside)}.")
+    return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}, notes
 
 
 def _has_both(folder: Path) -> bool:

@@ -246,4 +246,6 @@ class Masks(ImageData):
 
     @cached_property
     def _pairs(self) -> dict[Split, list[Pair]]:
-        return find_pairs(self._root, self.split)
+        pairs, notes = find_pairs(self._root, self.split)
+        self.notes += notes
+        return pairs

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pytorch_lightning.utilities import rank_zero_info
 
 from imagier.batch import SPLITS, Facts, Split
 from imagier.datamodules import imagenet
@@ -71,6 +70,8 @@ class Photos(ImageData):
     Args:
         labels: whether the folders directly below a split's folder are classes; deeper folders are of no meaning.
         classes: names of the classes to keep, or None for all.
+        known: names of the classes of a net that is asked about the pictures, which may lack some; None: those that
+            have pictures.
         per_class: at most so many training pictures of each class, those with the smallest hashes; None for all.
         channels: 3 for RGB, 1 for grey.
         size: [height, width], or "auto": the pictures' own size where it is the same for all, otherwise 224 x 224 with
@@ -85,6 +86,7 @@ class Photos(ImageData):
         *,
         labels: bool = True,
         classes: Sequence[str] | None = None,
+        known: Sequence[str] | None = None,
         per_class: int | None = None,
         channels: Literal[1, 3] = 3,
         size: Sequence[int] | Literal["auto"] = "auto",
@@ -99,6 +101,7 @@ class Photos(ImageData):
         super().__init__(size=None if size == "auto" else size, **options)
         self.labels, self.channels, self.split, self.embedded = labels, channels, tuple(split), embedded
         self.chosen, self.per_class = None if classes is None else frozenset(classes), per_class
+        self.known = tuple(known or ())
         self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
 
     def prepare_data(self) -> None:
@@ -162,10 +165,12 @@ class Photos(ImageData):
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
-        """Class names of all splits, in alphabetical order, once they are known to be learnable."""
+        """Class names of all splits, in alphabetical order, once they are known to be learnable or learnt."""
         if not self.labels:
             return ()
         found = {split: {label for _, label in self._names[split]} for split in SPLITS}
+        if found["train"] | found["val"] | found["test"] <= set(self.known):
+            return self.known
         known = found["train"] or found["val"] | found["test"]  # of a set that is measured alone
         for split in SPLITS:
             if unknown := sorted(found[split] - known):
@@ -196,10 +201,10 @@ class Photos(ImageData):
                 for member, chosen in zip(members, splits, strict=True):
                     names[chosen].append((prefix + member, label))
         if self.ignored:
-            rank_zero_info(f"data={self.name}: passed over files that are no pictures: {counted(self.ignored)}.")
+            self.notes.append(f"data={self.name}: passed over files that are no pictures: {counted(self.ignored)}.")
         if beside := passed_over(root, folders, SUFFIXES):
             own = " and ".join(folder.name for folder in folders.values())
-            rank_zero_info(f"data={self.name}: passed over what lies beside {own}: {', '.join(beside)}.")
+            self.notes.append(f"data={self.name}: passed over what lies beside {own}: {', '.join(beside)}.")
         if self.labels and root in folders.values():
             for name in filter(split_of, subfolders(root) if self.chosen is None else sorted(self.chosen)):
                 self.notes.append(
@@ -224,7 +229,8 @@ class Photos(ImageData):
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)
-        classes = self._folders_of_classes(folder) if self.labels and split == "train" else []
+        asked = self.labels and split == "train" and not self.known
+        classes = self._folders_of_classes(folder) if asked else []
         empty = [name for name in classes if name not in groups]
         if empty or not groups:
             met = f" Other files were met: {counted(self.ignored)}." if self.ignored else ""

@@ -38,8 +38,14 @@ def trace(net: nn.Module, description: Description) -> ExportedProgram:
     """Follow the net once and write down what it does, for every batch size and every size of pictures it allows.
 
     Raises:
-        BundleError: the net does something that torch.export cannot follow.
+        BundleError: the net does something that torch.export cannot follow, or takes one size of pictures alone and
+            was trained on several.
     """
+    if description.resize is None and description.stride is None:
+        raise BundleError(
+            f"{description.name} was trained on pictures of several sizes, and a graph of its is of one; train it with "
+            "data.size=[H,W], or export it with formats=[], which torch answers by."
+        )
     height, width = description.resize or (96, 160)
     example = torch.zeros(2, description.channels, height, width, dtype=torch.uint8)
     shapes: dict[int, Any] = {0: Dim("batch", min=1)}

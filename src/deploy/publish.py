@@ -50,7 +50,8 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
         ConfigError: `folder` holds something else than a bundle, or int8 or OpenVINO is asked of a codec.
         BundleError: the net cannot be exported, or a graph disagrees with it.
     """
-    _refuse_loss(folder)
+    folder = folder.resolve()  # a link to a bundle stays one, and leads to the new one
+    before = _replaceable(folder)
     if description.task == "compress":
         codec_graphs.refuse_unfit(plan.formats, plan.precisions)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -65,6 +66,8 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
             _replace(folder, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    if gone := sorted(graph.file for graph in before if graph.file not in bundle.files):
+        log.info("the bundle that was there is replaced, and with it %s; formats=... names all of one", ", ".join(gone))
     return Bundle(folder, description, bundle.graphs, bundle.files)
 
 
@@ -83,25 +86,26 @@ def _old(folder: Path, process: int | str) -> str:
     return f".{folder.name}.old.{process}"
 
 
-def _refuse_loss(folder: Path) -> None:
-    """Only a bundle may be replaced, and only one that holds nothing else."""
+def _replaceable(folder: Path) -> tuple[Graph, ...]:
+    """The graphs that are there; only a bundle may be replaced, and only one that holds nothing else."""
     if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
     if not folder.exists() or not any(folder.iterdir()):
-        return
+        return ()
     try:
-        files = read_bundle(folder).files
+        bundle = read_bundle(folder)
     except BundleError as error:
         raise ConfigError(
             f"output={folder} holds a bundle that cannot be read, and so perhaps something else besides: {error} "
             "Here: remove that folder, or choose another."
         ) from error
-    others = {path.name for path in folder.iterdir()} - {ABOUT, README, *files}
+    others = {path.name for path in folder.iterdir()} - {ABOUT, README, *bundle.files}
     if others:
         raise ConfigError(
             f"output={folder} holds {min(others)} beside the bundle, which would be lost; move it away, or choose "
             "another folder."
         )
+    return bundle.graphs
 
 
 def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Bundle:

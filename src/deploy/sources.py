@@ -55,7 +55,7 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
         DataError: one of them means no file, or one whose name is not UTF-8.
     """
     several = [sources] if isinstance(sources, str) else sources
-    found = [item for source in several for item in _find(str(source), suffixes)]
+    found = [item for source in dict.fromkeys(map(str, several)) for item in _find(source, suffixes)]
     for item in found:
         if isinstance(item.given, Path):
             check_utf8(str(item.given))

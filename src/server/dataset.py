@@ -1,6 +1,7 @@
 """GET pictures of a data set by their ids, what a net says about them, and how near that is to the truth."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,11 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from imagier.batch import Facts
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.results import Classes, Mask, Picture, Result
+from imagier.errors import DataError
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, intersection_over_union, mean_iou
 from imagier.server.answers import FORMS, answer, as_json, chosen, picture, run_lengths
 from imagier.server.asking import Accept, Top, View, answered, fault, known
 from imagier.server.limits import place
 from imagier.server.nets import Net
+
+log = logging.getLogger(__name__)
 
 Model = Annotated[str | None, Query(description="which net; may be left out where there is one alone")]
 
@@ -46,15 +50,22 @@ class Pictures:
         return {name: place for place, name in enumerate(self.ids)}
 
     def sample(self, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
-        """The picture of this id, and its target. Raises status 404 where there is none."""
+        """The picture of this id, and its target. Status 404 where there is none, 500 where it cannot be read."""
         if id not in self.places:  # ids are looked up and never become paths
             raise HTTPException(404, f"there is no picture {id[:100]!r} in {self}; GET /data/images lists them.")
-        return self.read(self.places[id])
+        try:
+            return self.read(self.places[id])
+        except DataError as error:  # it was there when the server began
+            log.warning("%s", error)
+            raise HTTPException(
+                500, f"the picture {id!r} cannot be read any more; the server's log says why."
+            ) from error
 
     def __str__(self) -> str:
         return f"the {self.split} split of {self.facts.name}"
 
 
+_OF_THE_SET = fault(500)
 router = APIRouter(prefix="/data", tags=["data set"])
 
 
@@ -88,7 +99,11 @@ def ids(
     return {"total": len(pictures.ids), "ids": list(pictures.ids[offset : offset + limit])}
 
 
-@router.get("/images/{id:path}/truth", responses=answered("application/json", "image/png"), response_class=Response)
+@router.get(
+    "/images/{id:path}/truth",
+    responses=_OF_THE_SET | answered("application/json", "image/png"),
+    response_class=Response,
+)
 def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "labels") -> Response:
     """The true mask (PNG, or JSON with run lengths), or the true class (JSON)."""
     true = as_result(*sample, pictures.facts)
@@ -99,7 +114,7 @@ def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "
 @router.get(
     "/images/{id:path}/prediction",
     dependencies=[Depends(place)],
-    responses=answered("application/json", "image/png"),
+    responses=_OF_THE_SET | answered("application/json", "image/png"),
     response_class=Response,
 )
 async def prediction(
@@ -117,7 +132,9 @@ async def prediction(
     return await run_in_threadpool(lambda: answer(_predicted(net, sample[0]), form, view, top))
 
 
-@router.get("/images/{id:path}/comparison", dependencies=[Depends(place)], responses=answered("application/json"))
+@router.get(
+    "/images/{id:path}/comparison", dependencies=[Depends(place)], responses=_OF_THE_SET | answered("application/json")
+)
 async def comparison(pictures: Shown, sample: Sample, request: Request, id: str, model: Model = None) -> dict[str, Any]:  # noqa: A002
     """Truth and prediction beside each other, and how near they are: IoU per class, or whether the class is right.
 
@@ -127,7 +144,7 @@ async def comparison(pictures: Shown, sample: Sample, request: Request, id: str,
     return {"id": id, "model": net.name} | await run_in_threadpool(_compared, net, *sample, pictures.facts)
 
 
-@router.get("/images/{id:path}", responses=answered("image/png"), response_class=Response)
+@router.get("/images/{id:path}", responses=_OF_THE_SET | answered("image/png"), response_class=Response)
 def image(sample: Sample) -> Response:
     """The picture (PNG), as nets are asked about it."""
     return picture(sample[0])

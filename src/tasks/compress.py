@@ -14,6 +14,7 @@ from imagier.models.bitstream import compress, decompress
 from imagier.models.coded import Coded, to_pixels
 from imagier.models.pixels import FromPixels
 from imagier.randomness import derive_seed
+from imagier.sending import sent
 from imagier.tasks.base import Judged, PerStage, Task
 
 QUALITY = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim}
@@ -84,7 +85,7 @@ class Compress(Task):
     def _at_drawn_rates(self, image_BCHW: Tensor, index_B: Tensor) -> tuple[Tensor, Figures]:
         rates = len(self.lambdas)
         drawn = [derive_seed("rate", self._seed, self.current_epoch, index) % rates for index in index_B.tolist()]
-        rate_B = torch.tensor(drawn, device=image_BCHW.device)
+        rate_B = sent(drawn, image_BCHW.device)
         coded = self.net(image_BCHW, rate_B)
         measured = {
             "bpp_estimate": coded.bits.detach() / image_BCHW[0, 0].numel(),
@@ -144,14 +145,14 @@ class Compress(Task):
     def _loss(self, coded: Coded, image_BCHW: Tensor, rate_B: Tensor) -> Tensor:
         target_BCHW = image_BCHW.float() / 255
         if isinstance(self.loss, RateDistortion):
-            lambda_B = torch.tensor(self.lambdas, device=rate_B.device)[rate_B]
+            lambda_B = sent(self.lambdas, rate_B.device)[rate_B]
             return self.loss(coded.image, target_BCHW, coded.bits, lambda_B)
         loss: Tensor = self.loss(coded.image, target_BCHW)
         return loss
 
     def _weight(self, batch: Batch) -> Tensor:
         """A picture counts as one, whatever its size."""
-        return torch.tensor(len(batch["id"]), device=batch["image"].device)
+        return torch.full((), len(batch["id"]), device=batch["image"].device)  # a copy would be waited for
 
     @property
     def validates_wholly(self) -> bool:

@@ -21,6 +21,7 @@ from imagier.tasks.base import Task
 from imagier.training.finite import refuse_non_finite
 from imagier.training.processes import agreed, everywhere
 
+SHARE, SHORT = 1 / 20, 0.2  # of the time that writing after epochs may take; seconds of a write that is never put off
 TWICE = 2.0  # seconds: torchrun hands on a signal that the terminal has sent to its processes already
 
 
@@ -119,8 +120,9 @@ class Checkpoints(Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
 
     `last` is written every `every_n_steps` optimiser steps, after every epoch, and when one of the run's processes is
-    asked to stop (SIGINT, SIGTERM; a second signal, later than two seconds, stops it at once). `best` is the one with
-    the best monitored validation score.
+    asked to stop (SIGINT, SIGTERM; a second signal, later than two seconds, stops it at once). After epochs so short
+    that writing would take more than a twentieth of the time, it waits for a later one. `best` is the one with the best
+    monitored validation score.
 
     Args:
         folder: where the two files go.
@@ -138,7 +140,7 @@ class Checkpoints(Checkpoint):
         self._improved = False
         self._signal = 0  # the one that came
         self._signalled = 0.0  # when it came
-        self._saved_step = 0
+        self._saved_step, self._saved_at, self._took = 0, 0.0, 0.0  # the last write: when it ended, and its seconds
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -193,8 +195,10 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `last`, and `best` as a second name of the same file where the score improved."""
         improved, self._improved = self._improved, False
-        self._save(trainer, best=improved or self.best_score is None)
-        if self._asked():
+        best, stop = improved or self.best_score is None, self._asked()
+        if best or stop or _is_over(trainer) or self._is_due():
+            self._save(trainer, best)
+        if stop:
             trainer.should_stop = True  # the epoch's scores are logged before the run ends
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -214,10 +218,17 @@ class Checkpoints(Checkpoint):
         """Undo `state_dict`."""
         self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
 
+    def _is_due(self) -> bool:
+        """Whether `last` may be written again without taking more than its share of the time: all processes agree."""
+        wait = self._took / SHARE if self._took > SHORT else 0.0
+        return bool(agreed(time.monotonic() - self._saved_at >= wait))
+
     def _save(self, trainer: Trainer, best: bool = False) -> None:
         refuse_non_finite(trainer)
+        began = time.monotonic()
         trainer.save_checkpoint(self.last)
-        self._saved_step = trainer.global_step
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._took = self._saved_at - began
         if best and trainer.is_global_zero:
             _link(self.last, self.best)
         for logger in trainer.loggers:
@@ -232,6 +243,12 @@ class Checkpoints(Checkpoint):
     def _asked(self) -> int:
         """The signal that has come to any of the run's processes, or 0: all of them stop at the same step."""
         return int(agreed(self._signal))
+
+
+def _is_over(trainer: Trainer) -> bool:
+    """Whether the epoch that ends is the last one."""
+    ended = (trainer.current_epoch + 1, trainer.max_epochs or -1), (trainer.global_step, trainer.max_steps)
+    return trainer.should_stop or any(0 <= most <= count for count, most in ended)
 
 
 def _link(source: Path, target: Path) -> None:

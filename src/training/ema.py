@@ -1,5 +1,7 @@
 """An exponential moving average of the weights, evaluated and kept in place of the last ones."""
 
+from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ class ExponentialMovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+        super().__init__(use_buffers=True)
         self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -32,13 +34,34 @@ class ExponentialMovingAverage(WeightAveraging):
         if self._average_model is not None:
             self._average_model.n_averaged = torch.tensor(0)
 
-    def _average(self, averages: list[Tensor], currents: list[Tensor], _: Tensor | int) -> None:
-        if not averages[0].is_floating_point():  # BatchNorm counts its batches in whole numbers
-            torch._foreach_copy_(averages, currents)
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average after each step of the optimiser, as torch's `update_parameters` does.
+
+        That one sends the count of updates to the device and waits until it is there, and with it for the step.
+        """
+        model = self._average_model
+        if model is None or trainer.global_step <= self._latest_update_step:
             return
-        assert self._average_model is not None
-        updates = int(self._average_model.n_averaged)
-        torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + updates) / (10 + updates)))
+        self._latest_update_step, updates = trainer.global_step, int(model.n_averaged)
+        pairs = zip(
+            chain(model.module.parameters(), model.module.buffers()),
+            chain(pl_module.parameters(), pl_module.buffers()),
+            strict=True,
+        )
+        by_type: defaultdict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for average, current in pairs:
+            by_type[average.dtype][0].append(average)
+            by_type[average.dtype][1].append(current)
+        with torch.no_grad():
+            for dtype, (averages, currents) in by_type.items():
+                if updates == 0 or not dtype.is_floating_point:  # BatchNorm counts its batches in whole numbers
+                    torch._foreach_copy_(averages, currents)
+                else:
+                    kept = min(self.decay, (1 + updates) / (10 + updates))
+                    torch._foreach_lerp_(averages, currents, 1 - kept)
+        model.n_averaged += 1
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore both sets of weights to go on training; for evaluation the averages alone are wanted."""

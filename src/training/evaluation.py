@@ -20,8 +20,9 @@ from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError, writing_to
 from imagier.files import write_text
+from imagier.nodes import parameters_of, target_of
 from imagier.tasks.base import Task
-from imagier.training.hardware import make_trainer, refuse_no_batches, refuse_precision
+from imagier.training.hardware import held_by_memory, make_trainer, refuse_no_batches, refuse_precision
 from imagier.training.loggers import console, log_to
 from imagier.training.records import is_said
 from imagier.training.rivals import measured_rates
@@ -35,11 +36,12 @@ def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict
 
     The task stays on the trainer's device, for whatever else it will be asked.
     """
-    loader = data.loader(split)
+    loader = data.loader(split, pin_memory=trainer.strategy.root_device.type == "cuda")
     run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
     refuse_precision(str(trainer.precision), task)
     refuse_no_batches(stage, getattr(trainer, f"limit_{stage}_batches"), len(loader))
-    (scores,) = run(task, loader, verbose=False)
+    with held_by_memory(data.batch_size):
+        (scores,) = run(task, loader, verbose=False)
     task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     # Of a test in which nothing is labelled even the loss is NaN, which JSON does not have.
     return {name.removeprefix(f"{stage}/"): value for name, value in scores.items() if not math.isnan(value)}
@@ -49,9 +51,14 @@ def run(cfg: DictConfig) -> float:
     """Evaluate `cfg.ckpt` on `cfg.split`, print a table and write metrics.json; returns the task's main score.
 
     Raises:
-        ConfigError: when the data's classes are not those of the checkpoint.
+        ConfigError: when the data's classes are not those of the checkpoint, or `cfg.output` is a run's folder.
         TrainingError: when the checkpoint cannot be read.
     """
+    if cfg.output and (Path(cfg.output).expanduser() / "config.yaml").is_file():
+        raise ConfigError(
+            f"output={cfg.output} is a run's folder, whose own metrics.json would be lost; name another, or leave "
+            "output out: what is measured is then kept below evaluate/ in the checkpoint's run."
+        )
     with log_to(console()):
         return _evaluate(cfg, find_checkpoint(cfg.ckpt, prefer="best"))
 
@@ -75,13 +82,10 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     if skipped:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
     usual = _usual_folder(path, said["data_fingerprint"], facts, data, f"{limit}{cfg.split}")
-    folder = Path(cfg.output) if cfg.output else usual
+    folder = Path(cfg.output).expanduser() if cfg.output else usual
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     scores = measure(trainer, task, data, cfg.split)
-    # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
-    scores |= measured_rates(task, data, cfg.split, most=samples if limit else None)
-
     record = {
         "task": trained.task.name,
         "model": trained.model.name,
@@ -100,12 +104,19 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     if counts is not None:
         record["confusion"] = np.asarray(counts).tolist()
     try:
-        with writing_to(folder):
-            write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+        _keep(record, folder)
+        # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
+        scores |= measured_rates(task, data, cfg.split, most=samples if limit else None)
+        _keep(record, folder)
     finally:
         print_scores({cfg.split: scores}, facts)  # once they are kept, if they can be, whoever stops reading
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
+
+
+def _keep(record: Mapping[str, Any], folder: Path) -> None:
+    with writing_to(folder):
+        write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
 
 
 def _same_folder(one: Path | None, other: str | None) -> bool:
@@ -173,6 +184,8 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         anew = given is not None and settings.data.get("size") == "auto" and not is_said("data.size")
         if anew and facts.size and trained.task.name == "classify":  # what denoises takes pictures of any size
             settings.data.size = list(facts.size)  # what `auto` was for the pictures that trained
+        if trained.task.name == "classify" and "known" in parameters_of(target_of(settings.data, "data"))[0]:
+            settings.data.known = list(facts.classes)  # pictures may lack some
         settings.pop("augment", None)
         settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):

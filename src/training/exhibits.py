@@ -58,8 +58,8 @@ def first_batch(data: ImageData) -> list[Sample]:
     return shown[:14] if batch["target"].ndim == 1 else shown[:8]
 
 
-def _target(value: torch.Tensor) -> np.ndarray | int:
-    return _array(value) if value.ndim else int(value)
+def _target(value: torch.Tensor) -> np.ndarray | float:
+    return _array(value) if value.ndim else value.item()
 
 
 def _array(value: torch.Tensor) -> np.ndarray:

@@ -5,6 +5,8 @@ import logging
 import os
 import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
 from imagier.datamodules.loader import available_cores
-from imagier.errors import ConfigError
+from imagier.errors import ConfigError, TrainingError
 from imagier.launch import launch
 from imagier.nodes import plain
 from imagier.tasks.base import Task
@@ -67,6 +69,31 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     if settings["strategy"] == "fsdp":
         _refuse_shards(settings, ema, cfg)
     return {key: value for key, value in settings.items() if key not in OURS}
+
+
+@contextmanager
+def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None) -> Iterator[None]:
+    """Say what helps where a GPU's memory is full.
+
+    Args:
+        batch_size: of what is asked of it meanwhile.
+        gathered: batches whose gradients make a step, where steps are made.
+        last: the checkpoint from which the run would go on, if it is there.
+
+    Raises:
+        TrainingError: when it is.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        smaller = f"data.batch_size={batch_size // 2}" if batch_size > 1 else "a smaller data.size"
+        if gathered and batch_size > 1:
+            smaller += f" and trainer.accumulate_grad_batches={2 * gathered}, which makes the same steps"
+        resumed = f" Go on with python train.py resume={last.parent.parent}." if last and last.exists() else ""
+        raise TrainingError(
+            f"the GPU's memory does not hold batches of data.batch_size={batch_size} ({str(error).split('. ')[0]}); "
+            f"take {smaller}, or end what else uses it.{resumed}"
+        ) from error
 
 
 def _launched(devices: Any, accelerator: str) -> dict[str, int]:

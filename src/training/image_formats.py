@@ -43,6 +43,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
 JPEG = ImageFormat(
     "JPEG", (5, 12, 25, 45, 70, 87), {"optimize": True}
 )  # tables made for the picture: the fairest rival
+WEBP_LONGEST = 16383  # pixels of a side that WebP can hold, the least of all
 RIVALS: dict[str, ImageFormat] = {
     "JPEG": JPEG,
     "WebP": ImageFormat("WEBP", (1, 12, 30, 55, 75, 88), best=100),

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 
 from imagier.batch import Split
 from imagier.datamodules.base import ImageData
+from imagier.deploy.bundle import TRAINING
 from imagier.files import write_text
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
@@ -47,6 +48,11 @@ class Finished:
     seconds: float
 
     @property
+    def measured(self) -> dict[Split, Mapping[str, float]]:
+        """The results of splits that have samples of their own."""
+        return {split: scores for split, scores in self.results.items() if split not in self.data.stand_ins}
+
+    @property
     def parameters(self) -> int:
         """Trainable numbers in the net."""
         return sum(parameter.numel() for parameter in self.task.parameters() if parameter.requires_grad)
@@ -54,9 +60,11 @@ class Finished:
 
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
     """Write config.yaml, environment.json, and overrides.txt, the words that a resumed run starts from."""
-    ended = ["metrics.json", "summary.json", *([] if cfg.report else ["report.html"])]
-    for name in ended:  # of a finished run that goes on, until it ends again
-        (run_dir / name).unlink(missing_ok=True)
+    ended = [run_dir / "metrics.json", run_dir / "summary.json"]
+    if not cfg.report:  # which draws the pictures anew
+        ended += [run_dir / "report.html", *(run_dir / "pictures" / f"{name}.png" for name in TRAINING)]
+    for path in ended:  # of a finished run that goes on, until it ends again
+        path.unlink(missing_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
     if HydraConfig.initialized():
@@ -81,7 +89,7 @@ def write_results(run: Finished, everywhere: list[Logger]) -> Path | None:
         for path in sorted((run.run_dir / "pictures").glob("confusion*.png")):
             with Image.open(path) as picture:
                 outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
-    scores = {f"best/{split}/{name}": value for split, scores in run.results.items() for name, value in scores.items()}
+    scores = {f"best/{split}/{name}": value for split, scores in run.measured.items() for name, value in scores.items()}
     outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
     return report
 
@@ -124,13 +132,13 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
         task=run.cfg.task.name,
         metric=task.monitor.removeprefix("val/"),
         facts=data.facts,
-        results={str(split): scores for split, scores in run.results.items()},
+        results={str(split): scores for split, scores in run.measured.items()},
         parameters=run.parameters,
         seconds=run.seconds,
         machine=machine,
         best_epoch=run.checkpoints.best_epoch,
         best_step=run.checkpoints.best_step,
-        confusion={split: confusion[split].numpy() for split in run.results if split in confusion},
+        confusion={split: confusion[split].numpy() for split in run.measured if split in confusion},
         samples=exhibits(task, data),
         first_batch=first_batch(data),
         class_counts=_class_counts(data) if data.facts.classes else {},

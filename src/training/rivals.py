@@ -1,7 +1,7 @@
 """How a net's files compare with JPEG, WebP and AVIF files of the same pictures."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ def compare(task: Task, data: ImageData) -> Comparison | None:
     """
     if not isinstance(task, Compress):
         return None
-    pictures = _pictures(data, "val", MOST_PICTURES, MOST_PIXELS, task.device)
+    pictures = list(_pictures(data, "val", MOST_PICTURES, MOST_PIXELS, task.device))
     large = [picture for picture in pictures if min(picture.shape[2:]) >= MS_SSIM_LEAST]
     return _comparison(task, large or pictures, {"psnr": psnr, "ms_ssim": ms_ssim})
 
@@ -47,13 +47,28 @@ def measured_rates(task: Task, data: ImageData, split: Split, most: int | None =
     return bd_rates(_comparison(task, _pictures(data, split, most, None, task.device), {"psnr": psnr}))
 
 
-def _comparison(task: Compress, pictures: list[Tensor], scores: Scores) -> Comparison:
+def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> Comparison:
+    """Curves with a point a transmission: means over the pictures, of which one at a time is held."""
     task.eval()
-    rates = [_through_net(task, rate) for rate in range(len(task.lambdas))]
-    curves = [_curve(THIS_NET, rates, pictures, scores)]
+    ways = {THIS_NET: [_through_net(task, rate) for rate in range(len(task.lambdas))]}
     for name, rival in RIVALS.items():
-        curves.append(_curve(name, [_through_format(rival, quality) for quality in rival.qualities], pictures, scores))
-    return Comparison(len(pictures), curves)
+        ways[name] = [_through_format(rival, quality) for quality in rival.qualities]
+    rows: dict[str, list[list[tuple[float, ...]]]] = {name: [] for name in ways}  # curve -> picture -> transmission
+    for picture_1CHW in pictures:
+        for name, transmissions in ways.items():
+            rows[name].append([_measured(transmit, picture_1CHW, scores) for transmit in transmissions])
+    curves = []
+    for name, of_each in rows.items():
+        bpp, *qualities = np.mean(of_each, 0).T
+        curves.append(Curve(name, bpp, dict(zip(scores, qualities, strict=True))))
+    return Comparison(len(rows[THIS_NET]), curves)
+
+
+def _measured(transmit: Transmit, picture_1CHW: Tensor, scores: Scores) -> tuple[float, ...]:
+    """Bits per pixel, and every score."""
+    size, read_1CHW = transmit(picture_1CHW)
+    found = (float(score(read_1CHW, picture_1CHW)) for score in scores.values())
+    return 8 * size / picture_1CHW[0, 0].numel(), *found
 
 
 def bd_rates(comparison: Comparison) -> dict[str, float]:
@@ -70,30 +85,15 @@ def bd_rates(comparison: Comparison) -> dict[str, float]:
 
 def _pictures(
     data: ImageData, split: Split, most: int | None, most_pixels: int | None, device: torch.device
-) -> list[Tensor]:
-    pictures: list[Tensor] = []
-    pixels = 0
+) -> Iterator[Tensor]:
+    count = pixels = 0
     for batch in data.loader(split):
         for picture_1CHW in batch["image"].split(1):
             pixels += picture_1CHW[0, 0].numel()
-            if pictures and (len(pictures) == most or (most_pixels is not None and pixels > most_pixels)):
-                return pictures
-            pictures.append(picture_1CHW.to(device))
-    return pictures
-
-
-def _curve(name: str, transmissions: list[Transmit], pictures: list[Tensor], scores: Scores) -> Curve:
-    """One point a transmission: means over the pictures."""
-    points = []
-    for transmit in transmissions:
-        rows = []
-        for picture_1CHW in pictures:
-            size, read_1CHW = transmit(picture_1CHW)
-            found = (float(score(read_1CHW, picture_1CHW)) for score in scores.values())
-            rows.append((8 * size / picture_1CHW[0, 0].numel(), *found))
-        points.append(np.mean(rows, 0))
-    bpp, *qualities = np.array(points).T
-    return Curve(name, bpp, dict(zip(scores, qualities, strict=True)))
+            if count and (count == most or (most_pixels is not None and pixels > most_pixels)):
+                return
+            count += 1
+            yield picture_1CHW.to(device)
 
 
 def _through_net(task: Compress, rate: int) -> Transmit:

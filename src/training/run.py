@@ -1,13 +1,14 @@
 """A run, from a composed sentence to a report. Read `run` from top to bottom."""
 
 import logging
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 
 from imagier import build
@@ -27,6 +28,7 @@ from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.frozen_features import FrozenFeatures
 from imagier.training.hardware import (
     describe_hardware,
+    held_by_memory,
     keep_freed_memory,
     make_trainer,
     process_count,
@@ -38,7 +40,7 @@ from imagier.training.hardware import (
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
-from imagier.training.records import Finished, seconds_of_pretraining, write_records, write_results
+from imagier.training.records import Finished, is_said, seconds_of_pretraining, write_records, write_results
 from imagier.training.resuming import SentenceHolds, changes, checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, name_latest, new_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
@@ -55,6 +57,7 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
+    _refuse_idle(cfg)
     asked = waiting_since()
     settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
     with outlets.log_to(_console()), together(settings):
@@ -105,7 +108,8 @@ def _fit_and_report(
     if cfg.trainer.compile:
         task.net.compile()
 
-    with loud_interrupts(), watched(trainer, run_dir):
+    memory = held_by_memory(cfg.data.batch_size, cfg.trainer.accumulate_grad_batches, checkpoints.last)
+    with loud_interrupts(), watched(trainer, run_dir), memory:
         trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
 
     part()
@@ -118,14 +122,30 @@ def _fit_and_report(
         results = _measured(
             judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)
         )
-        print_scores(results, data.facts)
         spent = schedule.pretraining + schedule.earlier + time.monotonic() - began
         finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
+        print_scores(finished.measured, data.facts)
         report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
     if report is not None:
         log.info("report: %s", report)
     return results["val"][task.monitor.removeprefix("val/")]
+
+
+def _refuse_idle(cfg: DictConfig) -> None:
+    """Raise ConfigError for a word about augmentation of which the chosen list makes nothing.
+
+    Experiments give such keys too, for their own list; where another is chosen, theirs are idle.
+    """
+    transforms = OmegaConf.to_yaml(cfg.augment.transforms) if "augment" in cfg else ""
+    for key in build.OF_TRANSFORMS:
+        if is_said(f"augment.{key}") and f"${{augment.{key}}}" not in transforms:
+            used = sorted(set(re.findall(r"\$\{augment\.(\w+)\}", transforms)))
+            there = f"it has {', '.join(f'augment.{name}' for name in used)}" if used else "it has no such key"
+            raise ConfigError(
+                f"augment.{key}={cfg.augment[key]} would do nothing, for the chosen list of transforms does not refer "
+                f"to it; {there}. Leave it out, or choose another augment=NAME."
+            )
 
 
 def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:

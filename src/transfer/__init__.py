@@ -13,10 +13,11 @@ from rich.progress import track
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.pictures import to_pixels
 from imagier.deploy.sources import Item, find
-from imagier.errors import DataError, writing_to
+from imagier.errors import ConfigError, DataError, writing_to
 from imagier.opening import load_codec
+from imagier.training.image_formats import WEBP_LONGEST
 from imagier.training.report import print_table, terminal
-from imagier.transfer.forms import LONGEST_SIDE, forms_for
+from imagier.transfer.forms import forms_for
 from imagier.transfer.link import Link
 from imagier.transfer.page import (
     fully_scored,
@@ -37,34 +38,39 @@ def run(cfg: DictConfig) -> None:
     Writes transfer.csv, a row a picture, form and quality; transfer.html and its pictures.
 
     Raises:
-        ConfigError: `cfg.ckpt` is no codec, or `cfg.output` cannot be written.
+        ConfigError: `cfg.ckpt` is no codec, or `cfg.output` cannot be written or holds a report already.
         DataError: there are no pictures, or some cannot be read; the others are reported on first.
     """
+    output = Path(cfg.output or ".").expanduser()
+    if not cfg.overwrite and any((output / name).exists() for name in ("transfer.csv", "transfer.html")):
+        raise ConfigError(
+            f"output={output} holds a report already; choose another folder, or replace it with overwrite=true."
+        )
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     if cfg.threads:
         AvifImagePlugin.DEFAULT_MAX_THREADS = cfg.threads  # Pillow's way to say it; the other formats take one thread
     items = _spread(find(cfg.source, SUFFIXES), cfg.pictures)
-    pictures = list(_readable(items, codec.channels))
-    if not pictures:
-        raise DataError("none of the pictures could be read; the lines above say why.")
-    output = Path(cfg.output).expanduser()
     with writing_to(output):
         output.mkdir(parents=True, exist_ok=True)  # or all that is measured could be lost
     forms, links = forms_for(codec), [Link(rate) for rate in (None, *cfg.rates)]
-    found = list(_shown(passages(pictures, forms, links), len(pictures) * len(forms)))
+    sent = passages(_readable(items, codec.channels), forms, links)
+    found = list(_shown(sent, len(items) * len(forms)))
+    if not found:
+        raise DataError("none of the pictures could be read; the lines above say why.")
     with writing_to(output):
         write_csv(output / "transfer.csv", found)
         page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
     groups = grouped(found)
+    count = len(groups[0])
     scored = fully_scored(groups)
     print_table(terminal(), size_table(scored))
-    print(f"means over {means_over(scored, len(pictures))}")
+    print(f"means over {means_over(scored, count)}")
     print_table(terminal(), time_table(groups))
     for label, value in verdicts(groups):
         print(f"{label}: {value}")
     print(f"page: {page}")
-    if len(pictures) < len(items):
-        raise DataError(f"{len(items) - len(pictures)} of {len(items)} files were left out; lines above say why.")
+    if count < len(items):
+        raise DataError(f"{len(items) - count} of {len(items)} files were left out; lines above say why.")
 
 
 def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -78,8 +84,8 @@ def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.nd
 
 def _sendable(image_HWC: np.ndarray) -> np.ndarray:
     height, width, _ = image_HWC.shape
-    if max(height, width) > LONGEST_SIDE:
-        raise DataError(f"{width} x {height} pixels; WebP holds {LONGEST_SIDE} a side. Cut it or make it smaller.")
+    if max(height, width) > WEBP_LONGEST:
+        raise DataError(f"{width} x {height} pixels; WebP holds {WEBP_LONGEST} a side. Cut it or make it smaller.")
     return image_HWC
 
 

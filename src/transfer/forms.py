@@ -10,7 +10,6 @@ from imagier.deploy.codec import PictureCodec
 from imagier.training.image_formats import RIVALS, ImageFormat, decode
 
 PNG = ImageFormat("PNG", ())
-LONGEST_SIDE = 16383  # pixels of what WebP can hold, the least of all
 
 
 @dataclass(frozen=True)

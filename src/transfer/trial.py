@@ -1,7 +1,7 @@
 """Pictures encoded, sent and decoded, with a clock and a ruler."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -59,24 +59,24 @@ class Passage:
 
 
 def passages(
-    pictures: Sequence[tuple[str, np.ndarray]], forms: Sequence[Form], links: Sequence[Link]
+    pictures: Iterable[tuple[str, np.ndarray]], forms: Sequence[Form], links: Sequence[Link]
 ) -> Iterator[Passage]:
     """Send every picture in every form over every link.
 
     Args:
-        pictures: names, and uint8 [H, W, C].
+        pictures: names, and uint8 [H, W, C]; one after another is asked for.
         forms: each is tried once before anything is timed, as a first call pays for what all others use.
         links: not entered yet.
 
     Raises:
         DataError: a link has delivered something else than was sent.
     """
-    for form in forms:
-        form.decode(form.encode(pictures[0][1]))
     with ExitStack() as stack:
         for link in links:
             stack.enter_context(link)
-        for name, image_HWC in pictures:
+        for number, (name, image_HWC) in enumerate(pictures):
+            for form in forms if number == 0 else ():
+                form.decode(form.encode(image_HWC))
             for form in forms:
                 yield _passage(name, image_HWC, form, links)
 

@@ -89,6 +89,8 @@ class RandomCrop(Transform):
 
     def __init__(self, height: int, width: int, pad: bool = False) -> None:
         self.height, self.width, self.pad = _whole("height", height, 1), _whole("width", width, 1), pad
+        if not isinstance(pad, bool):
+            raise ConfigError(f"augment: RandomCrop has pad={pad}; it is true or false.")
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Cut the part out."""

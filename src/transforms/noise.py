@@ -7,6 +7,7 @@ from torch import Tensor
 
 from imagier.errors import ConfigError
 from imagier.randomness import derive_seed
+from imagier.sending import sent
 
 
 class GaussianNoise:
@@ -59,7 +60,7 @@ class GaussianNoise:
             for seed in seeds
         ]
         sigmas = [self.sigma(seed) if level is None else level for seed in seeds]
-        sigma_B111 = torch.tensor(sigmas, dtype=torch.float32, device=device).view(-1, 1, 1, 1)
+        sigma_B111 = sent(sigmas, device, torch.float32).view(-1, 1, 1, 1)
         noisy_BCHW = image_BCHW + (sigma_B111 * torch.stack(fields)).to(image_BCHW.device)
         return noisy_BCHW.clamp(0, 255) if self.clip else noisy_BCHW
 

@@ -40,8 +40,8 @@ def test_counts_weights_and_weak_spots_are_told(tmp_path: Path) -> None:
     assert ["flat", "75.000%", "2", "100.000%", "1", "100.000%", "1"] in lines
     assert ["sky", "25.000%", "1", "0.000%", "0", "0.000%", "0"] in lines
     assert "task.class_weights=[0.732, 1, 1, 1, 1.27, 1, 1]" in text
-    assert "the test split is the validation split" in text
-    assert "no training sample shows construction, object, nature, human, vehicle" in text
+    assert "so the test score is that of val" in text
+    assert "no training sample shows construction, object, nature, human, vehicle; nothing can be learnt" in text
     assert "validation does not show sky" in text
     assert text.endswith("Nothing is broken.")
 
@@ -84,3 +84,18 @@ def test_a_picture_that_was_put_into_two_splits_is_told(tmp_path: Path, layout: 
     assert (
         f"val has pictures that train has too (1), such as {leaked.relative_to(tmp_path / 'set')}: its score" in told()
     )
+
+
+def test_what_training_would_note_is_told(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(12):
+            path = tmp_path / "set" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    (tmp_path / "set" / "cat" / "one.heic").touch()
+    data = Photos(name="photos", root=tmp_path / "set", cache=tmp_path / "cache", split=(0.8, 0.2, 0.0))
+    data.setup()
+    text = report(data)
+    assert "note: data=photos: passed over files that are no pictures: 1 x .heic." in text
+    assert "so the test score is that of val" in text
+    assert "the test split is the validation split" not in text

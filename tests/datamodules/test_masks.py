@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imagier.batch import SPLITS
-from imagier.datamodules import mask_folders
+from imagier.datamodules.mask_file import read_mask
 from imagier.datamodules.masks import Masks
 from imagier.errors import ConfigError, DataError, ImagierError
 from tests.training.test_run import refused, say
@@ -92,7 +92,7 @@ def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
     data = opened(root, classes=["ground", "other", "thing"], values=[1, 2, 3], ignored=9)
     assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1, 255}
     assert data.class_counts()[2] == 0
-    assert data.notes[-1] == "no training sample shows thing."
+    assert data.notes[-1] == "no training sample shows thing; nothing can be learnt of it."
 
 
 def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) -> None:
@@ -213,14 +213,14 @@ def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
     assert image[mask == 1].mean() > image[mask == 0].mean() + 100
 
 
-def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(mask_folders, "rank_zero_info", said.append)
+def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path) -> None:
     for split in SPLITS:
         write(tmp_path / "set", 6, (0, 1), f"images/{split}", f"masks/{split}")
     write(tmp_path / "set", 4)
-    assert sum(names(opened(tmp_path / "set")).values()) == 18
-    assert said == [f"{tmp_path / 'set' / 'images'}: passed over what lies beside test and train and val: 4 x .jpg."]
+    data = opened(tmp_path / "set")
+    assert sum(names(data).values()) == 18
+    beside = f"{tmp_path / 'set' / 'images'}: passed over what lies beside test and train and val: 4 x .jpg."
+    assert beside in data.notes
 
 
 def test_a_name_with_composed_accents_is_that_with_others(tmp_path: Path) -> None:
@@ -236,6 +236,22 @@ def test_what_is_kept_back_may_lie_alone_and_show_one_class(tmp_path: Path) -> N
     data = Masks(name="masks", **options)
     data.setup(measured="test")
     assert len(data.sources["test"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "cure"), [("I;16", "Save it with 8 bits a pixel."), ("LA", "without transparency"), ("RGB", "not their")]
+)
+def test_what_holds_no_classes_is_told_how_to_hold_them(tmp_path: Path, mode: str, cure: str) -> None:
+    Image.new(mode, (8, 8)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=rf"pixels of mode {mode}.*{cure}"):
+        read_mask(tmp_path / "mask.png", "Save the numbers of the classes, not their colours.")
+
+
+def test_no_mask_is_a_program(tmp_path: Path) -> None:
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="eps")
+    with pytest.raises(DataError, match="is not a picture"):
+        read_mask(tmp_path / "mask.png", "")
 
 
 def test_a_mask_of_another_name_is_found(tmp_path: Path) -> None:

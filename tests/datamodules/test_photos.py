@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from imagier import synthetic
-from imagier.datamodules import photos
 from imagier.datamodules.folder import cut
 from imagier.datamodules.palette import distinct_colors
 from imagier.datamodules.photos import Photos
@@ -150,21 +149,32 @@ def test_a_class_that_bears_the_name_of_a_split_is_told(tmp_path: Path, names: s
     ]
 
 
-def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(photos, "rank_zero_info", said.append)
+def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path) -> None:
     root = tmp_path / "set"
     for name in ("train", "val"):
         _classes(root / name, count=10)
-    _open(root)
-    assert said == []
+    assert _open(root).notes == []
     for number in range(10):
         _picture(root / f"{number}.PNG")
+    (root / "train" / "readme.txt").touch()
     _picture(root / ".hidden.png")
     _classes(root / "more")
     data = _open(root)
     assert sum(len(data.sources[split]) for split in SPLITS) == 40
-    assert said == ["data=photos: passed over what lies beside train and val: 10 x .png, more/."]
+    assert data.notes == [
+        "data=photos: passed over files that are no pictures: 1 x .txt.",
+        "data=photos: passed over what lies beside train and val: 10 x .png, more/.",
+    ]
+
+
+def test_a_net_may_be_asked_about_pictures_that_lack_a_class(tmp_path: Path) -> None:
+    root = _classes(tmp_path / "set", names=["cat", "dog"], count=10)
+    known = ("ant", "cat", "dog")
+    data = _open(root, known=known)
+    assert data.facts.classes == known
+    assert data.findings.class_counts("train", 3)[0] == 0
+    assert data.sources["val"].read(0)[1] in (1, 2)
+    assert _open(root, known=("ant", "cat")).facts.classes == ("cat", "dog")  # others than it knows, which is refused
 
 
 def test_the_first_samples_are_a_mixture(tmp_path: Path) -> None:

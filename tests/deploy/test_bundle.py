@@ -186,10 +186,13 @@ def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path) -> None:
+def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
     bundle_of(net, description, tmp_path / "bundle")
-    bundle_of(net, description, tmp_path / "bundle")
+    assert "replaced" not in caplog.text
+    with caplog.at_level("INFO", "imagier"):
+        bundle_of(net, description, tmp_path / "bundle", formats=["pt2"])
+    assert "is replaced, and with it model-fp32.onnx;" in caplog.text
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds notes\.txt beside the bundle"):
         bundle_of(net, description, tmp_path / "bundle")
@@ -305,6 +308,22 @@ def test_what_a_killed_export_has_left_behind_goes_and_another_at_work_stays(tmp
     net, description = net_of("classify", "mlp", size=(28, 28))
     bundle_of(net, description, tmp_path / "bundle")
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", at_work.name}
+
+
+def test_a_link_to_a_bundle_leads_to_the_new_one(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    (tmp_path / "current").symlink_to("v1")
+    for name in ("first", "second"):
+        bundle_of(net, replace(description, name=name), tmp_path / "current", formats=[])
+        assert read_bundle(tmp_path / "v1").description.name == name
+    assert (tmp_path / "current").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v1"]
+
+
+def test_pictures_of_several_sizes_have_no_graph(tmp_path: Path) -> None:
+    net, description = net_of("classify", "mlp", size=(28, 28))
+    with pytest.raises(BundleError, match=r"trained on pictures of several sizes.*data\.size=\[H,W\]"):
+        bundle_of(net, replace(description, resize=None), tmp_path / "bundle")
 
 
 def test_a_graph_that_is_not_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`imagier export` and `imagier predict` as a user calls them."""
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from made import bundle_of, net_of, pictures
 from PIL import Image
 
 import imagier as package
+from imagier import exporting
 from imagier.datamodules.image_file import SUFFIXES
 from imagier.deploy.sources import Item, find, stems
 from imagier.files import write_text
@@ -113,6 +116,8 @@ def test_names_of_sources_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path / "2023")
     assert [item.name for item in find(["x.png", "../2022/x.png"], frozenset({".png"}))] == ["2023/x.png", "2022/x.png"]
     assert [item.name for item in find(["x.png", "../2023/x.png"], frozenset({".png"}))] == ["x.png"]  # one file
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"there is one alone")))
+    assert find(["-", "-"], frozenset({".png"})) == [Item("stdin", b"there is one alone")]
 
 
 def test_a_file_may_have_the_longest_name_that_there_is(tmp_path: Path) -> None:
@@ -251,6 +256,9 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
         (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
         (["source=photos", "precision=fp16"], "precision=fp16 is not known; it is one of: fp32, int8", 2),
         (["source=photos", "tile=7"], "tile=7 is out of range", 2),
+        (["source=photos", "tile=64"], "tile=64 is for pictures that are taken in their own size", 2),
+        (["source=null"], "source=null is out of range: source is a path", 2),
+        ([f"source={'a' * 300}"], "cannot be used: File name too long. Name another path", 2),
         (["source=photos", "format=coco"], "format=coco is not known", 2),
         (["source=photos", "format=cityscapes"], "does classify", 2),
         ([], "source is not given", 2),
@@ -274,6 +282,17 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
 )
 def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) -> None:
     assert sentence in spoken("export", "ckpt=runs/latest", *words, cwd=tmp_path, code=2)
+
+
+def test_what_an_export_lacks_is_said_before_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    said = spoken("export", "ckpt=runs/latest", cwd=tmp_path, code=2)
+    assert "formats=onnx needs onnx, which pip install 'imagier[export]' brings" in said
+
+
+def test_another_checkpoint_does_not_take_the_place_of_the_best() -> None:
+    usual = {name: exporting._usual_folder(Path("run/checkpoints") / f"{name}.ckpt").name for name in ("best", "last")}
+    assert usual == {"best": "bundle", "last": "bundle-last"}
 
 
 def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(

@@ -1,6 +1,7 @@
 """On a GPU a training step asks the device for nothing: the host prepares the next step while this one is computed.
 
 A "meta" tensor has no values. Whatever would wait for one (`.item()`, `bool`, `bincount`, a boolean mask) fails on it.
+What is copied there would wait too, unless it was pinned; `NothingCopied` sees that.
 """
 
 from contextlib import nullcontext
@@ -13,9 +14,11 @@ import torch
 from made import task_of
 from pytorch_lightning import LightningModule
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagier.counting import counted, counted_apart
 from imagier.metrics.confusion import ConfusionMatrix
+from imagier.sending import sent
 from imagier.training.ema import ExponentialMovingAverage
 
 SIZE = (64, 64)
@@ -48,13 +51,50 @@ def test_a_training_step_does_not_wait(
     labels = {"segment": torch.zeros(4, *SIZE, dtype=torch.uint8), "classify": torch.zeros(4, dtype=torch.int64)}
     target = labels[task].to("meta") if task in labels else image
     batch = {"image": image, "target": target, "index": torch.arange(4), "id": list("abcd")}
-    net._step(cast(Any, batch), "train").backward()
+    monkeypatch.setattr(
+        "imagier.tasks.compress.sent",
+        lambda numbers, device: torch.tensor(numbers).new_empty(len(numbers), device=device),
+    )
+    monkeypatch.setattr(torch, "tensor", made_on_the_host)
+    with NothingCopied():
+        net._step(cast(Any, batch), "train").backward()
 
 
+class NothingCopied(TorchDispatchMode):
+    """Lets nothing be copied from the host to the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].device != result.device:
+            raise AssertionError(f"a tensor of shape {tuple(result.shape)} is copied to the device")
+        return result
+
+
+def made_on_the_host(*given: Any, make: Any = torch.tensor, **options: Any) -> torch.Tensor:
+    """`torch.tensor`, whose own copy to a device no mode sees."""
+    tensor: torch.Tensor = make(*given, **options)
+    assert tensor.device.type == "cpu", "numbers are copied to the device"
+    return tensor
+
+
+def test_it_would_be_seen() -> None:
+    with pytest.raises(AssertionError, match="numbers are copied"):
+        made_on_the_host([1, 2], device="meta")
+    with pytest.raises(AssertionError, match=r"shape \(\) is copied"), NothingCopied():
+        torch.zeros(()).to("meta")
+
+
+@pytest.mark.parametrize("numbers", [[3, 1], (0.5,), []])
+def test_what_is_sent_is_what_torch_makes_of_it(numbers: Any) -> None:
+    assert torch.equal(sent(numbers, torch.device("cpu")), torch.tensor(numbers))
+    assert sent(numbers, torch.device("cpu"), torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize("bins", [12, 1 << 20, 5_000_000])
 @pytest.mark.parametrize("size", [1, 63, 64, 5000])
-def test_counting_without_waiting_is_bincount(size: int) -> None:
-    index = torch.from_numpy(np.random.default_rng(0).integers(0, 12, size))
-    assert torch.equal(counted_apart(index, 12), counted(index, 12))
+def test_counting_without_waiting_is_bincount(size: int, bins: int) -> None:
+    index = torch.from_numpy(np.random.default_rng(0).integers(0, bins, size))
+    assert torch.equal(counted_apart(index, bins), counted(index, bins))
 
 
 def test_what_could_not_be_refused_in_the_step_is_refused_with_the_scores() -> None:
@@ -79,6 +119,8 @@ def test_averaged_weights_are_kept_where_the_net_is_trained() -> None:
     average = callback._average_model
     assert average is not None
     assert {tensor.device.type for tensor in average.module.state_dict().values()} == {"meta"}
-    for _ in range(3):
-        average.update_parameters(net.to("meta"))
+    net.to("meta")
+    for trainer.global_step in (1, 2, 2, 3):  # a step of a half of a batch is none
+        with NothingCopied():
+            callback.on_train_batch_end(cast(Any, trainer), net, None, None, 0)
     assert int(average.n_averaged) == 3

@@ -16,7 +16,7 @@ from imagier.errors import ConfigError
 from imagier.metrics.means import Means
 from imagier.tasks.base import Judged, PerStage, Task
 from imagier.tasks.classify import Classify
-from tests.conftest import spoken
+from tests.conftest import REPOSITORY, spoken
 from tests.datamodules.test_masks import SIZE, opened, write
 
 CLASSIFY = [
@@ -227,6 +227,12 @@ def test_a_net_of_ones_own_package_is_found_and_trusted_where_its_owner_says(
     assert "accuracy" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)
     assert "Did you mean 'own'" in spoken("train", "task=classify", "model=owm", cwd=tmp_path, code=2)
     assert ", own, " in spoken("train", "--help", cwd=tmp_path)
+    (offered / "model" / "unet.yaml").write_bytes((REPOSITORY / "conf" / "model" / "unet.yaml").read_bytes())
+    assert ", own, " in spoken("train", "--help", cwd=tmp_path)
+    (offered / "model" / "unet.yaml").write_text("name: unet\n")
+    said = spoken("train", "task=classify", cwd=tmp_path, code=2)
+    assert "holds model/unet.yaml, and" in said
+    assert "rename yours" in said
     monkeypatch.delenv("IMAGIER_CONF")
     said = spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path, code=4)
     assert f"let one hold `_target_: {__name__}.Own`" in said

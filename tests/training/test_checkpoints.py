@@ -2,6 +2,7 @@
 
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from made import run_of
 from imagier.build import from_checkpoint
 from imagier.checkpoint_file import read_checkpoint
 from imagier.errors import TrainingError
+from imagier.training import checkpoints
 from imagier.training.checkpoints import WholeFileIO
 
 
@@ -46,3 +48,26 @@ def test_damaged_weights_are_not_taken_for_others(tmp_path: Path) -> None:
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     with pytest.raises(TrainingError, match=r"cannot be read as a checkpoint .*it is damaged"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(1.0, [0, 7, 14, 19]), (0.1, list(range(20)))])
+def test_where_epochs_are_short_and_writing_takes_long_it_takes_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, wanted: list[int]
+) -> None:
+    now, epochs = 0.0, []
+
+    def save(path: Path) -> None:
+        nonlocal now
+        epochs.append(trainer.current_epoch)
+        now += seconds
+
+    monkeypatch.setattr(checkpoints, "refuse_non_finite", lambda trainer: None)
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
+    trainer = SimpleNamespace(max_epochs=20, max_steps=-1, should_stop=False, loggers=[], save_checkpoint=save)
+    keeping = checkpoints.Checkpoints(tmp_path, "val/iou", "max")
+    keeping.best_score = 0.5
+    for epoch in range(20):
+        now += 3
+        trainer.current_epoch = trainer.global_step = epoch
+        keeping.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert epochs == wanted

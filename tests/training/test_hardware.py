@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from imagier.datamodules import base
 from imagier.datamodules.fashion_mnist import FashionMNIST
+from imagier.errors import TrainingError
 from imagier.training import hardware
 
 
@@ -101,3 +102,19 @@ print(given, faults())
     )
     returned, kept = map(int, told.stdout.split())
     assert kept < returned / 20
+
+
+@pytest.mark.parametrize(
+    ("size", "gathered", "told"),
+    [
+        (8, 0, r"of data\.batch_size=8 \(CUDA out of memory\); take data\.batch_size=4, or end"),
+        (8, 3, r"take data\.batch_size=4 and trainer\.accumulate_grad_batches=6, which makes.*Go on with .*resume="),
+        (1, 3, r"take a smaller data\.size, or end"),
+    ],
+)
+def test_a_full_memory_is_told_with_what_helps(tmp_path: Path, size: int, gathered: int, told: str) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    with pytest.raises(TrainingError, match=told), hardware.held_by_memory(size, gathered, last if gathered else None):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -223,6 +223,14 @@ def test_validation_that_stood_in_for_test_is_called_validation(tmp_path: Path) 
     assert boards_of(tmp_path)[0].split == "val"
 
 
+def test_a_test_that_has_no_score_is_not_the_verdict(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    said = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(said | {"test": {}}))
+    (board,) = boards_of(tmp_path)
+    assert (board.split, board.runs[0].score(board.metric)) == ("val", said["val"][board.metric])
+
+
 def test_how_training_was_fed_makes_no_other_data(tmp_path: Path) -> None:
     write_run(tmp_path, model="unet")
     fed = {"batch_size": 2, "repeat": 3, "root": "/elsewhere", "augment_first": True, "decode_once": False}

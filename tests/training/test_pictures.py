@@ -21,6 +21,7 @@ from imagier.training.pictures import (
     sample_grid,
     wording,
 )
+from imagier.training.pictures.samples import _label_tile
 
 FACTS = Facts(
     name="tiny",
@@ -206,3 +207,12 @@ def test_percentages(share: float, text: str) -> None:
 )
 def test_amounts(count: int, text: str) -> None:
     assert wording.amount(count) == text
+
+
+def test_of_fractions_both_are_told_and_neither_is_wrong() -> None:
+    number = Facts(name="tiny", channels=3, size=None, mean=(0.5,) * 3, std=(0.2,) * 3)
+    sample = Sample("one", np.zeros((8, 8, 3), np.uint8), 0.7341, 0.4128)
+    tile = _label_tile(sample, number)
+    assert tile.lines == ("0.4128", "truth: 0.7341", "one")
+    assert not tile.wrong
+    assert _label_tile(Sample("one", sample.image, 1, 2), FACTS).wrong

@@ -12,6 +12,7 @@ from PIL import Image
 
 from imagier import cli
 from imagier.datamodules import survey
+from imagier.trained import training_pictures
 from imagier.training import evaluation
 from imagier.training import run as run_module
 from imagier.training.metrics_csv import read_rows
@@ -81,8 +82,10 @@ def test_without_a_report_there_is_none_not_even_of_an_earlier_end(garments_root
     say("train", *words)
     run = tmp_path / "latest"
     assert (run / "report.html").exists()
+    assert training_pictures(run / "checkpoints" / "best.ckpt").keys() == {"curves", "confusion"}
     say("train", f"resume={run}", "trainer.max_epochs=2", "report=false")
     assert not (run / "report.html").exists()
+    assert not training_pictures(run / "checkpoints" / "best.ckpt")  # of another checkpoint, maybe
     assert "report:" not in (run / "log.txt").read_text().partition("epoch 2/2")[2]
     assert json.loads((run / "metrics.json").read_text())["val"]["accuracy"] > 0
 
@@ -116,6 +119,10 @@ def test_measurements_of_two_checkpoints_lie_side_by_side_and_no_place_to_write_
     monkeypatch.setattr(evaluation, "measure", None)  # it would take minutes
     assert refused("evaluate", f"ckpt={net}", f"output={net}/below") == 2
     assert f"output={net}/below cannot be written" in capsys.readouterr().err
+    kept = (segmented / "metrics.json").read_text()
+    assert refused("evaluate", f"ckpt={net}", f"output={segmented}") == 2
+    assert "is a run's folder, whose own metrics.json would be lost" in capsys.readouterr().err
+    assert (segmented / "metrics.json").read_text() == kept
 
 
 @pytest.mark.parametrize(
@@ -146,6 +153,8 @@ def test_what_the_last_validation_found_is_not_measured_again(
     assert asked == measured
     assert set(scores) == {"val", "test"}
     assert (scores["val"] == scores["test"]) == ("test" not in asked)
+    report = (tmp_path / "latest" / "report.html").read_text()
+    assert ("Accuracy, test" in report) == ("test" in asked)  # what stands in for it is not called so
     say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val")
     (record,) = tmp_path.glob("classify/*/*/evaluate/photos-val/metrics.json")
     assert json.loads(record.read_text())["metrics"] == scores["val"]
@@ -233,6 +242,7 @@ def test_pictures_of_another_size_are_measured_at_the_size_trained_for(materials
         )  # fmt: skip
         told.append(json.loads((measured / "metrics.json").read_text())["metrics"])
     assert told[0] == told[1] == told[2]
+    assert refused("export", f"ckpt={tmp_path}/latest", "data.size=[64,64]") == 2  # a graph is of one size
 
 
 def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:

@@ -100,6 +100,11 @@ def test_sides_are_whole_numbers(wrong: Any) -> None:
         wrong()
 
 
+def test_a_word_is_no_switch() -> None:
+    with pytest.raises(ConfigError, match="RandomCrop has pad=no; it is true or false"):
+        RandomCrop(5, 4, "no")  # type: ignore[arg-type]
+
+
 def test_masks_and_pictures_go_where_their_images_go() -> None:
     image = PICTURES[1]
     augment = Augment([HorizontalFlip(), Shift(2), RandomCrop(5, 5), D4()], None, 4, 255)

@@ -11,7 +11,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from imagier.deploy.results import SUFFIX, colored
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
-from imagier.training.image_formats import RIVALS, best_within, decode
+from imagier.training.image_formats import RIVALS, WEBP_LONGEST, best_within, decode
 
 _HEADERS = ["file", "bytes", "bits per pixel", "PSNR"]
 
@@ -27,6 +27,8 @@ def compress_tab(desk: Desk, net: Net) -> None:
         read_HWC = codec.decompress(data)
         rows, pictures = [_row(net.name, data, read_HWC, image_HWC)], []
         for name in ("JPEG", "WebP"):
+            if name == "WebP" and max(image_HWC.shape) > WEBP_LONGEST:
+                continue  # it holds no such picture
             written, chosen = best_within(RIVALS[name], image_HWC, len(data))
             rival_HWC = decode(written, codec.channels)
             smallest = ", its smallest" if len(written) > len(data) else ""

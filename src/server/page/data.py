@@ -31,7 +31,7 @@ def data_tab(desk: Desk) -> None:
 
     gr.Markdown(_facts(pictures))
     if pictures.facts.classes:
-        counted = "pixels" if pictures.facts.ignore_index is not None else "pictures"
+        counted = "pixels" if pictures.read(0)[1].ndim == 2 else "pictures"
         frame = pd.DataFrame({"class": pictures.facts.classes, counted: pictures.counts})
         gr.BarPlot(frame, x="class", y=counted, title="Classes", sort="-y", height=280)
     page = gr.Slider(1, max(pages, 2), 1, step=1, label="Page", visible=pages > 1)

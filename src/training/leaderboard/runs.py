@@ -95,8 +95,9 @@ class Run(RunFolder):
 
     @property
     def split(self) -> str:
-        """The split that the verdict is about: test where it was measured and has samples of its own, else val."""
-        return "test" if "test" in self.results and "test" not in self.ended.stand_ins else "val"
+        """The split that the verdict is about: test where it has samples of its own and a main score, else val."""
+        scored = self.ended.monitor.removeprefix("val/") in self.results.get("test", {})
+        return "test" if scored and "test" not in self.ended.stand_ins else "val"
 
     def score(self, metric: str) -> float:
         """A metric of `split`; NaN where there is none."""

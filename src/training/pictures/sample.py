@@ -12,13 +12,14 @@ class Sample:
 
     id:         the sample's name.
     image:      uint8 [H, W, 1 or 3], as the net saw it.
-    target:     segment: mask of whole numbers [H, W]; classify: class index; else the true picture, uint8 [H, W, C].
+    target:     segment: mask of whole numbers [H, W]; classify: class index; else the true picture, uint8 [H, W, C]. Of
+                tasks of one's own also a fraction.
     prediction: of the target's kind; None before the net has seen it.
     figures:    what is known about the prediction, written beside it: iou, probability, psnr, bytes, ...
     """
 
     id: str
     image: np.ndarray
-    target: np.ndarray | int
-    prediction: np.ndarray | int | None = None
+    target: np.ndarray | float
+    prediction: np.ndarray | float | None = None
     figures: Mapping[str, float] = field(default_factory=dict)

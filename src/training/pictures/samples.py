@@ -59,25 +59,29 @@ def _mask_row(sample: Sample, facts: Facts) -> Row:
     return Row([Tile(picture) for picture in pictures], title=sample.id + score)
 
 
-def _is_picture(target: np.ndarray | int) -> bool:
+def _is_picture(target: np.ndarray | float) -> bool:
     return isinstance(target, np.ndarray) and target.ndim == 3
 
 
 def _label_tile(sample: Sample, facts: Facts) -> Tile:
-    wrong = sample.prediction != sample.target
+    fraction = isinstance(sample.target, float)  # which no answer hits
+    wrong = not fraction and sample.prediction != sample.target
     chance = f" {100 * sample.figures['probability']:.0f} %" if "probability" in sample.figures else ""
-    said = f"{'✗' if wrong else '✓'} {_name(sample.prediction, facts)}{chance}"
-    truth = (f"truth: {_name(sample.target, facts)}",) if wrong else ()
+    mark = "" if fraction else "✗ " if wrong else "✓ "
+    said = f"{mark}{_name(sample.prediction, facts)}{chance}"
+    truth = (f"truth: {_name(sample.target, facts)}",) if wrong or fraction else ()
     return Tile(fit(sample.image, *_LABEL_BOX), (said, *truth, sample.id), wrong=wrong)
 
 
-def _fitted(image: np.ndarray, mask: np.ndarray | int | None) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(image: np.ndarray, mask: np.ndarray | float | None) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(mask)
     # Pillow shrinks bytes; a class beyond 255 does not occur, as masks are stored as bytes.
     return fit(image, *_IMAGE_BOX), fit(labels.astype(np.uint8), *_IMAGE_BOX, smooth=False)
 
 
 def _name(label: Any, facts: Facts) -> str:
+    if isinstance(label, float):
+        return f"{label:.4g}"
     return facts.classes[int(label)] if label is not None and 0 <= label < facts.num_classes else str(label)
 
 

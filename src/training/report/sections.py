@@ -62,7 +62,7 @@ def _class_sections(
     summary: Summary, score: str, unit: str, measure: Callable[[np.ndarray], np.ndarray]
 ) -> list[Section]:
     """Bars, table, confusion matrix and most confused pairs, of the final split and beside it of the others."""
-    final = "test" if "test" in summary.confusion else "val"
+    final = summary.final_split
     if final not in summary.confusion:
         return []
     facts = summary.facts

@@ -112,5 +112,5 @@ class Summary:
 
     @property
     def final_split(self) -> str:
-        """The split that the verdict is about: test where there is one, else val."""
-        return "test" if "test" in self.results else "val"
+        """The split that the verdict is about: test where that has a main score, else val."""
+        return "test" if self.metric in self.results.get("test", {}) else "val"
