@@ -99,12 +99,12 @@ def test_every_net(
     assert read_bundle(bundle.folder) == bundle
     hold_batches(net, bundle, size)
     files = sorted(photos.iterdir())
-    checkpoint = opened(tmp_path / "run")(files)
+    checkpoint = opened(tmp_path / "run", task)(files)
     for runtime in ("torch", "onnx", "openvino"):
-        predictor = opened(bundle.folder, runtime=runtime)
+        predictor = opened(bundle.folder, task, runtime=runtime)
         hold_alike(checkpoint, predictor(files), exact=runtime == "torch")
     for precision in precisions:
-        predictor = opened(bundle.folder, runtime="onnx", precision=precision)
+        predictor = opened(bundle.folder, task, runtime="onnx", precision=precision)
         wanted = predictor(files)
         assert abs(lost(bundle, precision)) <= 0.5
         hold_same(wanted, [predictor(path.read_bytes()) for path in files])
@@ -128,8 +128,9 @@ def hold_batches(net: FromPixels, bundle: Bundle, size: tuple[int, int] | None) 
         assert 0 < (rounded(image) - truth).std() < ROUNDED * truth.std()
 
 
-def opened(folder: Path, **options: Any) -> Predictor:
-    predictor = imagier.load(folder, threads=1, batch_size=1, **options)
+def opened(folder: Path, task: str, **options: Any) -> Predictor:
+    tile = {} if task == "classify" else {"tile": TILE}  # which a classifier refuses
+    predictor = imagier.load(folder, threads=1, batch_size=1, **tile, **options)
     assert isinstance(predictor, Predictor)
     return predictor
 
@@ -175,8 +176,9 @@ def lost(bundle: Bundle, precision: str) -> float:
 def predicted(bundle: Bundle, precision: str, photos: Path, files: list[Path], folder: Path) -> list[Any]:
     """What `imagier predict` writes."""
     words = [f"ckpt={bundle.folder}", f"source={photos}", f"precision={precision}", "runtime=onnx", "threads=1"]
+    words += [] if bundle.description.task == "classify" else [f"tile={TILE}"]
     output = folder / f"predicted-{precision}"
-    spoken("predict", *words, f"tile={TILE}", f"output={output}", cwd=folder)
+    spoken("predict", *words, f"output={output}", cwd=folder)
     lines = {line["file"]: line for line in map(json.loads, (output / "manifest.jsonl").read_text().splitlines()[1:])}
     if bundle.description.task == "classify":
         return [{key: lines[path.name][key] for key in ("label", "top")} for path in files]
