@@ -20,6 +20,7 @@ runs=$(python train.py "$@" --cfg job --resolve | sed -n '/^paths:/,$s/^  runs: 
 earlier=$runs/slurm-$SLURM_JOB_ID
 [[ -e $earlier/checkpoints/last.ckpt ]] && set -- "resume=$earlier"
 
+export SRUN_CPUS_PER_TASK=${SRUN_CPUS_PER_TASK:-$SLURM_CPUS_PER_TASK} # which srun does not take over by itself
 limit=
 trap 'limit=near; kill -TERM "$!"' USR1 # $! is there as soon as the step is, a variable a moment later
 srun python train.py "$@" &

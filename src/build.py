@@ -27,7 +27,7 @@ from imagier.transforms.augment import Augment
 AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
 _OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss", "optimizer")  # what is called of its configuration
 # What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-OF_TRANSFORMS = ("alternate", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
+OF_TRANSFORMS = ("alternate", "area", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
@@ -128,10 +128,15 @@ def net_of(task: Task) -> FromPixels:
     return net
 
 
-def learning_rate(cfg: DictConfig) -> float:
-    """`optimizer.lr`, stated for a reference batch, scaled to the samples of one optimiser step."""
-    batch = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
-    ratio = batch / cfg.optimizer.reference_batch
+def step_size(cfg: DictConfig, samples: int | None = None) -> int:
+    """The samples of one optimiser step: at most those of an epoch, where it is known how many `samples` these are."""
+    asked = int(cfg.data.batch_size * cfg.trainer.accumulate_grad_batches)
+    return asked if samples is None else min(asked, samples)
+
+
+def learning_rate(cfg: DictConfig, samples: int | None = None) -> float:
+    """`optimizer.lr`, stated for a reference batch, scaled to `step_size`."""
+    ratio = step_size(cfg, samples) / cfg.optimizer.reference_batch
     power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[cfg.optimizer.lr_scaling]
     return float(cfg.optimizer.lr * ratio**power)
 

@@ -211,6 +211,8 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if place := _place_of_a_path(error.missing_cfg_file):
+            return place
         names = [option for option in error.options or () if not option.startswith("_")]
         names = _of_the_task(names, group, words)
         sentence = f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}"
@@ -235,6 +237,22 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         return _unknown(found[1], verb, words)
     lines = [line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines()]
     return ConfigError(" ".join(line for line in lines if line) or f"the configuration cannot be composed ({error!r})")
+
+
+def _place_of_a_path(missing: str) -> ConfigError | None:
+    """What to say of data=/my/pictures or model=net.ckpt, as other programs take them."""
+    group, _, given = missing.partition("/")
+    if group not in ("data", "model") or not ("/" in given or re.search(r"\.(ckpt|pth?|safetensors|onnx)$", given)):
+        return None
+    if group == "data":
+        return ConfigError(
+            f"data={given} is a place, and data=NAME says how pictures lie: data=photos data.root={given} for a folder "
+            f'a class, data=masks data.root={given} for pictures with masks; README has others below "Your data".'
+        )
+    return ConfigError(
+        f"model={given} is a file, and model=NAME a kind of net: weights to begin with are model.weights={given}, a "
+        "run goes on by resume=RUN, and what is trained is used by imagier predict ckpt=RUN."
+    )
 
 
 def _of_the_task(names: list[str], group: str, words: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Is a composed sentence sound? Checked before torch is imported, so that a slip is answered at once."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, nearest
 from imagier.keys import leaves
-from imagier.offered import own_conf
+from imagier.offered import CONF, own_conf
 from imagier.rules import RULES
 
 # What a sentence may speak of, in any verb.
@@ -20,6 +21,8 @@ KNOWN = (
     "max_megapixels", "timeout", "page", "device", "pictures", "rates",
     "sweep",
 )  # fmt: skip
+
+_PLACES = ("trainer", "data", "optimizer", "model", "scheduler", "loss", "paths")  # where a bare name is looked for
 
 # What a training asks of a group's choice, which a file of one's own may have forgotten.
 _ASKED = {
@@ -113,6 +116,14 @@ def _word(value: Any) -> str:
 
 def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     """Say that `key` does not exist and what stands beside the place where it was looked for."""
+    if key == "data.root" and "task" in cfg and "embedded" in cfg.get("data", {}):
+        folders = [
+            name for name in fitting(CONF, "data", cfg.task.name) if "root" in _keys(CONF / "data" / f"{name}.yaml")
+        ]
+        return ConfigError(
+            f"data.root does not exist: data={cfg.data.name} is drawn by this program and lies in no folder of yours; "
+            f"choose how your pictures lie by data=NAME, one of: {', '.join(folders)}."
+        )
     node: Any = cfg
     parent, _, last = key.rpartition(".")
     for part in parent.split(".") if parent else ():
@@ -123,4 +134,18 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
         return ConfigError(f"{key} does not exist: {parent} holds no keys.")
     names = [str(name) for name in node if name not in ("_target_", "hydra")]
     where = f"{parent} holds" if parent else "there are"
-    return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{nearest(last, names)}")
+    meant = "" if parent else _place_of(cfg, key)
+    return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{meant or nearest(last, names)}")
+
+
+def _keys(path: Path) -> list[str]:
+    """Of a choice that is no user's own."""
+    return [str(key) for key in OmegaConf.load(path)] if path.is_file() else []
+
+
+def _place_of(cfg: DictConfig | ListConfig, key: str) -> str:
+    """Where a bare name has its place, such as `epochs`, `batch_size` or `lr`, which other programs take as it is."""
+    known = leaves({group: plain for group, plain in OmegaConf.to_container(cfg).items() if group in _PLACES})  # type: ignore[union-attr]
+    found = [full for full, _ in known if re.fullmatch(rf"(.+_)?{re.escape(key)}", full.rpartition(".")[2])]
+    found.sort(key=lambda full: (_PLACES.index(full.partition(".")[0]), len(full)))
+    return f" Did you mean '{found[0]}'?" if found else ""

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, open_dict
 
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, nearest
-from imagier.launch import RUN_FOLDER, launch
+from imagier.launch import RUN_FOLDER
+from imagier.training.hardware import process_count, trainer_settings
 
 # Words of the sentence that are of both trainings: where things are, on what and with which net they compute. How long
 # and how the first one learns is its experiment's own business.
@@ -59,7 +60,7 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
         return
     first = _composed(cfg, conf)
     _check_same_net(cfg, first)
-    if launch().world > 1 or cfg.trainer.devices != 1:
+    if process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
             f"pretrain={cfg.pretrain} is for one process: train experiment={cfg.pretrain} by itself, and say "
             "model.weights=RUN/checkpoints/best.ckpt."

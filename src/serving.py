@@ -155,12 +155,10 @@ def _pictures_of(data: "ImageData", split: "Split") -> "Pictures":
 
     for note in data.notes:
         print(f"note: {note}")
-    samples = data.loader(split).samples
+    loader = data.loader(split)
 
     def read(place: int) -> tuple[np.ndarray, np.ndarray]:
-        batch = samples.__getitems__([(0, place)])
-        if isinstance(batch, Exception):
-            raise batch
+        batch = loader.pick([place])
         image_HWC = np.ascontiguousarray(batch["image"][0].permute(1, 2, 0).numpy())
         target = batch["target"][0].numpy()
         return image_HWC, target.transpose(1, 2, 0) if target.ndim == 3 else target

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from imagier import build
 from imagier.batch import Facts
@@ -61,8 +62,8 @@ def describe(
         net=cfg.model._target_.removeprefix(_NETS),
         arguments=frozen(build.net_arguments(cfg, facts)),
         channels=facts.channels,
-        mean=facts.mean,
-        std=facts.std,
+        mean=_numbers(net.mean),
+        std=_numbers(net.std),
         resize=fixed,
         stride=net.stride,
         classes=facts.classes,
@@ -80,6 +81,10 @@ def describe(
             **(made_with or {}),
         },
     )
+
+
+def _numbers(buffer: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 6) for value in buffer.flatten().tolist())
 
 
 def refuse_unknown_task(cfg: DictConfig) -> None:

@@ -163,6 +163,7 @@ def test_the_rate_follows_the_effective_batch(scaling: str, batch: int, accumula
         f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={accumulate}",
     )  # fmt: skip
     assert build.learning_rate(cfg) == pytest.approx(expected)
+    assert build.step_size(cfg, samples=200) == min(200, batch * accumulate)  # an epoch has no more
 
 
 @pytest.mark.parametrize("name", choices(CONF, "scheduler"))
@@ -190,9 +191,10 @@ def test_every_trainer_choice_resolves_to_what_lightning_takes(name: str) -> Non
 @pytest.mark.parametrize("name", choices(CONF, "augment"))
 def test_every_augmentation_keeps_its_size_and_classes(name: str) -> None:
     size = {"patches": (128, 128), "street_crops": (240, 320)}.get(name, (96, 160))
-    transforms = call_nested(composed("task=segment", f"augment={name}").augment.transforms, "augment")
+    cfg = composed("task=segment", f"augment={name}")
+    transforms = call_nested(cfg.augment.transforms, "augment")
     whole = {"street_crops": (360, 480)}.get(name, (size[0], 160))
-    change = Augment(transforms, size=whole, num_classes=7, ignore_index=255)
+    change = Augment(transforms, size=whole, num_classes=7, ignore_index=255, resize_last=cfg.data.augment_first)
     draw = np.random.default_rng(0)
     for seed in range(5):
         image, mask = change(

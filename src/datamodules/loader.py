@@ -91,13 +91,14 @@ class Samples(Dataset[Batch | ImagierError]):
         else:
             indices, images, targets = self._one_by_one(indices, chance)
         ids = self.source.ids
-        image = _tensor(images)
-        return {
-            "image": image,
-            "target": image if targets is images else _tensor(targets),
+        batch = {
+            "image": _tensor(images),
             "index": torch.from_numpy(indices),
             "id": [ids[index] for index in (indices % len(self.source)).tolist()],
         }
+        if targets is not images:  # else `_whole` says that they are, once they are pinned: a thing is pinned by name
+            batch["target"] = _tensor(targets)
+        return cast(Batch, batch)
 
     def _chance(self, epoch: int, indices: np.ndarray) -> Chance:
         again, pictures = np.divmod(indices, len(self.source))  # data.repeat counts on where the set ends
@@ -204,6 +205,7 @@ class Loader:
         for batch in self._loader:
             if isinstance(batch, ImagierError):
                 raise batch
+            batch = _whole(batch)
             self._handed_out += self.sampler.batch_size
             if self._features is not None:
                 batch["features"] = torch.from_numpy(self._features[batch["index"].numpy() % len(self._features)])
@@ -215,7 +217,7 @@ class Loader:
         batch = self.samples.__getitems__([(0, index) for index in indices])
         if isinstance(batch, ImagierError):
             raise batch
-        return batch
+        return _whole(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """How many samples of which epoch have been handed out, over all processes, and of how many there are."""
@@ -224,6 +226,12 @@ class Loader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the samples that `state` counts; the batch size may have changed since."""
         self.sampler.epoch, self.sampler.start = state["epoch"], state["samples"]
+
+
+def _whole(batch: Batch) -> Batch:
+    """The batch with its images for targets where it came without any."""
+    batch.setdefault("target", batch["image"])
+    return batch
 
 
 def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | None:

@@ -40,7 +40,11 @@ class Dice(nn.Module):
         valid, known = labels != IGNORED, labels.clamp(min=0)
         chance = as_maps(logits).softmax(dim=1)
         right = chance.gather(1, known.unsqueeze(1)).squeeze(1) * valid
-        common_K = right.new_zeros(classes).index_add(0, known.flatten(), right.flatten())
+        # Row by row: millions of chances that are added to one number of single precision, one by one, lose digits.
+        rows = known.reshape(-1, known.shape[-1])
+        bins = rows + classes * torch.arange(len(rows), device=rows.device)[:, None]
+        sums = right.new_zeros(len(rows) * classes).index_add(0, bins.flatten(), right.flatten())
+        common_K = sums.view(-1, classes).sum(0)
         truth_K = counted(torch.where(valid, labels, classes).flatten(), classes + 1)[:classes]
         everywhere = [0, *range(2, chance.ndim)]
         sizes_K = ((chance * valid.unsqueeze(1)).sum(dim=everywhere) + truth_K).clamp(min=1e-7)

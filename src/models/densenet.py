@@ -47,6 +47,11 @@ class DenseNet121(Mirrored):
         super().__init__()
         self.mirror = mirror
         check_choice("stem", stem, ("imagenet", "small"))
+        if freeze and weights == "imagenet" and (stem == "small" or in_channels != 3):
+            raise ConfigError(
+                "densenet with model.freeze=true would keep its first convolution as it was drawn: ImageNet's is of "
+                "7 x 7 and three channels. Set model.stem=imagenet and data.channels=3, or model.freeze=false."
+            )
         self.frozen = freeze
         self.enlargement = None
         if upsample is not None:

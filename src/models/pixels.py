@@ -52,6 +52,7 @@ class FromPixels(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.stride: int | None = getattr(net, "stride", None)
+        mean, std = getattr(net, "learnt_by", None) or (mean, std)
         if getattr(net, "unit_range", False):
             mean, std = [0.0] * len(mean), [1.0] * len(std)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))

@@ -8,7 +8,7 @@ import timm
 from torch import Tensor, nn
 
 from imagier.models.arguments import check_choice
-from imagier.models.timm import pretrained_file
+from imagier.models.timm import normalisation, pretrained_file
 from imagier.models.weights import hugging_face_file, load_weights
 
 
@@ -53,6 +53,8 @@ class SMP(nn.Module):
             classes=num_classes,
         )
         self.stride: int = self.net.encoder.output_stride
+        by_timm = named and universal and in_channels == 3
+        self.learnt_by = normalisation(encoder.removeprefix("tu-")) if by_timm else None
         if not named:
             load_weights(self, weights, parts=[self.net, self.net.encoder])
 

@@ -1,5 +1,6 @@
 """Any image classifier of timm (https://github.com/huggingface/pytorch-image-models)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -52,6 +53,7 @@ class Timm(nn.Module):
         )
         if size is not None:
             _check_patches(self.net, architecture, size)
+        self.learnt_by = normalisation(architecture) if pretrained and in_channels == 3 else None
         if not pretrained:
             load_weights(self, weights, parts=[self.net])
 
@@ -76,6 +78,12 @@ def pretrained_file(architecture: str) -> Path:
         f"model.weights=imagenet: timm has no weights for {architecture}; choose one that "
         "`timm.list_pretrained()` names, or set model.weights=null."
     )
+
+
+def normalisation(architecture: str) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and deviation, per channel of image / 255, of the pictures that timm's own weights have learnt."""
+    origin = timm.models.get_pretrained_cfg(architecture)
+    return (origin.mean, origin.std) if origin and len(origin.mean) == 3 else None
 
 
 def _check_patches(net: nn.Module, architecture: str, image_size: tuple[int, int]) -> None:

@@ -29,7 +29,7 @@ class GivenUp(Exception):  # noqa: N818 - nothing went wrong here
 class Pruning(Callback):
     """Tells a study the monitored score of every epoch, and ends the run before the next one where it is hopeless.
 
-    By then the epoch is logged and its checkpoint is written.
+    By then the epoch is logged, and its checkpoint is written where it is the best or quickly written.
 
     Args:
         journal: file of the study.

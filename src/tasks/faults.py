@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 _NO_SPREAD = "Expected more than 1 value per channel"  # as torch says of one sample's map of one pixel
 
 
+class FullMemoryError(torch.OutOfMemoryError):
+    """A GPU's memory is full. `asked`: the shape of the pictures that a net was asked about, [B, C, H, W]."""
+
+    def __init__(self, told: str, asked: tuple[int, ...]) -> None:
+        super().__init__(told)
+        self.asked = asked
+
+
 @contextmanager
 def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
     """Say of a net that is asked about `batch` what is wrong with it. To look for it costs the others nothing.
 
     Raises:
         ConfigError: the batch is too small for its normalisation, or its answers have another size than the pictures.
+        FullMemoryError: the GPU's memory does not hold what the net makes of it.
     """
     try:
         yield
@@ -34,13 +43,11 @@ def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
             "sample: two are needed, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large step of "
             "small batches."
         ) from error
+    except torch.OutOfMemoryError as error:
+        raise FullMemoryError(str(error), tuple(batch["image"].shape)) from error
     except RuntimeError as error:
         # Other processes would wait for this one.
-        if (
-            isinstance(net, FromPixels)
-            and not isinstance(error, torch.OutOfMemoryError)
-            and not distributed.is_initialized()
-        ):
+        if isinstance(net, FromPixels) and not distributed.is_initialized():
             try:
                 refuse_misshapen(net, batch["image"])
             except ConfigError as found:

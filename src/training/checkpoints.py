@@ -195,9 +195,9 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `last`, and `best` as a second name of the same file where the score improved."""
         improved, self._improved = self._improved, False
-        best, stop = improved or self.best_score is None, self._asked()
-        if best or stop or _is_over(trainer) or self._is_due():
-            self._save(trainer, best)
+        stop = self._asked()
+        if improved or stop or _is_over(trainer) or self._is_due():
+            self._save(trainer, best=improved or self.best_score is None)
         if stop:
             trainer.should_stop = True  # the epoch's scores are logged before the run ends
 

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from imagier.batch import Split
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.fingerprint import digest
+from imagier.errors import DataError
 from imagier.files import write_aside
 from imagier.models.pixels import FromPixels
 from imagier.tasks.base import Task
@@ -78,14 +79,21 @@ class FrozenFeatures(Callback):
 
     @torch.no_grad()
     def _computed(self, trainer: Trainer, net: FromPixels, split: Split) -> np.ndarray:
-        parts = []
+        parts, places = [], []
         mode = net.training
         net.eval()
         for batch in self.data.loader(split):
             with trainer.precision_plugin.forward_context():
                 embedded = net.embed(batch["image"].to(trainer.strategy.root_device))
             parts.append(embedded.float().cpu().numpy())
+            places += batch["index"].tolist()
         net.train(mode)
+        if places != list(range(len(self.data.sources[split]))):  # each row would be taken for that of another sample
+            lost = len(self.data.sources[split]) - len(places)
+            raise DataError(
+                f"{lost} samples of {split} cannot be read any more, though they could when the data were examined; the "
+                "lines above name them. Restore them, or train again to leave them out."
+            )
         return np.concatenate(parts)
 
     def _key(self, trainer: Trainer, net: FromPixels, split: Split) -> str:

@@ -23,6 +23,7 @@ from imagier.errors import ConfigError, TrainingError
 from imagier.launch import launch
 from imagier.nodes import plain
 from imagier.tasks.base import Task
+from imagier.tasks.faults import FullMemoryError
 from imagier.training.checkpoints import WholeFileIO
 from imagier.training.strategies import Copies, Shards
 
@@ -56,9 +57,10 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
             "share its cores, such as trainer.devices=2."
         )
     if settings["precision"] == "auto":
-        settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else "bf16-mixed"
+        settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else _half()
     elif settings["precision"] == "fastest":
-        settings["precision"] = "bf16-mixed" if settings["accelerator"] != "cpu" or _computes_in_bf16() else "32-true"
+        on_cpu = "bf16-mixed" if _computes_in_bf16() else "32-true"
+        settings["precision"] = on_cpu if settings["accelerator"] == "cpu" else _half()
     if settings["budget"] is not None:
         settings["max_epochs"] = -1
     settings |= _launched(settings["devices"], settings["accelerator"])
@@ -69,6 +71,12 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     if settings["strategy"] == "fsdp":
         _refuse_shards(settings, ema, cfg)
     return {key: value for key, value in settings.items() if key not in OURS}
+
+
+def _half() -> str:
+    """Mixed precision on this machine's GPU: those before NVIDIA's Ampere imitate bf16, at many times the cost."""
+    imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return "16-mixed" if imitated else "bf16-mixed"
 
 
 @contextmanager
@@ -86,13 +94,20 @@ def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None)
     try:
         yield
     except torch.OutOfMemoryError as error:
-        smaller = f"data.batch_size={batch_size // 2}" if batch_size > 1 else "a smaller data.size"
-        if gathered and batch_size > 1:
-            smaller += f" and trainer.accumulate_grad_batches={2 * gathered}, which makes the same steps"
+        count, *_, height, width = error.asked if isinstance(error, FullMemoryError) else (batch_size, 0, 0)
+        met = (
+            f"pictures of {height} x {width}, {count} at once" if height else f"batches of data.batch_size={batch_size}"
+        )
+        if count > 1:
+            cure = f"data.batch_size={batch_size // 2}"
+            if gathered and batch_size % 2 == 0:
+                cure += f" trainer.accumulate_grad_batches={2 * gathered}, which makes the same steps"
+        else:
+            cure = "smaller pictures (data.size, or a crop in augment), or another device by trainer=cpu"
         resumed = f" Go on with python train.py resume={last.parent.parent}." if last and last.exists() else ""
         raise TrainingError(
-            f"the GPU's memory does not hold batches of data.batch_size={batch_size} ({str(error).split('. ')[0]}); "
-            f"take {smaller}, or end what else uses it.{resumed}"
+            f"the GPU's memory does not hold {met} ({str(error).split('. ')[0]}); take {cure}, or end what else uses "
+            f"it.{resumed}"
         ) from error
 
 

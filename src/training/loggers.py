@@ -11,22 +11,36 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from tqdm import tqdm
 
+from imagier.errors import ConfigError
 from imagier.nodes import call, plain
 from imagier.training.metrics_csv import MetricsCsv
 
 
 def loggers(cfg: DictConfig, run_dir: Path, run_id: str, resumed_step: int | None) -> list[Logger]:
     """Make the loggers of `cfg.logger`, after metrics.csv."""
-    known = {"run_dir": run_dir, "run_id": run_id}
+    known = {"run_dir": run_dir, "run_id": run_id, "resumed_step": resumed_step}
     asked = [call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
     return [MetricsCsv(run_dir / "metrics.csv", resumed_step), *asked]
 
 
 def tell_settings(everywhere: Sequence[Logger], cfg: DictConfig) -> None:
-    """Send the resolved configuration to W&B, which filters, groups and plots runs by it."""
+    """Send the resolved configuration to W&B, which filters, groups and plots runs by it.
+
+    Raises:
+        ConfigError: when W&B refuses the run.
+    """
     for logger in everywhere:
         if isinstance(logger, WandbLogger):
-            logger.log_hyperparams(plain(cfg))
+            from wandb.errors import Error  # imported by now
+
+            try:
+                logger.log_hyperparams(plain(cfg))
+            except Error as error:
+                said = " ".join(str(error).split())[:300]
+                raise ConfigError(
+                    f"W&B refuses this run: {said}. Mend its key, project or entity, or do without it for now by "
+                    "logger.wandb.mode=offline."
+                ) from error
 
 
 def show(everywhere: Sequence[Logger], name: str, picture_HWC: np.ndarray, step: int) -> None:

@@ -1,6 +1,7 @@
 """A run, from a composed sentence to a report. Read `run` from top to bottom."""
 
 import logging
+import os
 import re
 import sys
 import time
@@ -73,7 +74,7 @@ def run(cfg: DictConfig) -> float:
         torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
         task = build.task(cfg, data.facts)
         refuse_precision(settings["precision"], task)
-        schedule = _schedule(cfg)
+        schedule = _schedule(cfg, len(data.sources["train"]) * data.repeat)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
@@ -94,17 +95,17 @@ def _fit_and_report(
     _describe(cfg, run_dir, task, data)
     for change in changes(said["imagier"]["config"], cfg) if said else ():
         log.info("note: %s", change)
-    wandb_id = said["imagier"]["wandb_id"] if said else f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
+    wandb_id = said["imagier"]["wandb_id"] if said else _new_wandb_id(run_dir)
     everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)
     trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
         raise ConfigError("callbacks.checkpoints is off, but a run without checkpoints leaves nothing; leave it in.")
+    outlets.tell_settings(everywhere, cfg)  # which W&B may refuse: before anything is replaced
     if leader():
         write_records(cfg, run_dir, data)
         name_latest(Path(cfg.paths.runs), run_dir)
-    outlets.tell_settings(everywhere, cfg)
     if cfg.trainer.compile:
         task.net.compile()
 
@@ -132,11 +133,21 @@ def _fit_and_report(
     return results["val"][task.monitor.removeprefix("val/")]
 
 
+def _new_wandb_id(run_dir: Path) -> str:
+    """W&B's agent has chosen the ids of its sweep's runs itself, and lets no other be."""
+    if "WANDB_SWEEP_ID" in os.environ and (given := os.environ.get("WANDB_RUN_ID")):
+        return given
+    return f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
+
+
 def _refuse_idle(cfg: DictConfig) -> None:
     """Raise ConfigError for a word about augmentation of which the chosen list makes nothing.
 
-    Experiments give such keys too, for their own list; where another is chosen, theirs are idle.
+    Experiments give such keys too, for their own list; where another is chosen, theirs are idle. So is what a resumed
+    run has said of the list that it leaves.
     """
+    if cfg.resume is not None:
+        return
     transforms = OmegaConf.to_yaml(cfg.augment.transforms) if "augment" in cfg else ""
     for key in build.OF_TRANSFORMS:
         if is_said(f"augment.{key}") and f"${{augment.{key}}}" not in transforms:
@@ -197,10 +208,12 @@ def _console() -> logging.Handler:
     return console
 
 
-def _schedule(cfg: DictConfig) -> Schedule:
+def _schedule(cfg: DictConfig, samples: int) -> Schedule:
     budget = seconds(cfg.trainer.budget) if cfg.trainer.budget is not None else None
     curve = call(cfg.scheduler, "scheduler", {})
-    return Schedule(curve, build.learning_rate(cfg), budget, cfg.trainer.max_steps, seconds_of_pretraining(cfg))
+    return Schedule(
+        curve, build.learning_rate(cfg, samples), budget, cfg.trainer.max_steps, seconds_of_pretraining(cfg)
+    )
 
 
 def _callbacks(
@@ -237,16 +250,21 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     classes = f"; {data.facts.num_classes} classes" if data.facts.classes else ""
     log.info("data: %s (%s)%s; %s", data.name, sizes, classes, size)
     log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
+    samples = len(data.sources["train"]) * data.repeat
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
-        build.learning_rate(cfg), cfg.optimizer.lr, cfg.optimizer.reference_batch,
-        cfg.data.batch_size * cfg.trainer.accumulate_grad_batches,
+        build.learning_rate(cfg, samples), cfg.optimizer.lr, cfg.optimizer.reference_batch,
+        build.step_size(cfg, samples),
     )  # fmt: skip
     if cfg.trainer.budget is not None:
         log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)
     describe_hardware(cfg, data.worker_count("train"))
     for note in data.notes:
         log.info("note: %s", note)
+    if build.net_of(task).frozen and cfg.model.get("weights") is None and cfg.resume is None:
+        log.info(
+            "note: model.freeze=true, and what it freezes has learnt nothing; add model.weights=imagenet or a file."
+        )
     if data.findings.problems:
         names = ", ".join(problem.id for problem in data.findings.problems[:MOST_NAMES])
         log.warning(

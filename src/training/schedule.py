@@ -137,8 +137,13 @@ class Schedule(Callback):
             pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the rate of the epoch's last step: a small set's epoch may hold no step that is logged."""
+        """Log the rate of the epoch's last step: a small set's epoch may hold no step that is logged.
+
+        Where the budget was spent on the epoch's validation, which is one of the end then, no other epoch begins.
+        """
         pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
+        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0 and self._is_over(trainer):
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -159,10 +164,8 @@ class Schedule(Callback):
 
     def done(self, trainer: Trainer, batch_idx: int) -> float:
         """The share of the run that is behind, in [0, 1], taken in the middle of the coming step."""
-        if self.budget is not None:
-            return min(1.0, self.seconds() / self.budget)
-        shares = []
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        shares = [] if self.budget is None else [self.seconds() / self.budget]
+        if self.budget is None and trainer.max_epochs is not None and trainer.max_epochs > 0:
             epochs = trainer.current_epoch + (batch_idx + 0.5) / trainer.num_training_batches
             shares.append(epochs / trainer.max_epochs)
         if self.steps > 0:

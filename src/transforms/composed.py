@@ -42,6 +42,8 @@ class Composed:
         for transform in _leaves(transforms):
             _check_arguments(transform)
             _settle_fill(transform, num_classes, ignore_index)
+        first = transforms[0]
+        self._crop = first if isinstance(first, A.RandomSizedCrop) else None
         self._compose = A.Compose(list(transforms), additional_targets={"picture": "image"})
 
     def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
@@ -58,6 +60,8 @@ class Composed:
         return done["image"], done[key]
 
     def _apply(self, **pair: np.ndarray) -> dict[str, np.ndarray]:
+        if self._crop is not None:
+            _refuse_clipped(self._crop, *pair["image"].shape[:2])
         try:
             result: dict[str, np.ndarray] = self._compose(**pair)
         except CropSizeError as error:
@@ -67,6 +71,17 @@ class Composed:
                 f"{error} Choose a smaller crop, give it pad_if_needed=true, or a larger data.size=[H,W]."
             ) from error
         return result
+
+
+def _refuse_clipped(crop: A.RandomSizedCrop, height: int, width: int) -> None:
+    """Albumentations would take what there is of such a crop, and stretch that."""
+    tall = max(crop.min_max_height)
+    wide = int(tall * crop.w2h_ratio)
+    if tall > height or wide > width:
+        raise ConfigError(
+            f"augment.transforms crops up to {tall} x {wide} and met an image of {height} x {width} (height x width). "
+            "Choose lower crops, such as augment.heights=[64,128] of augment=street_crops, or a larger data.size=[H,W]."
+        )
 
 
 def _own(pixels: np.ndarray) -> np.ndarray:

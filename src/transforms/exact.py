@@ -117,6 +117,37 @@ class RandomCrop(Transform):
         return _windows(pixels_BHW, tops, lefts, self.height, self.width)
 
 
+class RandomPart(Transform):
+    """Cut out a part of a share of the picture and of a shape that are drawn, as Inception's training did.
+
+    Parts differ in size: they are for `data.augment_first`, which resizes them. torchvision's RandomResizedCrop draws a
+    part again that does not fit; this one is as long as the picture there. Szegedy et al. 2015, arXiv 1409.4842.
+
+    Args:
+        area: smallest and largest share of the picture's area.
+        ratio: smallest height over width of the part, up to 1; the largest is its inverse.
+    """
+
+    draws = 4
+
+    def __init__(self, area: Sequence[float] = (0.08, 1.0), ratio: float = 0.75) -> None:
+        if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
+            raise ConfigError(f"augment: RandomPart has area={list(area)}; give two ascending shares above 0, up to 1.")
+        if not 0 < ratio <= 1:
+            raise ConfigError(f"augment: RandomPart has ratio={ratio}; give the smallest height over width, up to 1.")
+        self.area, self.ratio = (area[0], area[1]), ratio
+
+    def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
+        """Cut the part out."""
+        height, width = pixels.shape[:2]
+        share = self.area[0] + numbers[0] * (self.area[1] - self.area[0])
+        ratio = self.ratio ** (1 - 2 * numbers[1])
+        tall = min(height, max(1, round((share * height * width * ratio) ** 0.5)))
+        wide = min(width, max(1, round((share * height * width / ratio) ** 0.5)))
+        top, left = int(numbers[2] * (height - tall + 1)), int(numbers[3] * (width - wide + 1))
+        return pixels[top : top + tall, left : left + wide]
+
+
 class Shift(Transform):
     """Move by up to `pixels` in each direction, every whole number as likely; what is uncovered is filled."""
 
@@ -150,7 +181,7 @@ class Shift(Transform):
 class Erase(Transform):
     """Cover a rectangle with one grey value, as random erasing does (Zhong et al. 2017, arXiv 1708.04896).
 
-    In a mask, what is covered counts nowhere.
+    In a mask, what is covered counts nowhere; where a set ignores nothing, it is of class 0 (void, background).
 
     Args:
         p: how probable it is.

@@ -204,3 +204,10 @@ def test_class_weights_stay_out_of_the_checkpoint(path: Path) -> None:
 def test_an_argument_out_of_range_is_explained(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_dice_of_millions_of_pixels_counts_the_last_as_the_first() -> None:
+    chance = 0.9731
+    logits = torch.tensor([chance, 1 - chance]).log().view(1, 2, 1, 1).expand(4, 2, 1024, 1024)
+    target = torch.zeros(4, 1024, 1024, dtype=torch.uint8)
+    assert Dice(smooth=0)(logits, target).item() == pytest.approx(1 - 2 * chance / (chance + 1), abs=1e-5)

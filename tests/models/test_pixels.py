@@ -8,6 +8,7 @@ from torchvision.transforms.v2.functional import normalize, to_dtype
 from imagier.errors import ConfigError
 from imagier.models.cnn import CNN
 from imagier.models.pixels import FromPixels
+from imagier.models.timm import normalisation
 from imagier.models.unet import UNet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -102,3 +103,13 @@ def test_one_exported_graph_serves_every_size() -> None:
     for shape in ((1, 3, 64, 32), (3, 3, 33, 47), (1, 3, 5, 7)):
         image = pixels(*shape)
         torch.testing.assert_close(graph(image), net(image))
+
+
+def test_a_net_is_shown_pictures_as_its_weights_have_learnt_them() -> None:
+    assert normalisation("vit_small_patch16_224") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert normalisation("resnet18") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    net = nn.Identity()
+    net.learnt_by = normalisation("vit_small_patch16_224")  # type: ignore[assignment]
+    black = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    assert (FromPixels(net, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(black) == -1).all()  # type: ignore[operator]
+    assert FromPixels(nn.Identity(), (0.5,), (0.25,))(black[:, :1]).mean() == -2  # type: ignore[union-attr]

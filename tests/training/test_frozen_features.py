@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagier import cli
+from imagier.datamodules.loader import Samples
 from imagier.training.frozen_features import FrozenFeatures
 from imagier.training.metrics_csv import read_rows
 
@@ -66,3 +67,21 @@ def test_augmentation_is_told_to_forbid_it(garments_root: Path, tmp_path: Path) 
     train(garments_root, tmp_path / "runs", f"paths.cache={tmp_path / 'cache'}", "augment=flip", "trainer.max_epochs=1")
     assert "augment=none computes its features once" in said(tmp_path / "runs")
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # validation's, which nothing changes
+
+
+def test_a_sample_that_is_gone_shifts_no_other(
+    garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Samples._read
+    monkeypatch.setattr(Samples, "_read", lambda self, index: None if index == 3 else whole(self, index))
+    monkeypatch.setattr("imagier.datamodules.loader._small_rows", lambda source, size: None)
+    with pytest.raises(SystemExit) as ended:
+        train(garments_root, tmp_path, "data.on_error=skip", f"paths.cache={tmp_path / 'cache'}")
+    assert ended.value.code == 3
+    assert "1 samples of train cannot be read any more" in capsys.readouterr().err
+    assert not list((tmp_path / "cache" / "features").glob("*.npy"))
+
+
+def test_what_is_frozen_and_has_learnt_nothing_is_told(garments_root: Path, tmp_path: Path) -> None:
+    train(garments_root, tmp_path, "trainer.max_epochs=1", f"paths.cache={tmp_path / 'cache'}")
+    assert "note: model.freeze=true, and what it freezes has learnt nothing" in said(tmp_path)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from imagier.datamodules import base
 from imagier.datamodules.fashion_mnist import FashionMNIST
 from imagier.errors import TrainingError
+from imagier.tasks.faults import told_of
 from imagier.training import hardware
 
 
@@ -108,8 +109,9 @@ print(given, faults())
     ("size", "gathered", "told"),
     [
         (8, 0, r"of data\.batch_size=8 \(CUDA out of memory\); take data\.batch_size=4, or end"),
-        (8, 3, r"take data\.batch_size=4 and trainer\.accumulate_grad_batches=6, which makes.*Go on with .*resume="),
-        (1, 3, r"take a smaller data\.size, or end"),
+        (8, 3, r"take data\.batch_size=4 trainer\.accumulate_grad_batches=6, which makes.*Go on with .*resume="),
+        (5, 1, r"take data\.batch_size=2, or end"),
+        (1, 3, r"take smaller pictures \(data\.size"),
     ],
 )
 def test_a_full_memory_is_told_with_what_helps(tmp_path: Path, size: int, gathered: int, told: str) -> None:
@@ -118,3 +120,23 @@ def test_a_full_memory_is_told_with_what_helps(tmp_path: Path, size: int, gather
     last.touch()
     with pytest.raises(TrainingError, match=told), hardware.held_by_memory(size, gathered, last if gathered else None):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def test_a_full_memory_tells_which_pictures_filled_it() -> None:
+    """Whole photographs are asked about one by one, whatever data.batch_size says."""
+
+    class Full(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    batch: Any = {"image": torch.zeros(1, 3, 40, 60)}
+    told = r"does not hold pictures of 40 x 60, 1 at once .*; take smaller pictures"
+    with pytest.raises(TrainingError, match=told), hardware.held_by_memory(16, 1), told_of(Full(), batch):
+        Full()(batch["image"])
+
+
+@pytest.mark.parametrize(("real", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
+def test_a_gpu_that_imitates_bf16_computes_in_fp16(monkeypatch: pytest.MonkeyPatch, real: bool, precision: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: real)
+    assert hardware._half() == precision

@@ -85,3 +85,24 @@ def test_a_run_that_has_had_its_time_or_its_steps_trains_no_more(budget: float, 
 ])  # fmt: skip
 def test_longer_is_longer(length: dict[str, Any], words: list[str]) -> None:
     assert prolonged(OmegaConf.create(length), 2) == words
+
+
+def test_a_budget_and_a_number_of_steps_end_at_the_first_of_them() -> None:
+    schedule = Schedule(Cosine(), 1.0, budget=100.0, steps=10)
+    trainer: Any = SimpleNamespace(global_step=4, max_epochs=-1)
+    schedule.seconds = lambda: 20.0  # type: ignore[method-assign]
+    assert schedule.done(trainer, 0) == pytest.approx(0.45)
+    schedule.seconds = lambda: 80.0  # type: ignore[method-assign]
+    assert schedule.done(trainer, 0) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("every", "ends"), [(1, True), (2, True), (3, False)])
+def test_a_budget_that_a_validation_has_spent_begins_no_other_epoch(every: int, ends: bool) -> None:
+    schedule = Schedule(Cosine(), 1.0, budget=100.0)
+    schedule.seconds = lambda: 101.0  # type: ignore[method-assign]
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer: Any = SimpleNamespace(
+        current_epoch=3, check_val_every_n_epoch=every, should_stop=False, global_step=40, optimizers=[optimizer]
+    )
+    schedule.on_train_epoch_end(trainer, SimpleNamespace(log=lambda *given: None))  # type: ignore[arg-type]
+    assert trainer.should_stop == ends  # what was not validated goes on to its last validation

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from imagier.training.run import _new_wandb_id
 from imagier.training.wandb_logger import wandb_logger
-from tests.conftest import imagier
+from tests.conftest import imagier, spoken
 
 BLOCK, HEADER = 32 * 1024, 7  # of LevelDB's log format, which W&B's file follows
 WORDS = ["task=classify", "model=mlp", "model.hidden=[16]", "data=fashion_mnist", "data.batch_size=90", "test=false"]
@@ -112,3 +113,29 @@ def test_the_environment_wins(
     logger = wandb_logger(run_dir=tmp_path / "a" / "b" / "c", run_id="1", project="p", mode=mode)
     assert logger._offline == offline
     assert said in caplog.text
+
+
+def test_a_refusal_is_told_and_replaces_nothing(
+    tmp_path: Path, garments_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+    from wandb.errors import CommError
+
+    words = [*WORDS, f"data.root={garments_root}", "trainer=cpu", "trainer.max_epochs=1", "report=false"]
+    spoken("train", *words, cwd=tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "runs" / "latest").glob("*.json")}
+
+    def refuse(*given: Any) -> None:
+        raise CommError("permission denied\nfor entity nobody")
+
+    monkeypatch.setattr(WandbLogger, "log_hyperparams", refuse)
+    said = spoken("train", "resume=runs/latest", "trainer.max_epochs=2", "logger=wandb", cwd=tmp_path, code=2)
+    assert "W&B refuses this run: permission denied for entity nobody. Mend its key" in said
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "runs" / "latest").glob("*.json")}
+
+
+def test_an_agent_gives_the_id_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    assert _new_wandb_id(Path("run")) != "abc123"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    assert _new_wandb_id(Path("run")) == "abc123"

@@ -11,7 +11,7 @@ from imagier.errors import ConfigError
 from imagier.randomness import sample_seeds, uniforms
 from imagier.transforms.augment import Augment, Chance
 from imagier.transforms.base import Transform
-from imagier.transforms.exact import D4, Erase, HorizontalFlip, RandomCrop, Shift, VerticalFlip
+from imagier.transforms.exact import D4, Erase, HorizontalFlip, RandomCrop, RandomPart, Shift, VerticalFlip
 
 rng = np.random.default_rng(5)
 PICTURES = [
@@ -154,3 +154,19 @@ def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:
     columns = np.concatenate([numbers[:-1], numbers[1:]], 1)
     assert np.abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.025
     assert not np.array_equal(numbers, uniforms(sample_seeds(4, np.arange(40000)), 3))
+
+
+def test_parts_are_of_the_shares_and_shapes_that_are_asked_for() -> None:
+    picture = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    numbers = rng.random((300, RandomPart.draws)).tolist()
+    parts = [RandomPart((0.2, 0.6), 0.5).apply(picture, row, 0) for row in numbers]
+    shares = np.array([part[..., 0].size for part in parts]) / picture[..., 0].size
+    shapes = np.array([part.shape[0] / part.shape[1] for part in parts])
+    assert 0.15 < shares.min() < 0.25
+    assert 0.5 < shares.max() < 0.62
+    assert 0.48 < shapes.min() < 0.6
+    assert 1.4 < shapes.max() < 2.05
+    assert all(np.shares_memory(part, picture) for part in parts)
+    assert RandomPart((1.0, 1.0), 1.0).apply(picture, [0.5] * 4, 0).shape == (90, 104, 3)  # no longer than it is
+    with pytest.raises(ConfigError, match=r"RandomPart has area=\[0, 1\]"):
+        RandomPart((0, 1))
