@@ -91,8 +91,8 @@ class FrozenFeatures(Callback):
         if places != list(range(len(self.data.sources[split]))):  # each row would be taken for that of another sample
             lost = len(self.data.sources[split]) - len(places)
             raise DataError(
-                f"{lost} samples of {split} cannot be read any more, though they could when the data were examined; the "
-                "lines above name them. Restore them, or train again to leave them out."
+                f"{lost} samples of {split} cannot be read any more, though they could when the data were examined; "
+                "the lines above name them. Restore them, or train again to leave them out."
             )
         return np.concatenate(parts)
 
