@@ -116,12 +116,13 @@ def _word(value: Any) -> str:
 
 def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     """Say that `key` does not exist and what stands beside the place where it was looked for."""
-    if key == "data.root" and "task" in cfg and "embedded" in cfg.get("data", {}):
+    plain = cfg if isinstance(cfg, DictConfig) else DictConfig({})
+    if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
         folders = [
-            name for name in fitting(CONF, "data", cfg.task.name) if "root" in _keys(CONF / "data" / f"{name}.yaml")
+            name for name in fitting(CONF, "data", plain.task.name) if "root" in _keys(CONF / "data" / f"{name}.yaml")
         ]
         return ConfigError(
-            f"data.root does not exist: data={cfg.data.name} is drawn by this program and lies in no folder of yours; "
+            f"data.root does not exist: data={plain.data.name} is drawn by this program, in no folder of yours; "
             f"choose how your pictures lie by data=NAME, one of: {', '.join(folders)}."
         )
     node: Any = cfg

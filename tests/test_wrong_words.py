@@ -66,7 +66,6 @@ SLIPS = {
     "task=classify batch_size=8": ("Did you mean 'data.batch_size'?",),
     "task=classify lr=1e-3": ("Did you mean 'optimizer.lr'?",),
     "task=segment STREETS augment=street_crops data.size=[48,96]": ("crops up to 360 x 479", "an image of 48 x 96"),
-    "task=classify model=densenet model.stem=small model.freeze=true model.weights=imagenet": ("as it was drawn",),
     "task=denoise noise=null": ("noise=null is no choice; noise is one of: ", "blind"),
     "task=segment model@x=unet": ("model@x is none of the choices' places; write model=CHOICE",),
     "task=segment STREETS loss=focal loss.gamma=null": ("loss does not fit Focal",),

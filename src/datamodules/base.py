@@ -207,8 +207,8 @@ class ImageData(LightningDataModule):
             ignore_index=self.facts.ignore_index,
             resize_last=self.augment_first and shuffle,
         )
-        if shuffle and self.batch_size > world:
-            self._refuse_sizes_that_do_not_stack(transform)
+        if shuffle:
+            self._try_on_blanks(transform, alike=self.batch_size > world)
         samples = Samples(source, transform, self.seed, self.on_error)
         if self.batch_size % world:
             raise ConfigError(
@@ -232,14 +232,20 @@ class ImageData(LightningDataModule):
             features=self.features.get(split),
         )
 
-    def _refuse_sizes_that_do_not_stack(self, transform: Augment) -> None:
-        """Try the smallest and the largest sizes that the examination has met, before anything is trained."""
+    def _try_on_blanks(self, transform: Augment, alike: bool) -> None:
+        """Try the smallest and the largest sizes that the examination has met, before anything is trained.
+
+        Raises:
+            ConfigError: a crop is larger than a picture; or, where they are to be `alike`, sizes do not stack.
+        """
         found = self.findings.sizes("train")
-        if len(found) < 2:
+        if not found:
             return
         ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
         tried = {size: np.zeros((*size, self.facts.channels), np.uint8) for size in sorted(ends)}
-        refuse_unequal([transform(image, 0, seed=0)[0] for image in tried.values()])
+        left = [transform(image, 0, seed=0)[0] for image in tried.values()]
+        if alike:
+            refuse_unequal(left)
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; this process's share."""

@@ -17,6 +17,7 @@ from imagier.batch import Split
 from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError
 from imagier.launch import leader, waiting_since
+from imagier.models.pixels import FromPixels
 from imagier.nodes import call, plain
 from imagier.randomness import derive_seed
 from imagier.tasks.base import Task
@@ -261,7 +262,8 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     describe_hardware(cfg, data.worker_count("train"))
     for note in data.notes:
         log.info("note: %s", note)
-    if build.net_of(task).frozen and cfg.model.get("weights") is None and cfg.resume is None:
+    assert isinstance(task.net, FromPixels)
+    if task.net.frozen and cfg.model.get("weights") is None and cfg.resume is None:
         log.info(
             "note: model.freeze=true, and what it freezes has learnt nothing; add model.weights=imagenet or a file."
         )
