@@ -1,5 +1,7 @@
 """Every choice in conf/ composes, builds and works; and no rule speaks of a key that does not exist."""
 
+import copy
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,11 @@ SMALL = {  # nets that take no time
 
 
 def composed(*words: str) -> DictConfig:
+    return copy.deepcopy(_composed(words))
+
+
+@functools.cache
+def _composed(words: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", list(words))
 

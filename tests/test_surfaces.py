@@ -29,7 +29,7 @@ from imagier.server.limits import Limits
 from imagier.server.nets import Opened
 
 NETS = [
-    ("segment", "unet", (), None), ("segment", "pspnet", (), None),
+    ("segment", "unet", ("model.depth=2",), None), ("segment", "pspnet", (), None),
     ("segment", "fcn8", ("model.head_width=64",), None), ("segment", "smp", ("model.encoder=resnet18",), None),
     ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),

@@ -75,7 +75,7 @@ def test_it_learns_to_take_noise_off(name: str) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=step)
     across = torch.linspace(0, 6, 32)
     errors = []
-    for _ in range(150):
+    for _ in range(100):
         turn = torch.rand(8, 1, 1, 1) * 6
         clean = 0.5 + 0.4 * torch.sin(across + turn).expand(8, 1, 32, 32)
         noisy = 255 * clean + 40 * torch.randn(clean.shape)
