@@ -19,15 +19,13 @@ from imagier.errors import ConfigError, TrainingError
 from imagier.models.pixels import FromPixels
 from imagier.models.weights import forget_classes
 from imagier.nodes import RESERVED, call, call_nested, parameters_of, plain, refuse_unknown, target_of
-from imagier.offered import CONF, OWN, offered_targets, targets
+from imagier.offered import CONF, OF_TRANSFORMS, OWN, offered_targets, targets
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
 # Of `data`: which classes a net has learnt, and which samples it has not. Data that it is asked about share them.
 AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
 _OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss", "optimizer")  # what is called of its configuration
-# What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
-OF_TRANSFORMS = ("alternate", "area", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
@@ -131,7 +129,9 @@ def net_of(task: Task) -> FromPixels:
 def step_size(cfg: DictConfig, samples: int | None = None) -> int:
     """The samples of one optimiser step: at most those of an epoch, where it is known how many `samples` these are."""
     asked = int(cfg.data.batch_size * cfg.trainer.accumulate_grad_batches)
-    return asked if samples is None else min(asked, samples)
+    if samples is None or samples < cfg.data.batch_size:
+        return asked if samples is None else samples
+    return min(asked, int(samples // cfg.data.batch_size * cfg.data.batch_size))  # an epoch's last batch is a whole one
 
 
 def learning_rate(cfg: DictConfig, samples: int | None = None) -> float:
@@ -192,9 +192,17 @@ def _optimizer(cfg: DictConfig) -> Any:
     return optimizer
 
 
+def half_precision() -> str:
+    """Mixed precision on this machine's GPU: those before NVIDIA's Ampere imitate bf16, at many times the cost."""
+    imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return "16-mixed" if imitated else "bf16-mixed"
+
+
 def _fused(cfg: DictConfig) -> bool:
     """In 16-mixed a fused optimiser undoes the loss's scaling within its step, too late for clipping."""
-    clipped = cfg.trainer.precision == "16-mixed" and cfg.trainer.gradient_clip_val is not None
+    precision, on_gpu = cfg.trainer.precision, cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    precision = half_precision() if precision in ("auto", "fastest") and on_gpu else precision
+    clipped = precision == "16-mixed" and cfg.trainer.gradient_clip_val is not None
     if clipped and cfg.trainer.fused is True:
         raise ConfigError(
             "trainer.fused=true cannot clip gradients in trainer.precision=16-mixed; leave trainer.fused at auto, set "

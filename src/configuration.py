@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, nearest
-from imagier.keys import leaves
-from imagier.offered import CONF, own_conf
+from imagier.keys import is_said, leaves
+from imagier.offered import CONF, OF_TRANSFORMS, own_conf
 from imagier.rules import RULES
 
 # What a sentence may speak of, in any verb.
@@ -58,11 +58,26 @@ def check(cfg: DictConfig, conf: Path) -> None:
     for key, rule in RULES.items():
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
+    if cfg.get("augment") and cfg.get("resume") is None:  # a resumed run may leave the list that its words are for
+        _check_augment(cfg.augment)
     if "task" in cfg:
         for group, asked in _ASKED.items():
             _check_keys(cfg, group, asked, conf)
         for group in ("model", "data", "loss"):
             _check_pair(cfg, group, conf)
+
+
+def _check_augment(augment: DictConfig) -> None:
+    """Refuse a word of which the chosen list makes nothing. Where an experiment's own are idle, that is no matter."""
+    text = OmegaConf.to_yaml(augment)
+    for key in OF_TRANSFORMS:
+        if key in augment and is_said(f"augment.{key}") and not re.search(rf"\$\{{[\w.]*\b{key}\}}", text):
+            used = sorted(set(re.findall(r"\$\{augment\.(\w+)\}", text)))
+            there = f"it has {', '.join(f'augment.{name}' for name in used)}" if used else "it has no such key"
+            raise ConfigError(
+                f"augment.{key}={augment[key]} would do nothing, for the chosen list of transforms does not refer to "
+                f"it; {there}. Leave it out, or choose another augment=NAME."
+            )
 
 
 def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -> None:
@@ -147,6 +162,11 @@ def _keys(path: Path) -> list[str]:
 def _place_of(cfg: DictConfig | ListConfig, key: str) -> str:
     """Where a bare name has its place, such as `epochs`, `batch_size` or `lr`, which other programs take as it is."""
     known = leaves({group: plain for group, plain in OmegaConf.to_container(cfg).items() if group in _PLACES})  # type: ignore[union-attr]
-    found = [full for full, _ in known if re.fullmatch(rf"(.+_)?{re.escape(key)}", full.rpartition(".")[2])]
-    found.sort(key=lambda full: (_PLACES.index(full.partition(".")[0]), len(full)))
-    return f" Did you mean '{found[0]}'?" if found else ""
+    kinds = [re.escape(key), rf"{re.escape(key)}_.+", rf"(.+_)?{re.escape(key)}s?"]  # itself, its beginning, its end
+    found = [
+        (rank, _PLACES.index(full.partition(".")[0]), len(full), full)
+        for full, _ in known
+        for rank, kind in enumerate(kinds)
+        if re.fullmatch(kind, full.rpartition(".")[2])
+    ]
+    return f" Did you mean '{min(found)[-1]}'?" if found else ""

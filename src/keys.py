@@ -24,3 +24,11 @@ def at(node: Mapping[str, Any], key: str) -> Any:
 def within(key: str, places: tuple[str, ...]) -> bool:
     """Whether a dotted key is one of `places`, or lies within one."""
     return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+def is_said(key: str) -> bool:
+    """Whether the sentence itself gives `key`, which otherwise has the value of a file in conf/."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(word.lstrip("+").partition("=")[0] == key for word in words)

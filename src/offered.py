@@ -11,7 +11,8 @@ from typing import Any
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
-
+# What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
+OF_TRANSFORMS = ("alternate", "area", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
 OWN = "IMAGIER_CONF"  # environment variable that names another such folder, of a user's own package
 
 

@@ -88,14 +88,15 @@ def load(
             f"scales={list(scales)} is for masks and pictures: {description.name} is a classifier, to which every "
             "picture is brought in one size. Leave scales out."
         )
-    if isinstance(tile, int) and (description.resize is not None or description.task == "classify"):
+    if flip or list(scales) != [1.0]:
+        found = Variants(found, flip, scales)
+    predictor = Predictor(description, found, tile=tile, batch_size=batch_size)
+    if isinstance(tile, int) and not predictor.takes_any_size:
         raise ConfigError(
             f"tile={tile} is for pictures that are taken in their own size, and {description.name} brings every "
             "picture to the size that it was trained on. Leave tile out."
         )
-    if flip or list(scales) != [1.0]:
-        found = Variants(found, flip, scales)
-    return Predictor(description, found, tile=tile, batch_size=batch_size)
+    return predictor
 
 
 def identity(path: str | Path, runtime: str = "auto", precision: str | None = None) -> dict[str, Any]:

@@ -73,6 +73,9 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
     _check_same_shares(cfg, first)
     with _spoken_as(first):
         check(first, conf)
+        if "WANDB_SWEEP_ID" in os.environ:  # W&B's agent has one run, which is the second training's
+            with open_dict(first):
+                first.logger = {}
         train(first)
     cfg.model.weights = str(Path(os.environ.pop(RUN_FOLDER)) / "checkpoints" / "best.ckpt")
     _say(f"pretrained: {cfg.model.weights}")

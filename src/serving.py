@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagier.deploy.bundle import Description, is_bundle, read_bundle
+from imagier.deploy.predictor import Predictor
 from imagier.errors import ConfigError, DataError
 from imagier.opening import load
 
@@ -44,6 +45,7 @@ def run(cfg: "DictConfig") -> None:
     opened = [_opened(place, cfg) for place in cfg.ckpt.split(",") if place]
     if not opened:
         raise ConfigError("ckpt names no net: give a bundle, a run folder or a checkpoint, or several with commas.")
+    _tile(opened, cfg.tile)
     pictures = _pictures(cfg, [one.description for one in opened]) if cfg.get("data") else None
     app = make_app(opened, limits, cfg.batch_size, pictures)
     paged = cfg.page and _with_page(app, limits)
@@ -68,7 +70,7 @@ def run(cfg: "DictConfig") -> None:
 
 
 def _opened(place: str, cfg: "DictConfig") -> Opened:
-    options = {key: cfg[key] for key in ("runtime", "precision", "device", "threads", "tile")}
+    options = {key: cfg[key] for key in ("runtime", "precision", "device", "threads")}
     net = load(place, **options)
     folder = Path(place).expanduser()
     if is_bundle(folder):
@@ -77,6 +79,18 @@ def _opened(place: str, cfg: "DictConfig") -> Opened:
     from imagier.training.run_folder import find_checkpoint
 
     return Opened(net.description, net, training_pictures(find_checkpoint(place, prefer="best")))
+
+
+def _tile(opened: list[Opened], tile: Any) -> None:
+    """Let those of several nets that take pictures in their own size look at large ones in tiles."""
+    whole = [net.answers for net in opened if isinstance(net.answers, Predictor) and net.answers.takes_any_size]
+    if tile != "auto" and not whole:
+        raise ConfigError(
+            f"tile={tile} is for pictures that are taken in their own size, and none of these nets takes them so. "
+            "Leave tile out."
+        )
+    for predictor in whole:
+        predictor.tile = tile
 
 
 def _with_page(app: "FastAPI", limits: Limits) -> bool:
@@ -135,7 +149,7 @@ def _data_for(cfg: "DictConfig", net: Description | None) -> "ImageData":
     from omegaconf import DictConfig, OmegaConf, open_dict
 
     from imagier import build  # torch and Lightning take seconds to import
-    from imagier.training.records import is_said
+    from imagier.keys import is_said
 
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor
 
 from imagier import build
 from imagier.batch import Facts
@@ -62,8 +61,8 @@ def describe(
         net=cfg.model._target_.removeprefix(_NETS),
         arguments=frozen(build.net_arguments(cfg, facts)),
         channels=facts.channels,
-        mean=_numbers(net.mean),
-        std=_numbers(net.std),
+        mean=net.normalisation[0],
+        std=net.normalisation[1],
         resize=fixed,
         stride=net.stride,
         classes=facts.classes,
@@ -81,10 +80,6 @@ def describe(
             **(made_with or {}),
         },
     )
-
-
-def _numbers(buffer: Tensor) -> tuple[float, ...]:
-    return tuple(round(value, 6) for value in buffer.flatten().tolist())
 
 
 def refuse_unknown_task(cfg: DictConfig) -> None:

@@ -270,6 +270,15 @@ def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) 
     assert states[-1] == "done"
 
 
+def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path) -> None:
+    (here / "of").mkdir()
+    (here / "of" / "fatal").touch()
+    job = quadratic(here / "of", trap=here / "of" / "fatal", seconds=1)
+    records = sweep(["task=classify", "hydra/launcher=submitit_local", "seed=0,1,2"], job, CONF)
+    assert sorted(record.state for record in records) == ["done", "done", "failed"]
+    assert "its process ended" in next(record.note for record in records if record.state == "failed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "seeds"), [(2, "0,1,2,3,4,5"), (4, "0,1")], ids=["trials wait", "processes would"])
 def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path, jobs: int, seeds: str) -> None:

@@ -64,6 +64,8 @@ SLIPS = {
     "task=classify data.root=/my/pictures": ("data=garments is drawn by this program", "one of: fashion_mnist, photos"),
     "task=classify epochs=20": ("epochs does not exist", "Did you mean 'trainer.max_epochs'?"),
     "task=classify batch_size=8": ("Did you mean 'data.batch_size'?",),
+    "task=classify batch=8": ("Did you mean 'data.batch_size'?",),
+    "task=classify epoch=8": ("Did you mean 'trainer.max_epochs'?",),
     "task=classify lr=1e-3": ("Did you mean 'optimizer.lr'?",),
     "task=segment STREETS augment=street_crops data.size=[48,96]": ("crops up to 360 x 479", "an image of 48 x 96"),
     "task=denoise noise=null": ("noise=null is no choice; noise is one of: ", "blind"),

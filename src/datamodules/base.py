@@ -19,6 +19,8 @@ from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 from imagier.transforms.base import refuse_unequal
 
+_DRAWS = 4  # of each blank: a transform that leaves parts of different sizes shows it
+
 
 class ImageData(LightningDataModule):
     """Base of all data modules.
@@ -241,9 +243,13 @@ class ImageData(LightningDataModule):
         found = self.findings.sizes("train")
         if not found:
             return
+        _, meant = self.sources["train"].read(0)
         ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
-        tried = {size: np.zeros((*size, self.facts.channels), np.uint8) for size in sorted(ends)}
-        left = [transform(image, 0, seed=0)[0] for image in tried.values()]
+        left = []
+        for size in sorted(ends):
+            image = np.zeros((*size, self.facts.channels), np.uint8)
+            target = meant if not isinstance(meant, np.ndarray) else image[..., 0] if meant.ndim == 2 else image
+            left += [transform(image, target, seed)[0] for seed in range(_DRAWS)]
         if alike:
             refuse_unequal(left)
 

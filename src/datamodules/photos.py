@@ -151,8 +151,8 @@ class Photos(ImageData):
         )
 
     def _settle_size(self) -> tuple[int, int] | None:
-        if self.auto and self.labels and self.image_size() is None:
-            self.size = USUAL_SIZE
+        if self.auto and self.labels and (self.augment_first or self.image_size() is None):
+            self.size = self.image_size() or USUAL_SIZE  # to which parts of pictures are brought, too
         return self.image_size()
 
     def _locate(self) -> Path:
@@ -229,6 +229,11 @@ class Photos(ImageData):
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)
+        if self.known and (unknown := sorted((self.chosen or frozenset()) - set(self.known))):
+            raise ConfigError(
+                f"data.classes asks for {unknown[0]}, and the net knows {', '.join(self.known)}."
+                f"{nearest(unknown[0], self.known)}"
+            )
         asked = self.labels and split == "train" and not self.known
         classes = self._folders_of_classes(folder) if asked else []
         empty = [name for name in classes if name not in groups]

@@ -62,6 +62,11 @@ class Predictor:
         for image_HWC in images:
             yield self._dense(image_HWC)
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether pictures are looked at in their own size, large ones in tiles."""
+        return self.description.resize is None and self.description.task != "classify"
+
     def _classify(self, images: Sequence[np.ndarray]) -> Iterator[Result]:
         names = self.description.classes
         for alike in _alike([self._fitted(image_HWC) for image_HWC in images], self.batch_size):

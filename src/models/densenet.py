@@ -47,10 +47,10 @@ class DenseNet121(Mirrored):
         super().__init__()
         self.mirror = mirror
         check_choice("stem", stem, ("imagenet", "small"))
-        if freeze and weights == "imagenet" and (stem == "small" or in_channels != 3):
+        if freeze and weights == "imagenet" and stem == "small":
             raise ConfigError(
-                "densenet with model.freeze=true would keep its first convolution as it was drawn: ImageNet's is of "
-                "7 x 7 and three channels. Set model.stem=imagenet and data.channels=3, or model.freeze=false."
+                "densenet with model.stem=small and model.freeze=true would keep its first convolution as it was "
+                "drawn, for ImageNet's is of 7 x 7. Set model.stem=imagenet, or model.freeze=false."
             )
         self.frozen = freeze
         self.enlargement = None

@@ -25,7 +25,8 @@ class FromPixels(nn.Module):
     it a dense net, the image is extended to the right and downwards by repeating its last column and row, up to a
     multiple of it (twice at least), and what comes out is cropped back to H x W: all of it, where a net in training
     returns a tuple, and the picture alone, where a codec returns `Coded`. A net that says `unit_range = True` is given
-    x / 255 as it is: those that answer with a picture work on the scale that pictures have.
+    x / 255 as it is: those that answer with a picture work on the scale that pictures have. One that says `learnt_by`,
+    the mean and deviation by which its weights were pretrained, is given pixels by these, if it has as many channels.
 
     Args:
         net: the net, which takes float [B, C, H, W].
@@ -52,7 +53,9 @@ class FromPixels(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.stride: int | None = getattr(net, "stride", None)
-        mean, std = getattr(net, "learnt_by", None) or (mean, std)
+        learnt_by = getattr(net, "learnt_by", None)
+        if learnt_by is not None and len(learnt_by[0]) == len(mean):
+            mean, std = learnt_by
         if getattr(net, "unit_range", False):
             mean, std = [0.0] * len(mean), [1.0] * len(std)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
@@ -86,6 +89,12 @@ class FromPixels(nn.Module):
         if isinstance(output, tuple):
             return tuple(crop(logits_BKHW, height, width) for logits_BKHW in output)
         return crop(output, height, width) if output.ndim == 4 else output  # a classifier may have a stride as well
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation per channel of image / 255, by which the net is given pixels; to six digits."""
+        mean, std = (tuple(round(value, 6) for value in buffer.flatten().tolist()) for buffer in (self.mean, self.std))
+        return mean, std
 
     @property
     def frozen(self) -> bool:

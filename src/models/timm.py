@@ -53,9 +53,9 @@ class Timm(nn.Module):
         )
         if size is not None:
             _check_patches(self.net, architecture, size)
-        self.learnt_by = normalisation(architecture) if pretrained and in_channels == 3 else None
+        self.learnt_by = normalisation(architecture) if weights is not None and in_channels == 3 else None
         if not pretrained:
-            load_weights(self, weights, parts=[self.net])
+            load_weights(self, weights, parts=[self.net])  # a file of this house's knows better
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""

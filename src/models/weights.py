@@ -74,7 +74,8 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
 
     A prefix common to the file's names (as in a checkpoint of a wrapped net) is dropped. A first convolution for RGB is
     adapted to other channels: summed over them for grey, repeated and scaled otherwise. What the file lacks or holds in
-    another shape, such as the head for other classes, keeps its initial values, with a warning.
+    another shape, such as the head for other classes, keeps its initial values, with a warning. What the file says of
+    the pixels that its net has learnt by becomes `net.learnt_by`; see `imagier.models.pixels.FromPixels`.
 
     Raises:
         ConfigError: where the file cannot be read or fills less than half of the tensors.
@@ -91,6 +92,8 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
             "at least half of them. Choose the net and the options that it was trained with, or another file."
         )
     module.load_state_dict(found, strict=False)
+    if pixels := _normalisation(stored):
+        net.learnt_by = pixels  # type: ignore[assignment]
     if missing:
         shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
         warnings.warn(
@@ -170,6 +173,15 @@ def _fitting(module: nn.Module, stored: dict[str, Tensor]) -> dict[str, Tensor]:
             if value.shape == own[short].shape:
                 found[short] = value
     return found
+
+
+def _normalisation(stored: dict[str, Tensor]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation of a net of this house's, which `FromPixels` keeps beside it."""
+    for name, mean in stored.items():
+        std = stored.get(f"{name.removesuffix('mean')}std")
+        if name.split(".")[-1] == "mean" and std is not None and mean.shape == std.shape == (len(mean), 1, 1):
+            return mean.flatten().tolist(), std.flatten().tolist()
+    return None
 
 
 def _adapted(kernel: Tensor, shape: torch.Size) -> Tensor:

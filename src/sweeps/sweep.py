@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -192,25 +193,30 @@ class Sweep:
     def _launch(self, job: TrialJob) -> int:
         """Run a batch of trials; returns the exit code of one that was told to stop, else 0.
 
-        A process that is killed takes joblib's others with it: what had not begun by then begins anew.
+        A process that is killed takes joblib's others with it: what had not begun by then begins anew. A cluster's jobs
+        are each by themselves: one that is killed or preempted ends no other, nor the sweep.
         """
         with open_dict(self.cfg):
             self.cfg.hydra.sweep.dir = str(job.folder)  # submitit keeps its logs there
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(self.cfg))
         launcher = Plugins.instance().instantiate_launcher(context, job, self.cfg)
         words = [[*self.fixed, *typed(record.values)] for record in job.batch]
-        here = type(launcher).__name__ == "JoblibLauncher"  # jobs of a cluster may still wait for their turn
+        here, away = type(launcher).__name__ == "JoblibLauncher", hasattr(launcher, "_EXECUTOR")  # joblib's; submitit's
+        jobs: list[Any] = []
         if here:  # a process without a trial would end at a signal, and joblib all others with it
             launcher.joblib["n_jobs"] = min(self._wanted(), len(job.batch))  # type: ignore[attr-defined]
         try:
-            with _handing_on(job.folder) if here else contextlib.nullcontext():
-                return max(returned.return_value for returned in launcher.launch(words, initial_job_idx=0))
+            with _handing_on(job.folder) if here else _kept(jobs) if away else contextlib.nullcontext():
+                codes = [returned.return_value for returned in launcher.launch(words, initial_job_idx=0)]
+            return told_to_stop(job.folder) if away else max(codes)
         except Exception as error:  # what joblib and submitit raise for a worker that died is their own
+            for other in jobs:  # submitit tells of the first that has died, while others wait or train
+                other.wait()
             begun, code = read_records(job.folder), told_to_stop(job.folder)
             if not code and not any(record.number in begun for record in job.batch):
                 raise ConfigError(f"{type(launcher).__name__} cannot start a trial: {error}") from error
             left = tuple(record for record in job.batch if here and record.number not in begun)
-            for record in (begun.get(record.number, record) for record in job.batch if record not in left):
+            for record in [begun.get(record.number, record) for record in job.batch if record not in left]:
                 if record.state == "running":
                     record.state = "stopped" if code else "failed"
                     record.note = f"its process ended: {' '.join(str(error).split())}"
@@ -237,6 +243,24 @@ def _handing_on(folder: Path) -> contextlib.AbstractContextManager[None]:
             worker.terminate()  # by SIGTERM; where the terminal has told them already, they take it for one
 
     return answered_by(hand_on)
+
+
+@contextlib.contextmanager
+def _kept(jobs: list[Any]) -> Iterator[None]:
+    """Keep the jobs that submitit begins while the block runs: Hydra's launcher hands out none of them."""
+    from submitit import AutoExecutor
+
+    begin = AutoExecutor.map_array
+
+    def begin_and_keep(executor: Any, *given: Any) -> list[Any]:
+        jobs.extend(begin(executor, *given))
+        return jobs
+
+    AutoExecutor.map_array = begin_and_keep  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        AutoExecutor.map_array = begin  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

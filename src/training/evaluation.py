@@ -20,11 +20,11 @@ from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
 from imagier.errors import ConfigError, writing_to
 from imagier.files import write_text
+from imagier.keys import is_said
 from imagier.nodes import parameters_of, target_of
 from imagier.tasks.base import Task
 from imagier.training.hardware import held_by_memory, make_trainer, refuse_no_batches, refuse_precision
 from imagier.training.loggers import console, log_to
-from imagier.training.records import is_said
 from imagier.training.rivals import measured_rates
 from imagier.training.run_folder import find_checkpoint
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
+from imagier.build import half_precision
 from imagier.datamodules.loader import available_cores
 from imagier.errors import ConfigError, TrainingError
 from imagier.launch import launch
@@ -57,10 +58,10 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
             "share its cores, such as trainer.devices=2."
         )
     if settings["precision"] == "auto":
-        settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else _half()
+        settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else half_precision()
     elif settings["precision"] == "fastest":
         on_cpu = "bf16-mixed" if _computes_in_bf16() else "32-true"
-        settings["precision"] = on_cpu if settings["accelerator"] == "cpu" else _half()
+        settings["precision"] = on_cpu if settings["accelerator"] == "cpu" else half_precision()
     if settings["budget"] is not None:
         settings["max_epochs"] = -1
     settings |= _launched(settings["devices"], settings["accelerator"])
@@ -71,12 +72,6 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     if settings["strategy"] == "fsdp":
         _refuse_shards(settings, ema, cfg)
     return {key: value for key, value in settings.items() if key not in OURS}
-
-
-def _half() -> str:
-    """Mixed precision on this machine's GPU: those before NVIDIA's Ampere imitate bf16, at many times the cost."""
-    imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return "16-mixed" if imitated else "bf16-mixed"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from pytorch_lightning.loggers import Logger
 
-from imagier.batch import Split
+from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
 from imagier.deploy.bundle import TRAINING
 from imagier.files import write_text
+from imagier.models.pixels import FromPixels
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
 from imagier.training.checkpoints import Checkpoints
@@ -131,7 +132,7 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
         sentence=_sentence(run.run_dir),
         task=run.cfg.task.name,
         metric=task.monitor.removeprefix("val/"),
-        facts=data.facts,
+        facts=_as_seen(task, data.facts),
         results={str(split): scores for split, scores in run.measured.items()},
         parameters=run.parameters,
         seconds=run.seconds,
@@ -149,6 +150,14 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
         config_yaml=OmegaConf.to_yaml(run.cfg, resolve=True),
         next_commands=_next_commands(run.cfg, run.run_dir),
     )
+
+
+def _as_seen(task: Task, facts: Facts) -> Facts:
+    """The facts with the normalisation of a net that has its own."""
+    if not isinstance(task.net, FromPixels):
+        return facts
+    mean, std = task.net.normalisation
+    return replace(facts, mean=mean, std=std)
 
 
 def _class_counts(data: ImageData) -> dict[str, np.ndarray]:
@@ -170,9 +179,3 @@ def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
         ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
         ("train longer", longer),
     ]
-
-
-def is_said(key: str) -> bool:
-    """Whether the sentence itself gives `key`, which otherwise has the value of a file in conf/."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return any(word.lstrip("+").partition("=")[0] == key for word in words)

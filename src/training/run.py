@@ -2,14 +2,13 @@
 
 import logging
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from imagier import build
@@ -42,7 +41,7 @@ from imagier.training.hardware import (
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
-from imagier.training.records import Finished, is_said, seconds_of_pretraining, write_records, write_results
+from imagier.training.records import Finished, seconds_of_pretraining, write_records, write_results
 from imagier.training.resuming import SentenceHolds, changes, checkpoint_to_resume
 from imagier.training.run_folder import find_checkpoint, name_latest, new_folder, shared_run_folder
 from imagier.training.schedule import Schedule, seconds
@@ -59,7 +58,6 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ImagierError: for whatever a user can mend.
     """
-    _refuse_idle(cfg)
     asked = waiting_since()
     settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
     with outlets.log_to(_console()), together(settings):
@@ -139,25 +137,6 @@ def _new_wandb_id(run_dir: Path) -> str:
     if "WANDB_SWEEP_ID" in os.environ and (given := os.environ.get("WANDB_RUN_ID")):
         return given
     return f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
-
-
-def _refuse_idle(cfg: DictConfig) -> None:
-    """Raise ConfigError for a word about augmentation of which the chosen list makes nothing.
-
-    Experiments give such keys too, for their own list; where another is chosen, theirs are idle. So is what a resumed
-    run has said of the list that it leaves.
-    """
-    if cfg.resume is not None:
-        return
-    transforms = OmegaConf.to_yaml(cfg.augment.transforms) if "augment" in cfg else ""
-    for key in build.OF_TRANSFORMS:
-        if is_said(f"augment.{key}") and f"${{augment.{key}}}" not in transforms:
-            used = sorted(set(re.findall(r"\$\{augment\.(\w+)\}", transforms)))
-            there = f"it has {', '.join(f'augment.{name}' for name in used)}" if used else "it has no such key"
-            raise ConfigError(
-                f"augment.{key}={cfg.augment[key]} would do nothing, for the chosen list of transforms does not refer "
-                f"to it; {there}. Leave it out, or choose another augment=NAME."
-            )
 
 
 def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:

@@ -261,7 +261,10 @@ def test_every_config_builds_its_net(path: Path) -> None:
         (lambda: ResNet9(3, 8)(torch.zeros(1, 3, 7, 28)), r"met images of 7x28 pixels"),
         (lambda: DenseNet121(3, 8, image_size=(32, 32), upsample=16), r"model\.upsample=16 .* at least 32"),
         (lambda: DenseNet121(3, 8, image_size=(16, 16), upsample=20), r"model\.upsample=20 .* at least 29"),
-        (lambda: DenseNet121(3, 8, stem="small", freeze=True, weights="imagenet"), "as it was drawn: ImageNet's"),
+        (
+            lambda: DenseNet121(3, 8, stem="small", freeze=True, weights="imagenet"),
+            "as it was drawn, for ImageNet's is",
+        ),
     ],
 )
 def test_an_argument_out_of_range_is_explained(build: object, message: str) -> None:

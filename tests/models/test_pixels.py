@@ -1,5 +1,7 @@
 """Pixels in, logits of the same size out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -113,3 +115,18 @@ def test_a_net_is_shown_pictures_as_its_weights_have_learnt_them() -> None:
     black = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     assert (FromPixels(net, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(black) == -1).all()  # type: ignore[operator]
     assert FromPixels(nn.Identity(), (0.5,), (0.25,))(black[:, :1]).mean() == -2  # type: ignore[union-attr]
+
+
+def test_weights_of_a_file_bring_their_normalisation_along(tmp_path: Path) -> None:
+    taught = UNet(3, 4, width=4, depth=2)
+    taught.learnt_by = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # type: ignore[assignment]
+    torch.save(
+        {"state_dict": {f"net.{k}": v for k, v in FromPixels(taught, MEAN, STD).state_dict().items()}},
+        tmp_path / "a.ckpt",
+    )
+    torch.save(taught.state_dict(), tmp_path / "bare.pth")
+    for file, mean in (("a.ckpt", (0.5, 0.5, 0.5)), ("bare.pth", MEAN)):
+        net = FromPixels(UNet(3, 4, width=4, depth=2, weights=str(tmp_path / file)), MEAN, STD)
+        assert net.normalisation[0] == mean
+    grey = FromPixels(UNet(1, 4, width=4, depth=2, weights=str(tmp_path / "a.ckpt")), (0.3,), (0.1,))
+    assert grey.normalisation == ((0.3,), (0.1,))

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from imagier.build import _fused, half_precision
 from imagier.datamodules import base
 from imagier.datamodules.fashion_mnist import FashionMNIST
 from imagier.errors import TrainingError
+from imagier.offered import CONF
 from imagier.tasks.faults import told_of
 from imagier.training import hardware
 
@@ -139,4 +142,8 @@ def test_a_full_memory_tells_which_pictures_filled_it() -> None:
 def test_a_gpu_that_imitates_bf16_computes_in_fp16(monkeypatch: pytest.MonkeyPatch, real: bool, precision: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: real)
-    assert hardware._half() == precision
+    assert half_precision() == precision
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["task=denoise", "trainer=gpu"])  # which clips
+    assert _fused(cfg) == real  # a fused optimiser cannot clip what is scaled
+    assert hardware.trainer_settings(cfg)["precision"] == precision
