@@ -33,7 +33,7 @@ NETS = [
     ("segment", "fcn8", ("model.head_width=64",), None), ("segment", "smp", ("model.encoder=resnet18",), None),
     ("segment", "swiftnet", ("model.mirror=true",), None),
     ("classify", "cnn", (), (28, 28)), ("classify", "mlp", (), (28, 28)), ("classify", "resnet9", (), (32, 32)),
-    ("classify", "densenet", ("model.stem=small",), (16, 16)), ("classify", "timm", (), (64, 64)),
+    ("classify", "densenet", ("model.stem=small",), (16, 16)), ("classify", "timm", ("model.architecture=test_resnet",), (64, 64)),
     ("classify", "wide_resnet", ("model.depth=10", "model.widen=2"), (32, 32)),
     ("classify", "airbench", ("model.widths=[16,32,32]",), (32, 32)),
     ("denoise", "drunet", ("model.widths=[8,8,16]",), None),

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
 from PIL import Image
+from submitit import AutoExecutor
 
 from imagier import cli
 from imagier.configuration import check, choices
@@ -26,6 +30,7 @@ from imagier.sweeps.picture import draw_trials
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.results import best_of_each_measure
 from imagier.sweeps.sweep import Sweep, sweep
+from imagier.sweeps.trial import TrialJob
 from imagier.sweeps.words import extremes, read_words
 from tests.conftest import REPOSITORY
 from tests.quadratic import quadratic
@@ -270,13 +275,29 @@ def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) 
     assert states[-1] == "done"
 
 
-def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path) -> None:
-    (here / "of").mkdir()
-    (here / "of" / "fatal").touch()
-    job = quadratic(here / "of", trap=here / "of" / "fatal", seconds=1)
-    records = sweep(["task=classify", "hydra/launcher=submitit_local", "seed=0,1,2"], job, CONF)
-    assert sorted(record.state for record in records) == ["done", "done", "failed"]
-    assert "its process ended" in next(record.note for record in records if record.state == "failed")
+def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra's launcher tells of the first job that died, while the second still trains."""
+
+    def launcher(context: Any, job: TrialJob, cfg: Any) -> Any:
+        first, second = job.batch
+
+        def launch(words: Any, initial_job_idx: int) -> None:
+            for record in (first, second):
+                record.write(job.folder)
+            AutoExecutor.map_array(None)  # type: ignore[arg-type, call-arg]
+            raise RuntimeError("job 7 was killed")
+
+        def trains() -> None:
+            replace(second, state="done", score=0.9, monitor="val/accuracy").write(job.folder)
+
+        monkeypatch.setattr(AutoExecutor, "map_array", lambda executor: [SimpleNamespace(wait=trains)])
+        return SimpleNamespace(_EXECUTOR="slurm", launch=launch)
+
+    monkeypatch.setattr(Plugins.instance(), "instantiate_launcher", launcher)
+    words = ["task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]
+    done, failed = sweep(words, quadratic(here), CONF)
+    assert (done.number, done.state, failed.number, failed.state) == (2, "done", 1, "failed")
+    assert failed.note == "its process ended: job 7 was killed"
 
 
 @pytest.mark.slow

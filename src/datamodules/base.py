@@ -243,7 +243,10 @@ class ImageData(LightningDataModule):
         found = self.findings.sizes("train")
         if not found:
             return
-        _, meant = self.sources["train"].read(0)
+        try:
+            _, meant = self.sources["train"].read(0)
+        except DataError:  # it has gone since it was examined, of which training will speak
+            return
         ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
         left = []
         for size in sorted(ends):
