@@ -288,7 +288,7 @@ def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path, monkeypatch: pyt
             raise RuntimeError("job 7 was killed")
 
         def trains() -> None:
-            replace(second, state="done", score=0.9, monitor="val/accuracy").write(job.folder)
+            replace(second, state="done", score=0.9, monitor="val/accuracy", run=str(here)).write(job.folder)
 
         monkeypatch.setattr(AutoExecutor, "map_array", lambda executor: [SimpleNamespace(wait=trains)])
         return SimpleNamespace(_EXECUTOR="slurm", launch=launch)
