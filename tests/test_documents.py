@@ -59,6 +59,8 @@ def test_readme_runs_from_its_first_command_to_its_last(
             words += [word for word in LESS if not word.startswith("data.limit") or "data=photos" not in command]
             words += ["model.width=4"] if "unet" in command or command.endswith("task=segment") else []
             words += ["report=false"] if number >= 4 else []  # the first four are of one task each
+        for task in ("segment", "denoise", "compress") if verb == "leaderboard" else ():
+            shutil.rmtree(tmp_path / "runs" / task, ignore_errors=True)  # pictures of one task's board are enough
         if not torch.cuda.is_available():
             words = [word for word in words if word != "trainer=gpu"]
         monkeypatch.setattr(sys, "argv", [verb, *words])

@@ -56,9 +56,10 @@ def short_nets(short_densenet: None) -> Iterator[None]:
     from torchvision.models.resnet import Bottleneck
 
     once = [1, 1, 1, 1]
+    thin = partial(ResNet, Bottleneck, once, width_per_group=16)
     vgg = [part for width in (64, 128, 256, 512, 512) for part in (width, "M")]
     with (
-        patch.dict("imagier.models.pspnet.BACKBONES", resnet50=(partial(ResNet, Bottleneck, once), ResNet50_Weights)),
+        patch.dict("imagier.models.pspnet.BACKBONES", resnet50=(thin, ResNet50_Weights)),
         patch.dict("imagier.models.fcn8.cfgs", D=vgg),
         patch.dict(encoders["resnet18"]["params"], layers=once),
     ):

@@ -112,10 +112,7 @@ def test_a_signal_in_the_last_step_lets_it_be_validated(garments_root: Path, tmp
     assert last(run)["global_step"] == 4
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_measuring_says_how_to_go_on(
-    number: signal.Signals, code: int, leaves_root: Path, tmp_path: Path
-) -> None:
+def test_a_signal_while_measuring_says_how_to_go_on(leaves_root: Path, tmp_path: Path) -> None:
     words = [*words_of("compress", leaves_root), "trainer.max_epochs=1", "report=true"]
     with subprocess.Popen(
         [sys.executable, str(REPOSITORY / "train.py"), *words],
@@ -124,11 +121,11 @@ def test_a_signal_while_measuring_says_how_to_go_on(
         assert run.stdout is not None
         for line in run.stdout:
             if line.startswith("the best checkpoint is"):
-                run.send_signal(number)
+                run.send_signal(signal.SIGINT)
                 break
         rest = run.stdout.read()
-    assert run.returncode == code, rest
-    assert f"ended by {number.name} after training, before the report was written; nothing is lost." in rest
+    assert run.returncode == 130, rest
+    assert "ended by SIGINT after training, before the report was written; nothing is lost." in rest
     assert "Traceback" not in rest
     said = imagier("resume=runs/latest", cwd=tmp_path)
     assert not re.search(r"note: \S+ (was|is new|which was)", said)  # nothing was changed
