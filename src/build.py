@@ -129,9 +129,10 @@ def net_of(task: Task) -> FromPixels:
 def step_size(cfg: DictConfig, samples: int | None = None) -> int:
     """The samples of one optimiser step: at most those of an epoch, where it is known how many `samples` these are."""
     asked = int(cfg.data.batch_size * cfg.trainer.accumulate_grad_batches)
-    if samples is None or samples < cfg.data.batch_size:
-        return asked if samples is None else samples
-    return min(asked, int(samples // cfg.data.batch_size * cfg.data.batch_size))  # an epoch's last batch is a whole one
+    if samples is None:
+        return asked
+    whole = samples - samples % cfg.data.batch_size  # an epoch's last batch is a whole one, where there is any
+    return min(asked, int(whole or samples))
 
 
 def learning_rate(cfg: DictConfig, samples: int | None = None) -> float:

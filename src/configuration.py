@@ -133,9 +133,8 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     """Say that `key` does not exist and what stands beside the place where it was looked for."""
     plain = cfg if isinstance(cfg, DictConfig) else DictConfig({})
     if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
-        folders = [
-            name for name in fitting(CONF, "data", plain.task.name) if "root" in _keys(CONF / "data" / f"{name}.yaml")
-        ]
+        files = _files(CONF, "data")
+        folders = [name for name in fitting(CONF, "data", plain.task.name) if "root" in OmegaConf.load(files[name])]
         return ConfigError(
             f"data.root does not exist: data={plain.data.name} is drawn by this program, in no folder of yours; "
             f"choose how your pictures lie by data=NAME, one of: {', '.join(folders)}."
@@ -154,14 +153,11 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{meant or nearest(last, names)}")
 
 
-def _keys(path: Path) -> list[str]:
-    """Of a choice that is no user's own."""
-    return [str(key) for key in OmegaConf.load(path)] if path.is_file() else []
-
-
 def _place_of(cfg: DictConfig | ListConfig, key: str) -> str:
     """Where a bare name has its place, such as `epochs`, `batch_size` or `lr`, which other programs take as it is."""
-    known = leaves({group: plain for group, plain in OmegaConf.to_container(cfg).items() if group in _PLACES})  # type: ignore[union-attr]
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    known = leaves({group: plain[group] for group in _PLACES if group in plain})
     kinds = [re.escape(key), rf"{re.escape(key)}_.+", rf"(.+_)?{re.escape(key)}s?"]  # itself, its beginning, its end
     found = [
         (rank, _PLACES.index(full.partition(".")[0]), len(full), full)

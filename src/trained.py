@@ -51,6 +51,7 @@ def describe(
     refuse_unknown_task(cfg)
     facts = Facts.from_dict(said["facts"])
     data = frozen(plain(cfg.data))
+    mean, std = net.normalisation
     size = data.get("size")
     asked = None if size in (None, "auto") else size
     # What restores pictures takes them whole: those of users are not to lose what a smaller one cannot show.
@@ -61,8 +62,8 @@ def describe(
         net=cfg.model._target_.removeprefix(_NETS),
         arguments=frozen(build.net_arguments(cfg, facts)),
         channels=facts.channels,
-        mean=net.normalisation[0],
-        std=net.normalisation[1],
+        mean=mean,
+        std=std,
         resize=fixed,
         stride=net.stride,
         classes=facts.classes,

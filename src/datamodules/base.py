@@ -219,7 +219,7 @@ class ImageData(LightningDataModule):
             )
         # Pictures of several sizes do not stack, and whole photographs are many times the crops that training stacks.
         together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
-        samples_an_epoch = len(source) * (self.repeat if shuffle else 1)
+        samples_an_epoch = self.samples_an_epoch if shuffle else len(source)
         if shuffle and samples_an_epoch < world:  # one without any would leave the others waiting for its gradients
             raise ConfigError(
                 f"{samples_an_epoch} training samples an epoch are fewer than the {world} processes, each of which "
@@ -255,6 +255,11 @@ class ImageData(LightningDataModule):
             left += [transform(image, target, seed)[0] for seed in range(_DRAWS)]
         if alike:
             refuse_unequal(left)
+
+    @property
+    def samples_an_epoch(self) -> int:
+        """Training samples that an epoch takes, each as often as `repeat` says."""
+        return len(self.sources["train"]) * self.repeat
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; this process's share."""

@@ -102,6 +102,11 @@ class Photos(ImageData):
         self.labels, self.channels, self.split, self.embedded = labels, channels, tuple(split), embedded
         self.chosen, self.per_class = None if classes is None else frozenset(classes), per_class
         self.known = tuple(known or ())
+        if self.known and (unknown := sorted((self.chosen or frozenset()) - set(self.known))):
+            raise ConfigError(
+                f"data.classes asks for {unknown[0]}, and the net knows {', '.join(self.known)}."
+                f"{nearest(unknown[0], self.known)}"
+            )
         self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
 
     def prepare_data(self) -> None:
@@ -229,11 +234,6 @@ class Photos(ImageData):
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)
-        if self.known and (unknown := sorted((self.chosen or frozenset()) - set(self.known))):
-            raise ConfigError(
-                f"data.classes asks for {unknown[0]}, and the net knows {', '.join(self.known)}."
-                f"{nearest(unknown[0], self.known)}"
-            )
         asked = self.labels and split == "train" and not self.known
         classes = self._folders_of_classes(folder) if asked else []
         empty = [name for name in classes if name not in groups]

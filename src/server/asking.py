@@ -41,8 +41,8 @@ def fault(*codes: int) -> dict[int | str, dict[str, Any]]:
         406: "no such form of an answer",
         408: "it took too long to arrive",
         413: "too large",
-        500: "a picture of the data set cannot be read any more",
         422: "a parameter or field that is not as it should be",
+        500: "a picture of the data set cannot be read any more",
         503: "too much is asked at once; see Retry-After",
     }
     return {code: {"description": said[code], "content": {"application/json": {"schema": schema}}} for code in codes}

@@ -62,7 +62,7 @@ class Finished:
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
     """Write config.yaml, environment.json, and overrides.txt, the words that a resumed run starts from."""
     ended = [run_dir / "metrics.json", run_dir / "summary.json"]
-    if not cfg.report:  # which draws the pictures anew
+    if not cfg.report:  # else they are drawn anew
         ended += [run_dir / "report.html", *(run_dir / "pictures" / f"{name}.png" for name in TRAINING)]
     for path in ended:  # of a finished run that goes on, until it ends again
         path.unlink(missing_ok=True)
@@ -154,8 +154,7 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
 
 def _as_seen(task: Task, facts: Facts) -> Facts:
     """The facts with the normalisation of a net that has its own."""
-    if not isinstance(task.net, FromPixels):
-        return facts
+    assert isinstance(task.net, FromPixels)
     mean, std = task.net.normalisation
     return replace(facts, mean=mean, std=std)
 

@@ -73,7 +73,7 @@ def run(cfg: DictConfig) -> float:
         torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
         task = build.task(cfg, data.facts)
         refuse_precision(settings["precision"], task)
-        schedule = _schedule(cfg, len(data.sources["train"]) * data.repeat)
+        schedule = _schedule(cfg, data.samples_an_epoch)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
         run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
@@ -215,7 +215,7 @@ def _callbacks(
             task.facts.to_dict(),
             wandb_id,
             batch_size=cfg.data.batch_size,
-            samples=len(data.sources["train"]) * data.repeat,
+            samples=data.samples_an_epoch,
             fingerprint=data.findings.fingerprint,
         ),
         *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
@@ -230,11 +230,10 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     classes = f"; {data.facts.num_classes} classes" if data.facts.classes else ""
     log.info("data: %s (%s)%s; %s", data.name, sizes, classes, size)
     log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
-    samples = len(data.sources["train"]) * data.repeat
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
-        build.learning_rate(cfg, samples), cfg.optimizer.lr, cfg.optimizer.reference_batch,
-        build.step_size(cfg, samples),
+        build.learning_rate(cfg, data.samples_an_epoch), cfg.optimizer.lr, cfg.optimizer.reference_batch,
+        build.step_size(cfg, data.samples_an_epoch),
     )  # fmt: skip
     if cfg.trainer.budget is not None:
         log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)

@@ -139,13 +139,7 @@ class RandomPart(Transform):
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
         """Cut the part out."""
-        height, width = pixels.shape[:2]
-        share = self.area[0] + numbers[0] * (self.area[1] - self.area[0])
-        ratio = self.ratio ** (1 - 2 * numbers[1])
-        tall = min(height, max(1, round((share * height * width * ratio) ** 0.5)))
-        wide = min(width, max(1, round((share * height * width / ratio) ** 0.5)))
-        top, left = int(numbers[2] * (height - tall + 1)), int(numbers[3] * (width - wide + 1))
-        return pixels[top : top + tall, left : left + wide]
+        return pixels[_rectangle(pixels.shape[:2], self.area, self.ratio, numbers)]
 
 
 class Shift(Transform):
@@ -213,13 +207,21 @@ class Erase(Transform):
         return pixels_BHW
 
     def _cover(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> None:
-        height, width = pixels.shape[:2]
-        share = self.area[0] + numbers[1] * (self.area[1] - self.area[0])
-        ratio = self.ratio ** (1 - 2 * numbers[2])
-        tall = min(height, max(1, round((share * height * width * ratio) ** 0.5)))
-        wide = min(width, max(1, round((share * height * width / ratio) ** 0.5)))
-        top, left = int(numbers[3] * (height - tall + 1)), int(numbers[4] * (width - wide + 1))
-        pixels[top : top + tall, left : left + wide] = int(numbers[5] * 256) if pixels.ndim == 3 else fill
+        place = _rectangle(pixels.shape[:2], self.area, self.ratio, numbers[1:5])
+        pixels[place] = int(numbers[5] * 256) if pixels.ndim == 3 else fill
+
+
+def _rectangle(
+    size: tuple[int, ...], area: tuple[float, float], ratio: float, numbers: Sequence[float]
+) -> tuple[slice, slice]:
+    """Rows and columns of a part of a picture of `size`, of a share of its area and a shape that four numbers draw."""
+    height, width = size
+    share = area[0] + numbers[0] * (area[1] - area[0])
+    shape = ratio ** (1 - 2 * numbers[1])
+    tall = min(height, max(1, round((share * height * width * shape) ** 0.5)))
+    wide = min(width, max(1, round((share * height * width / shape) ** 0.5)))
+    top, left = int(numbers[2] * (height - tall + 1)), int(numbers[3] * (width - wide + 1))
+    return slice(top, top + tall), slice(left, left + wide)
 
 
 def _windows(pixels_BHW: np.ndarray, tops: np.ndarray, lefts: np.ndarray, height: int, width: int) -> np.ndarray:
