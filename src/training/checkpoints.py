@@ -246,9 +246,8 @@ class Checkpoints(Checkpoint):
 
 
 def _is_over(trainer: Trainer) -> bool:
-    """Whether the epoch that ends is the last one."""
-    ended = (trainer.current_epoch + 1, trainer.max_epochs or -1), (trainer.global_step, trainer.max_steps)
-    return trainer.should_stop or any(0 <= most <= count for count, most in ended)
+    """Whether the epoch that ends is the last one; of budgets and steps `Schedule` has said so by now."""
+    return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def _link(source: Path, target: Path) -> None:

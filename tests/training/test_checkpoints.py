@@ -63,9 +63,7 @@ def test_where_epochs_are_short_and_writing_takes_long_it_takes_its_share(
 
     monkeypatch.setattr(checkpoints, "refuse_non_finite", lambda trainer: None)
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
-    trainer = SimpleNamespace(
-        max_epochs=20, max_steps=-1, should_stop=False, loggers=[], save_checkpoint=save, is_global_zero=True
-    )
+    trainer = SimpleNamespace(max_epochs=20, should_stop=False, loggers=[], save_checkpoint=save, is_global_zero=True)
     keeping = checkpoints.Checkpoints(tmp_path, "val/iou", "max")
     monkeypatch.setattr(checkpoints, "_link", lambda source, target: None)
     for epoch in range(20):
