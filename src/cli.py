@@ -247,7 +247,7 @@ def _place_of_a_path(missing: str) -> ConfigError | None:
     if group == "data":
         return ConfigError(
             f"data={given} is a place, and data=NAME says how pictures lie: data=photos data.root={given} for a folder "
-            f'a class, data=masks data.root={given} for pictures with masks; README has others below "Your data".'
+            f'a class, data=masks data.root={given} for pictures with masks; docs/data.md has others.'
         )
     return ConfigError(
         f"model={given} is a file, and model=NAME a kind of net: weights to begin with are model.weights={given}, a "

@@ -1,4 +1,4 @@
-"""Every command of README.md runs, and what ARCHITECTURE.md tells people to write works as it stands."""
+"""Every command of README.md and docs/ runs, and what ARCHITECTURE.md tells people to write works as it stands."""
 
 import os
 import re
@@ -19,6 +19,9 @@ from imagier.synthetic import garments, leaves, streets
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("training", "data", "deployment")
+]
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
 # Small enough to run them all: embedded sets of a few pictures, one batch of them each, and slighter nets.
 FEWER = {
@@ -33,11 +36,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-COMMANDS = [line for block in blocks(README, "bash") for line in block.splitlines() if not line.startswith("make ")]
+LINES = [line for page in (README, *PAGES) for block in blocks(page, "bash") for line in block.splitlines()]
+COMMANDS = list(dict.fromkeys(line for line in LINES if not line.startswith("make ")))
 
 
 @pytest.mark.slow
-def test_readme_runs_from_its_first_command_to_its_last(
+def test_the_documents_run_from_their_first_command_to_their_last(
     streets_root: Path,
     garments_root: Path,
     materials_root: Path,
@@ -88,11 +92,15 @@ def test_readme_quotes_what_is_said() -> None:
     assert ended.returncode == 2
 
 
-def test_readme_shows_the_benchmarks_that_were_measured() -> None:
+def test_the_page_of_benchmarks_shows_what_was_measured() -> None:
     told = [sys.executable, "scripts/benchmarks/run.py", "--table"]
     table = subprocess.run(told, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert len(table.splitlines()) > 10
-    assert table in README
+    assert table in (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    _, _, speed = README.partition("## Speed")
+    excerpt = [line for line in speed.splitlines() if line.startswith("|")]
+    assert len(excerpt) > 5
+    assert set(excerpt) <= set(table.splitlines())
 
 
 def test_the_page_of_recipes_shows_what_was_measured() -> None:
@@ -105,6 +113,19 @@ def test_the_page_of_recipes_shows_what_was_measured() -> None:
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
 def test_every_make_target_of_readme_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    documents = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    for document in documents:
+        for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+            file, _, section = link.partition("#")
+            if not link.startswith("https://"):
+                target = document.parent / file if file else document
+                assert target.exists(), f"{document}: {link}"
+                heads = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if section else []
+                anchors = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+                assert not section or section in anchors, f"{document}: {link}"
 
 
 def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
