@@ -4,6 +4,7 @@ Shapes are written with one letter a dimension, here and in the names of tensors
 B batch, C channels, H height, W width, K classes, N samples or pixels.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
@@ -67,12 +68,15 @@ class Facts:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Facts":
         """Undo `to_dict`."""
-        return cls(**{key: _frozen(value) for key, value in plain.items()})
+        return cls(**{key: frozen(value) for key, value in plain.items()})
 
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+def frozen(value: Any) -> Any:
+    """The value with tuples for lists, as `Facts` and a bundle's description hold them."""
+    if isinstance(value, Mapping):
+        return {key: frozen(item) for key, item in value.items()}
+    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value

@@ -31,8 +31,8 @@ _ASIDE = r"\.[a-z0-9_]{8}"  # as `files.write_aside` ends a name, of which it ta
 _OURS = {
     # KEY-HEIGHTxWIDTH-FORMAT, .KEY-HEIGHTxWIDTH-FORMAT.HOST.PROCESS
     "decoded": rf"(\.cleared\.)?({_KEY}-([0-9]+x[0-9]+|whole)-[0-9]+|\.{_KEY}-[0-9a-z]+-[0-9]+\..+\.[0-9]+)",
-    # NAME-vVERSION, .NAME-vVERSION.HEXADECIMAL
-    "embedded": rf"(\.cleared\.)?({_SET}|\.{_SET}\.[0-9a-f]{{32}})",
+    # NAME-vVERSION, .NAME-vVERSION.HOST.PROCESS
+    "embedded": rf"(\.cleared\.)?({_SET}|\.{_SET}\..+\.[0-9]+)",
     # KEY.npy
     "features": rf"{_KEY}\.npy|\.{_KEY}\.npy{_ASIDE}",
     # KEY.json, KEY-first-LIMIT.json, KEY-outside-KEY.json

@@ -59,7 +59,7 @@ def main(verb: str | None = None) -> None:
             if verb not in VERBS:
                 raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
             if leader() or verb == "train":  # of several processes, the others have work in a training alone
-                _compose_and_call(verb, program, completed(verb, words, CONF))
+                _compose_and_call(verb, program, completed(verb, words))
     except KeyboardInterrupt:
         if leader():
             print("imagier: interrupted", file=sys.stderr)
@@ -114,7 +114,7 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
         if (CONF / group).is_dir():
             from imagier.configuration import choices
 
-            raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(CONF, group))}.")
+            raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(group))}.")
     _search_own_conf()
     typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
@@ -123,11 +123,11 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
         if not {"--help", "-h"}.isdisjoint(words):
             from imagier.helptext import help_text
 
-            print(help_text(verb, VERBS[verb][1], [word for word in words if not word.startswith("-")], CONF))
+            print(help_text(verb, VERBS[verb][1], [word for word in words if not word.startswith("-")]))
         elif verb == "train" and [word for word in words if word.startswith("-")] == ["-m"]:
             from imagier.sweeps.sweep import sweep
 
-            sweep([word for word in words if word != "-m"], job, CONF)
+            sweep([word for word in words if word != "-m"], job)
         else:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(_exiting(job))()
     except (HydraException, OmegaConfBaseException) as error:
@@ -171,13 +171,13 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
         from imagier.configuration import check
 
         sys.argv = typed  # the processes of trainer=ddp are started with the same words
-        check(cfg, CONF)
+        check(cfg)
         module, _, function = VERBS[verb][0].partition(":")
         run = getattr(_imported(module), function)
         if verb == "train" and cfg.pretrain is not None:
             from imagier.pretraining import pretrain
 
-            pretrain(cfg, CONF, run)
+            pretrain(cfg, run)
         return run(cfg)
 
     return job
@@ -228,7 +228,7 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         from imagier.configuration import choices
 
         group = found[1]
-        return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(CONF, group))}.")
+        return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(group))}.")
     if found := re.search(
         r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)([^']*)", text
     ):
@@ -247,7 +247,7 @@ def _place_of_a_path(missing: str) -> ConfigError | None:
     if group == "data":
         return ConfigError(
             f"data={given} is a place, and data=NAME says how pictures lie: data=photos data.root={given} for a folder "
-            f'a class, data=masks data.root={given} for pictures with masks; docs/data.md has others.'
+            f"a class, data=masks data.root={given} for pictures with masks; docs/data.md has others."
         )
     return ConfigError(
         f"model={given} is a file, and model=NAME a kind of net: weights to begin with are model.weights={given}, a "
@@ -260,9 +260,9 @@ def _of_the_task(names: list[str], group: str, words: list[str]) -> list[str]:
     from imagier.configuration import choices, fitting
 
     task = next((word.partition("=")[2] for word in words if word.startswith("task=")), None)
-    if task not in choices(CONF, "task") or not (CONF / group).is_dir():
+    if task not in choices("task") or not (CONF / group).is_dir():
         return names
-    fit = fitting(CONF, group, task)
+    fit = fitting(group, task)
     return [name for name in names if name in fit]
 
 

@@ -35,12 +35,11 @@ _ASKED = {
 }
 
 
-def check(cfg: DictConfig, conf: Path) -> None:
+def check(cfg: DictConfig) -> None:
     """Go over a composed configuration.
 
     Args:
         cfg: as composed, without Hydra's own node.
-        conf: folder of the configuration groups, to name the choices.
 
     Raises:
         ConfigError: for a missing value or key, a value out of range, or a net, data set and task that do not fit
@@ -62,9 +61,9 @@ def check(cfg: DictConfig, conf: Path) -> None:
         _check_augment(cfg.augment)
     if "task" in cfg:
         for group, asked in _ASKED.items():
-            _check_keys(cfg, group, asked, conf)
+            _check_keys(cfg, group, asked)
         for group in ("model", "data", "loss"):
-            _check_pair(cfg, group, conf)
+            _check_pair(cfg, group)
 
 
 def _check_augment(augment: DictConfig) -> None:
@@ -80,7 +79,7 @@ def _check_augment(augment: DictConfig) -> None:
             )
 
 
-def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -> None:
+def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str]) -> None:
     chosen = cfg.get(group) or {}
     lacking = [key for key in asked if chosen.get(key) is None]
     if len(lacking) == len(asked):  # a word alone, of a verb that has no such group
@@ -88,36 +87,36 @@ def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str], conf: Path) -
         raise ConfigError(f"{group} is not chosen: say {group}=NAME where that is asked for, or leave {words} out.")
     if lacking:
         raise ConfigError(
-            f"{group} has no {lacking[0]}, which every file of {conf / group} gives, itself or by its defaults: "
+            f"{group} has no {lacking[0]}, which every file of {CONF / group} gives, itself or by its defaults: "
             f"{', '.join(asked)}. Add `{lacking[0]}: ...` to the one that was chosen."
         )
 
 
-def choices(conf: Path, group: str) -> list[str]:
+def choices(group: str) -> list[str]:
     """The names that `group=NAME` accepts; those with an underscore are parts of others."""
-    return sorted(_files(conf, group))
+    return sorted(_files(group))
 
 
-def _files(conf: Path, group: str) -> dict[str, Path]:
+def _files(group: str) -> dict[str, Path]:
     """The file of every choice. Hydra looks into a user's own folder last."""
     own = own_conf()
-    paths = [path for folder in ([own] if own else []) + [conf] for path in (folder / group).glob("*.yaml")]
+    paths = [path for folder in ([own] if own else []) + [CONF] for path in (folder / group).glob("*.yaml")]
     return {path.stem: path for path in paths if not path.name.startswith("_")}
 
 
-def _check_pair(cfg: DictConfig, group: str, conf: Path) -> None:
+def _check_pair(cfg: DictConfig, group: str) -> None:
     task, chosen = cfg.task.name, cfg[group]
     if "tasks" not in chosen or task in chosen.tasks:
         return
     raise ConfigError(
         f"{group}={chosen.name} is for task={' or '.join(chosen.tasks)}, not for task={task}; "
-        f"{group} for {task} is one of: {', '.join(fitting(conf, group, task))}."
+        f"{group} for {task} is one of: {', '.join(fitting(group, task))}."
     )
 
 
-def fitting(conf: Path, group: str, task: str) -> list[str]:
+def fitting(group: str, task: str) -> list[str]:
     """The choices of a group that are for `task`, or for any."""
-    return [name for name, path in sorted(_files(conf, group).items()) if task in _tasks(path, task)]
+    return [name for name, path in sorted(_files(group).items()) if task in _tasks(path, task)]
 
 
 def _tasks(path: Path, any_task: str) -> Sequence[str]:
@@ -133,8 +132,8 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     """Say that `key` does not exist and what stands beside the place where it was looked for."""
     plain = cfg if isinstance(cfg, DictConfig) else DictConfig({})
     if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
-        files = _files(CONF, "data")
-        folders = [name for name in fitting(CONF, "data", plain.task.name) if "root" in OmegaConf.load(files[name])]
+        files = _files("data")
+        folders = [name for name in fitting("data", plain.task.name) if "root" in OmegaConf.load(files[name])]
         return ConfigError(
             f"data.root does not exist: data={plain.data.name} is drawn by this program, in no folder of yours; "
             f"choose how your pictures lie by data=NAME, one of: {', '.join(folders)}."

@@ -3,8 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from importlib import metadata
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -23,6 +21,7 @@ from imagier.deploy.publish import Plan, publish
 from imagier.errors import ConfigError
 from imagier.tasks.base import Task
 from imagier.trained import describe, refuse_unknown_task, training_pictures
+from imagier.training.environment import versions
 from imagier.training.evaluation import data_for, refuse_other_meaning
 from imagier.training.loggers import console, log_to
 from imagier.training.run_folder import find_checkpoint
@@ -144,11 +143,7 @@ def _made_with(path: Path) -> dict[str, Any]:
     """The commit and the libraries that the run was trained with, and those that it is exported with."""
     environment = _record(path, "environment.json")
     made_with = {key: environment[key] for key in ("commit", "python", "packages") if key in environment}
-    exporters: dict[str, str] = {}
-    for name in EXPORTERS:
-        with suppress(metadata.PackageNotFoundError):
-            exporters[name] = metadata.version(name)
-    return made_with | {"exported_with": exporters}
+    return made_with | {"exported_with": versions(EXPORTERS)}
 
 
 def _record(path: Path, name: str) -> dict[str, Any]:

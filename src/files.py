@@ -1,6 +1,8 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,24 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def beside(folder: Path) -> Path:
+    """The name under which this process fills a folder before it is renamed to `folder`: .NAME.HOST.PROCESS."""
+    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def left_behind(parent: Path, name: str) -> list[Path]:
+    """What processes of this machine that live no longer have left in `parent` under such names.
+
+    Args:
+        parent: the folder.
+        name: a regular expression for NAME.
+    """
+    # Whole names: on a shared disk, what node7.cluster is writing is not that of node7.
+    ours = re.compile(rf"\.{name}\.{re.escape(socket.gethostname())}\.([0-9]+)")
+    found = [(entry, int(match[1])) for entry in parent.glob(".*") if (match := ours.fullmatch(entry.name))]
+    return [entry for entry, process in found if process != os.getpid() and not is_alive(process)]
 
 
 def is_alive(process: int) -> bool:

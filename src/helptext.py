@@ -7,9 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from imagier.configuration import choices
+from imagier.offered import CONF
 
 
-def help_text(verb: str, what: str, words: list[str], conf: Path) -> str:
+def help_text(verb: str, what: str, words: list[str]) -> str:
     """Compose the sentence and tell it.
 
     Hydra's own help would read every configuration of every group, which takes twice as long as all the rest.
@@ -18,18 +19,17 @@ def help_text(verb: str, what: str, words: list[str], conf: Path) -> str:
         verb: of the command line.
         what: it does.
         words: behind it, without options.
-        conf: folder of the configuration groups.
     """
     from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(verb, words, return_hydra_config=True)
     chosen = cfg.hydra.runtime.choices
-    written = (conf / f"{verb}.yaml").read_text(encoding="utf-8")
-    groups = [path.relative_to(conf).as_posix() for path in sorted(conf.rglob("*")) if path.is_dir()]
+    written = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
+    groups = [path.relative_to(CONF).as_posix() for path in sorted(CONF.rglob("*")) if path.is_dir()]
     if verb != "train":
         groups = [group for group in groups if re.search(rf"^  - (override )?/?{group}:", written, re.MULTILINE)]
-    listed = [f"{group}: {', '.join(choices(conf, group))}" for group in groups if group != "local"]
+    listed = [f"{group}: {', '.join(choices(group))}" for group in groups if group != "local"]
     usage = (
         written.splitlines()[0].removeprefix("# ") if verb != "train" else "imagier train group=choice key=value ..."
     )
@@ -37,7 +37,7 @@ def help_text(verb: str, what: str, words: list[str], conf: Path) -> str:
     return (
         f"imagier {verb}: {what}.\n\nusage: {usage}\n\n"
         + ("== Choices ==\n" + "\n".join(listed) + "\n\n" if listed else "")
-        + f"== Configuration (change anything by key=value) ==\n{_commented(shown, _known(conf, written, chosen))}\n"
+        + f"== Configuration (change anything by key=value) ==\n{_commented(shown, _known(written, chosen))}\n"
         "imagier --help lists the verbs."
     )
 
@@ -49,11 +49,11 @@ def _commented(shown: str, known: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _known(conf: Path, written: str, chosen: DictConfig) -> dict[str, str]:
+def _known(written: str, chosen: DictConfig) -> dict[str, str]:
     """Dotted key -> what the verb's file, or that of the choice for its group, says of it."""
     known = _comments(written, "")
     for group, choice in chosen.items():
-        path = conf / str(group) / f"{choice}.yaml"
+        path = CONF / str(group) / f"{choice}.yaml"
         if choice and path.is_file() and str(group).split("/")[0] not in ("experiment", "debug", "hydra"):
             known |= _of_choice(path, str(group).replace("/", "."))
     return known

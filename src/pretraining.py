@@ -14,7 +14,9 @@ from omegaconf import DictConfig, open_dict
 
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, nearest
+from imagier.keys import within
 from imagier.launch import RUN_FOLDER
+from imagier.offered import CONF
 from imagier.training.hardware import process_count, trainer_settings
 
 # Words of the sentence that are of both trainings: where things are, on what and with which net they compute. How long
@@ -41,24 +43,23 @@ _OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.ch
 _MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
 
 
-def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) -> None:
+def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     """Train `experiment=PRETRAIN` with the words that concern both, and let `cfg.model.weights` be its best checkpoint.
 
-    Nothing is done where `cfg.pretrain` is null, where `cfg.model.weights` already says with what to begin, and where a
-    run is resumed. What the first training records of its sentence is a sentence of its own, so that it can be resumed.
+    Nothing is done where `cfg.model.weights` already says with what to begin, and where a run is resumed. What the
+    first training records of its sentence is a sentence of its own, so that it can be resumed.
 
     Args:
-        cfg: of the run that is to come.
-        conf: folder of the configuration groups.
+        cfg: of the run that is to come; its `pretrain` names an experiment.
         train: a run, which leaves its folder in the environment as RUN_FOLDER.
 
     Raises:
         ImagierError: for an unknown experiment, one that has a pretraining of its own or another net, or several
             processes; and for whatever the training itself refuses.
     """
-    if cfg.pretrain is None or cfg.model.get("weights") is not None or cfg.resume is not None:
+    if cfg.model.get("weights") is not None or cfg.resume is not None:
         return
-    first = _composed(cfg, conf)
+    first = _composed(cfg)
     _check_same_net(cfg, first)
     if process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
@@ -72,7 +73,7 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
     )
     _check_same_shares(cfg, first)
     with _spoken_as(first):
-        check(first, conf)
+        check(first)
         if "WANDB_SWEEP_ID" in os.environ:  # W&B's agent has one run, which is the second training's
             with open_dict(first):
                 first.logger = {}
@@ -81,14 +82,14 @@ def pretrain(cfg: DictConfig, conf: Path, train: Callable[[DictConfig], Any]) ->
     _say(f"pretrained: {cfg.model.weights}")
 
 
-def _composed(cfg: DictConfig, conf: Path) -> DictConfig:
+def _composed(cfg: DictConfig) -> DictConfig:
     """The first training's configuration, with a `hydra` node that knows its words."""
-    names = choices(conf, "experiment")
+    names = choices("experiment")
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
         raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
     said = [f"experiment={cfg.pretrain}", *(word for word in HydraConfig.get().overrides.task if is_shared(word))]
-    with _hydra_set_aside(), initialize_config_dir(str(conf), version_base="1.3"):
+    with _hydra_set_aside(), initialize_config_dir(str(CONF), version_base="1.3"):
         _check_same_kind(cfg, compose("train", [word for word in said if word.startswith(("experiment=", "model="))]))
         first = compose("train", said, return_hydra_config=True)
     if first.pretrain is not None:
@@ -104,7 +105,7 @@ def is_shared(word: str) -> bool:
     own = key in _OWN
     if key in [f"model.{option}" for option in _MAY_DIFFER]:
         own = not word.startswith("~")  # what one net lacks, the other lacks too
-    return not own and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
+    return not own and within(key, _SHARED)
 
 
 def _check_same_kind(cfg: DictConfig, first: DictConfig) -> None:

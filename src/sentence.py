@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagier.errors import ConfigError
+from imagier.offered import CONF
 
 _PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
@@ -19,13 +20,12 @@ _MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # by t
 _EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 
-def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
+def completed(verb: str, words: Sequence[str]) -> list[str]:
     """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over.
 
     Args:
         verb: of the command line.
         words: behind it.
-        conf: folder of the configuration groups.
 
     Raises:
         ConfigError: where `resume` names no run folder.
@@ -46,7 +46,7 @@ def completed(verb: str, words: Sequence[str], conf: Path) -> list[str]:
         # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
     # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
-    off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (conf / word[:-5]).is_dir()}
+    off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (CONF / word[:-5]).is_dir()}
     chosen = {word.split("=")[0] for word in words if "=" in word and not word.endswith("=null")}
     if given.get("task") != "denoise" and "experiment" not in given:
         chosen.add("noise")  # none is set

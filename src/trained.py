@@ -7,8 +7,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from imagier import build
-from imagier.batch import Facts
-from imagier.deploy.bundle import TASKS, TRAINING, Description, frozen
+from imagier.batch import Facts, frozen
+from imagier.deploy.bundle import TASKS, TRAINING, Description
 from imagier.errors import ConfigError
 from imagier.models.pixels import FromPixels
 from imagier.nodes import plain

@@ -45,7 +45,6 @@ def quadratic(
 
 
 if __name__ == "__main__":
-    from imagier.offered import CONF
     from imagier.sweeps.sweep import sweep
 
-    sweep(sys.argv[2:], quadratic(Path("runs"), kill_at=int(sys.argv[1]) or None), CONF)
+    sweep(sys.argv[2:], quadratic(Path("runs"), kill_at=int(sys.argv[1]) or None))

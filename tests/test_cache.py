@@ -9,7 +9,7 @@ from imagier import cli, synthetic
 from imagier.datamodules.decoded import Writer, place
 from imagier.datamodules.fingerprint import digest
 from imagier.datamodules.photos import Photos
-from imagier.files import write_aside
+from imagier.files import beside, write_aside
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_clears_what_it_wrote_and_nothing_that_lies_beside(
         write_aside(tmp_path / name, lambda aside: aside.with_name(f"{aside.name[:-8]}a_dead_1").touch())
     monkeypatch.setitem(synthetic.SETS, "streets", (7, lambda folder, progress: folder.mkdir(), "nothing"))
     folder = synthetic.ensure("streets", tmp_path)
-    folder.with_name(f".{folder.name}.{digest('d') * 2}").mkdir()  # by a process that died
+    beside(folder).mkdir()  # by a process that died
     assert "cleared 8 of 8 entries" in say(tmp_path, "clear=all", **tell)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(theirs)
 

@@ -107,11 +107,11 @@ def test_a_slip_anywhere_in_a_sweep_is_said_before_anything_is_trained(
     assert not list(here.glob("runs/*/*/*/*"))
 
 
-@pytest.mark.parametrize("task", choices(CONF, "task"))
+@pytest.mark.parametrize("task", choices("task"))
 def test_every_task_has_a_space_of_sound_words(task: str) -> None:
     sampled: list[Any] = []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        planned = Sweep([f"task={task}", "sweep=optuna"], sampled.append, CONF)
+        planned = Sweep([f"task={task}", "sweep=optuna"], sampled.append)
         values = list(extremes(planned.dimensions))
         planned._check(values)
     assert len(values) > len(planned.dimensions) >= 2
@@ -123,7 +123,7 @@ def test_a_grid_ends_with_a_table_whatever_becomes_of_its_trials(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["task=classify", "trainer.max_epochs=5", "seed=3", "scheduler=cosine,one_cycle,poly"]
-    records = sweep([*words, "optimizer.lr=1e-3,3e-3"], quadratic(here / "of", wrong="Poly"), CONF)
+    records = sweep([*words, "optimizer.lr=1e-3,3e-3"], quadratic(here / "of", wrong="Poly"))
     folder = next((here / "runs" / "sweeps").iterdir())
     said = capsys.readouterr().out
     assert [(record.number, record.state) for record in records] == [
@@ -152,7 +152,7 @@ def test_a_picture_without_trials_can_be_drawn() -> None:
 
 def test_a_sweep_without_any_score_says_why(here: Path) -> None:
     with pytest.raises(TrainingError, match="OneCycle does not do here"):
-        sweep(["task=classify", "scheduler=one_cycle", "seed=1,2"], quadratic(here / "of", wrong="OneCycle"), CONF)
+        sweep(["task=classify", "scheduler=one_cycle", "seed=1,2"], quadratic(here / "of", wrong="OneCycle"))
 
 
 def test_trials_are_ranked_by_their_scores_own_direction() -> None:
@@ -180,7 +180,7 @@ def test_scores_of_different_losses_are_not_ranked_together() -> None:
 
 def test_recipes_for_other_data_are_not_ranked_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipes = "experiment=camvid_cpu,baseline_unet,baseline_unet_augmented"
-    records = sweep([recipes, "data.root=.", "seed=1,2"], quadratic(here / "of"), CONF)
+    records = sweep([recipes, "data.root=.", "seed=1,2"], quadratic(here / "of"))
     names = {record.number: record.values["experiment"] for record in records}
     bests = best_of_each_measure(records)
     assert {names[best.number] for best in bests} == {"camvid_cpu", "baseline_unet"}
@@ -201,12 +201,12 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
     with (folder / "study.journal").open("a") as journal:
         journal.write('{"op_code":')  # and the disk was full
 
-    sweep(SEARCH, quadratic(here / "of"), CONF)
+    sweep(SEARCH, quadratic(here / "of"))
     resumed = read_records(folder)
     assert [resumed[number].state for number in range(1, 7)] == [*["done"] * 2, "stopped", *["done"] * 3]
     assert resumed[3].values == resumed[4].values
 
-    unbroken = sweep([*SEARCH, "paths.runs=whole"], quadratic(here / "whole"), CONF)
+    unbroken = sweep([*SEARCH, "paths.runs=whole"], quadratic(here / "whole"))
     proposed = {record.number: record.values for record in unbroken}
     assert [proposed[number] for number in range(1, 6)] == [
         record.values for number, record in resumed.items() if number != 3
@@ -218,11 +218,11 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
     best = next(record for record in ranked(list(read_records(folder).values())) if record.state == "done")
     assert best.run is not None
     shutil.rmtree(best.run)  # its score is told nevertheless
-    again = sweep(SEARCH, quadratic(here / "never", kill_at=1), CONF)
+    again = sweep(SEARCH, quadratic(here / "never", kill_at=1))
     assert len(again) == 6
     assert not (here / "never").exists()
     with pytest.raises(ConfigError, match=r"none in place of seed=9.*sweep.name="):
-        sweep([*SEARCH, "seed=9"], quadratic(here / "never", kill_at=1), CONF)
+        sweep([*SEARCH, "seed=9"], quadratic(here / "never", kill_at=1))
 
 
 def test_one_process_at_a_time_works_at_a_sweep(here: Path) -> None:
@@ -237,7 +237,7 @@ def test_one_process_at_a_time_works_at_a_sweep(here: Path) -> None:
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(ConfigError, match="another process"):
-            sweep(SEARCH, quadratic(here / "of"), CONF)
+            sweep(SEARCH, quadratic(here / "of"))
         other.communicate("\n")
 
 
@@ -248,9 +248,9 @@ def test_a_sweep_that_is_told_to_stop_says_so(here: Path) -> None:
         raise Interrupted(signal.SIGTERM, here / "of" / "checkpoints" / "last.ckpt")
 
     with pytest.raises(cli.ImagierError, match="same words are said again") as told:
-        sweep(SEARCH, stopped, CONF)
+        sweep(SEARCH, stopped)
     assert told.value.exit_code == 143
-    sweep([*SEARCH[:-1], "sweep.trials=2"], quadratic(here / "of"), CONF)
+    sweep([*SEARCH[:-1], "sweep.trials=2"], quadratic(here / "of"))
     states = [record.state for record in read_records(here / "runs" / "sweeps" / "named").values()]
     assert states == ["stopped", "done", "done"]
 
@@ -268,7 +268,7 @@ def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) 
     words = ["-m", "task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4,5"]
     (here / "of").mkdir()
     (here / "of" / "fatal").touch()  # to whoever is the first to find it
-    records = sweep([word for word in words if word != "-m"], quadratic(here / "of", trap=here / "of" / "fatal"), CONF)
+    records = sweep([word for word in words if word != "-m"], quadratic(here / "of", trap=here / "of" / "fatal"))
     states = [record.state for record in sorted(records, key=lambda record: record.number)]
     assert set(states) == {"done", "failed"}
     assert states.count("done") >= 4  # with it goes what joblib had begun beside it
@@ -295,7 +295,7 @@ def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Plugins.instance(), "instantiate_launcher", launcher)
     words = ["task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]
-    done, failed = sweep(words, quadratic(here), CONF)
+    done, failed = sweep(words, quadratic(here))
     assert (done.number, done.state, failed.number, failed.state) == (2, "done", 1, "failed")
     assert failed.note == "its process ended: job 7 was killed"
 
@@ -313,7 +313,7 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path, jobs: in
     teller = threading.Thread(target=tell)
     teller.start()
     with pytest.raises(cli.ImagierError, match="the sweep was stopped; its table so far is in") as told:
-        sweep(words, quadratic(here / "of", seconds=300), CONF)
+        sweep(words, quadratic(here / "of", seconds=300))
     teller.join()
     assert told.value.exit_code == 143
     (folder,) = (here / "runs" / "sweeps").iterdir()
@@ -326,13 +326,13 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_processes(here: Path, jobs: in
 def test_without_optuna_one_sentence_says_what_to_install(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'imagier\[sweep\]'"):
-        sweep(SEARCH, quadratic(here / "of"), CONF)
+        sweep(SEARCH, quadratic(here / "of"))
 
 
 @pytest.mark.slow
 def test_trials_run_side_by_side(here: Path) -> None:
     words = ["sweep.trials=3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    records = sweep([*SEARCH, *words], quadratic(here / "of"), CONF)
+    records = sweep([*SEARCH, *words], quadratic(here / "of"))
     assert [record.state for record in records] == ["done"] * 3
     assert len({str(record.run).rpartition("-")[0] for record in records}) > 1  # processes
 
@@ -376,7 +376,7 @@ def test_the_sentences_of_a_wandb_sweep_are_sound() -> None:
         words = [*fixed, *create_sweep_command_args({"args": values})["args_no_hyphens"]]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("train", words)
-        check(cfg, CONF)
+        check(cfg)
         assert cfg.optimizer.lr == values["optimizer.lr"]["value"]
     assert planned["metric"]["name"] == "val/accuracy"
     assert (REPOSITORY / planned["program"]).is_file()

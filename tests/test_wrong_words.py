@@ -192,4 +192,4 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
     ],
 )
 def test_a_path_or_a_token_is_as_it_was_typed(verb: str, word: str, meant: str) -> None:
-    assert completed(verb, [word], cli.CONF) == [meant]
+    assert completed(verb, [word]) == [meant]

@@ -139,10 +139,7 @@ class ImageData(LightningDataModule):
         if "train" not in self.sources or measured is not None:
             return
         if self.facts.num_classes and not self._shows_classes("test"):
-            self.notes.append(
-                f"data={self.name}: nothing is labelled in the test part, so the test score is that of val."
-            )
-            self.stand_ins["test"], self.sources["test"] = "val", self.sources["val"]
+            self.sources["test"] = self.sources[self.let_val_be_test("nothing is labelled in the test part")]
         if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
             self.notes.append(f"no training sample shows {', '.join(absent)}; nothing can be learnt of it.")
 
@@ -179,6 +176,12 @@ class ImageData(LightningDataModule):
         if not len(source):
             raise DataError(f"data={self.name} lists no sample for the split '{split}' in data.root={self.root}.")
         return source
+
+    def let_val_be_test(self, reason: str) -> Split:
+        """Note that the samples of "val", which is returned, stand in for those of "test"."""
+        self.notes.append(f"data={self.name}: {reason}, so the test score is that of val.")
+        self.stand_ins["test"] = "val"
+        return "val"
 
     def join(self) -> None:
         """Make "all" a split, of every sample once: one split may stand in for another."""

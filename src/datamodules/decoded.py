@@ -12,9 +12,7 @@ import json
 import mmap
 import multiprocessing
 import os
-import re
 import shutil
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from imagier.datamodules.loader import Source, Target
-from imagier.files import is_alive
+from imagier.files import beside, left_behind
 from imagier.transforms.resize import resize_image, resize_mask
 
 FOLDER = "decoded"
@@ -117,9 +115,9 @@ class Writer:
     ) -> None:
         self.folder, self._samples, self._about, self._most = folder, samples, about, most
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder.parent)
-        self._aside = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
-        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside = beside(folder)
+        for left in (*left_behind(folder.parent, r"[^.]+"), self._aside):
+            shutil.rmtree(left, ignore_errors=True)
         self._aside.mkdir()
         (self._aside / "pixels").touch()
         self.pixels = PixelFile(self._aside / "pixels", size)
@@ -261,13 +259,3 @@ def open_decoded(source: Source, folder: Path) -> Decoded | None:
 def describe(name: str, split: str, root: str, size: tuple[int, int] | None) -> dict[str, Any]:
     """What `imagier cache` says of a folder."""
     return {"data": name, "split": split, "root": root, "size": size, "made": time.strftime("%Y-%m-%d %H:%M")}
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine began to write and did not live to finish."""
-    # Whole names: on a shared disk, what node7.cluster is writing is not that of node7.
-    ours = re.compile(rf"\.[^.]+\.{re.escape(socket.gethostname())}\.([0-9]+)")
-    for entry in folder.glob(".*"):
-        name = ours.fullmatch(entry.name)
-        if name and int(name[1]) != os.getpid() and not is_alive(int(name[1])):
-            shutil.rmtree(entry, ignore_errors=True)

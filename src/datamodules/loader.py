@@ -188,7 +188,7 @@ class Loader:
         self._loader: DataLoader[Batch | ImagierError] = DataLoader(
             samples,
             batch_sampler=batches,
-            collate_fn=_as_is,
+            collate_fn=as_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
@@ -253,7 +253,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _as_is(batch: Any) -> Any:
+def as_is(batch: Any) -> Any:
+    """The batch, which the data set has made whole: a `collate_fn`."""
     return batch
 
 

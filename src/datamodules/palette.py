@@ -19,6 +19,12 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
     return tuple(_color(index) for index in range(count))
 
 
+def as_rgb(picture: np.ndarray) -> np.ndarray:
+    """Grey or RGB, uint8 [H, W], [H, W, 1] or [H, W, 3], as uint8 [H, W, 3]."""
+    grey = picture[..., None] if picture.ndim == 2 else picture
+    return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey
+
+
 def blended(image_HWC: np.ndarray, paint_HWC: np.ndarray, labels_HW: np.ndarray, opacity: float) -> np.ndarray:
     """Classes over a picture: their colours in part, and in full along their edges, by which small things are known.
 

@@ -2,21 +2,20 @@
 
 import gc
 import logging
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
 from imagier.datamodules.decoded import PixelFile, Stored, Writer
-from imagier.datamodules.loader import Source, available_cores
+from imagier.datamodules.loader import Source, as_is, available_cores
 from imagier.datamodules.looking import Tally, look_closely
 
 log = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ def _in_order(source: Source, positions: Sequence[int], file: PixelFile | None) 
 
 def _by_threads(chunks: Chunks) -> Iterator[Seen]:
     """Threads suffice where decoding, which releases the interpreter's lock, takes most of the time."""
-    threads = min(16, os.cpu_count() or 1)
+    threads = min(16, available_cores())
     pending: deque[Future[Seen]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -159,7 +158,7 @@ def _by_processes(chunks: Chunks) -> Iterator[Seen]:
         chunks,
         batch_size=None,
         num_workers=min(8, available_cores()),
-        collate_fn=_as_it_is,
+        collate_fn=as_is,
         worker_init_fn=_without_collector,
     )
 
@@ -167,10 +166,6 @@ def _by_processes(chunks: Chunks) -> Iterator[Seen]:
 def _without_collector(worker: int) -> None:
     # A collection goes through all objects that the process was born with, and so copies their memory.
     gc.disable()
-
-
-def _as_it_is(seen: Any) -> Any:
-    return seen
 
 
 def _bar(what: str, total: int, steps: Iterator[Seen]) -> Iterator[Seen]:

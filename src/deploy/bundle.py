@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagier.batch import frozen
 from imagier.errors import BundleError
 
 ABOUT, WEIGHTS, TABLES, README = "bundle.json", "weights.safetensors", "tables.safetensors", "README.md"
@@ -186,10 +187,3 @@ def digest(path: Path) -> str:
     """The file's SHA-256, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def frozen(value: Any) -> Any:
-    """The value with tuples for lists, as a description holds them."""
-    if isinstance(value, Mapping):
-        return {key: frozen(item) for key, item in value.items()}
-    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value

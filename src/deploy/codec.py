@@ -13,8 +13,7 @@ from imagier.deploy.pictures import Given, to_pixels
 from imagier.deploy.results import Compressed
 from imagier.deploy.runtime import chosen, open_graph
 from imagier.errors import ConfigError
-from imagier.models.bitstream import Analysis, compress, decompress, size
-from imagier.models.coded import Codec
+from imagier.models.bitstream import Analysis, codec_of, compress, decompress, size
 from imagier.models.pixels import FromPixels
 
 
@@ -34,12 +33,9 @@ class PictureCodec:
     def __init__(
         self, description: Description, net: FromPixels, threads: int | None = None, analyse: Analysis | None = None
     ) -> None:
-        if not isinstance(net.net, Codec):
-            raise ConfigError(
-                f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
-            )
+        codec = codec_of(net)
         self.description, self.net, self._analyse = description, net, analyse
-        self.channels, self.qualities = len(net.mean), len(net.net.lambdas)
+        self.channels, self.qualities = len(net.mean), len(codec.lambdas)
         if threads:
             torch.set_num_threads(threads)
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from imagier.datamodules.labels import ids_of
+from imagier.datamodules.palette import as_rgb
 from imagier.deploy.bundle import Description
-from imagier.deploy.results import Classes, Mask, Picture, Result, colored, save_pixels
+from imagier.deploy.results import Classes, Mask, Picture, Result, save_pixels
 from imagier.errors import ConfigError
 from imagier.files import write_text
 
@@ -56,7 +57,7 @@ def _mask(result: Result, folder: Path, stem: str) -> dict[str, Any]:
 
 def _picture(result: Result, folder: Path, stem: str) -> dict[str, Any]:
     assert isinstance(result, Picture)
-    beside = np.concatenate([colored(result.image), result.picture()], axis=1)
+    beside = np.concatenate([as_rgb(result.image), result.picture()], axis=1)
     made = {f"pictures/{stem}.png": result.pixels, f"beside/{stem}.png": beside}
     return _saved(folder, made) | result.to_dict()
 

@@ -1,7 +1,7 @@
 """Making a bundle: nothing is published that does not agree with the net that was trained."""
 
 import logging
-import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from imagier.deploy.network import TorchNet, save_network
 from imagier.deploy.readme import readme
 from imagier.deploy.runtime import OnnxRuntime, OpenVino, Runtime
 from imagier.errors import BundleError, ConfigError, writing_to
-from imagier.files import is_alive
+from imagier.files import beside, left_behind
 from imagier.models.pixels import FromPixels
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     before = _replaceable(folder)
     if description.task == "compress":
         codec_graphs.refuse_unfit(plan.formats, plan.precisions)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside = beside(folder)
     with writing_to(folder):
         _sweep(folder)
         aside.mkdir(parents=True)
@@ -73,17 +73,19 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
 
 def _sweep(folder: Path) -> None:
     """Remove what exports have left behind that were killed; one that was killed as it replaced a bundle, undo."""
-    for left in sorted(folder.parent.glob(f".{folder.name}.*")):
-        process = left.name.rpartition(".")[2]
-        if process.isdecimal() and (int(process) == os.getpid() or not is_alive(int(process))):
-            if left.name.startswith(_old(folder, "")) and not folder.exists():
-                left.rename(folder)
-            shutil.rmtree(left, ignore_errors=True)
+    old = _old(folder)
+    # Beside the dead, those of this process's number: in containers each first process bears it.
+    replaced = [*left_behind(folder.parent, re.escape(old.name)), beside(old)]
+    for left in replaced:
+        if left.exists() and not folder.exists():
+            left.rename(folder)
+    for left in (*replaced, *left_behind(folder.parent, re.escape(folder.name)), beside(folder)):
+        shutil.rmtree(left, ignore_errors=True)
 
 
-def _old(folder: Path, process: int | str) -> str:
+def _old(folder: Path) -> Path:
     """The name of the bundle that an export is just replacing."""
-    return f".{folder.name}.old.{process}"
+    return folder.with_name(f"{folder.name}.old")
 
 
 def _replaceable(folder: Path) -> tuple[Graph, ...]:
@@ -181,7 +183,7 @@ def _told(agreement: Agreement) -> str:
 
 def _replace(folder: Path, by: Path) -> None:
     """Two renames, between which a reader meets no folder rather than half of one."""
-    old = folder.with_name(_old(folder, os.getpid()))
+    old = beside(_old(folder))
     if folder.exists():
         folder.rename(old)
     by.rename(folder)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imagier.datamodules.palette import blended
+from imagier.datamodules.palette import as_rgb, blended
 from imagier.errors import ConfigError
 from imagier.files import write_aside, write_text
 
@@ -50,7 +50,7 @@ class Classes:
 
     def picture(self) -> np.ndarray:
         """What was asked about: uint8 [H, W, 3]."""
-        return colored(self.image)
+        return as_rgb(self.image)
 
     def save(self, path: str | Path) -> None:
         """Write the classes as JSON. Raises ConfigError where the path does not end in .json."""
@@ -88,7 +88,7 @@ class Mask:
 
     def picture(self, opacity: float = 0.5) -> np.ndarray:
         """The colours over the image, and in full along the edges of classes: uint8 [H, W, 3]."""
-        return blended(colored(self.image), self.colored(), self.labels, opacity)
+        return blended(as_rgb(self.image), self.colored(), self.labels, opacity)
 
     def shares(self) -> dict[str, float]:
         """The share of the pixels that each class has; classes that have any."""
@@ -131,7 +131,7 @@ class Picture:
 
     def picture(self) -> np.ndarray:
         """What the net made: uint8 [H, W, 3]."""
-        return colored(self.pixels)
+        return as_rgb(self.pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, without the pixels."""
@@ -176,11 +176,6 @@ class Compressed(Picture):
 
 
 Result = Classes | Mask | Picture
-
-
-def colored(image_HWC: np.ndarray) -> np.ndarray:
-    """The picture as RGB: uint8 [H, W, 3]."""
-    return np.repeat(image_HWC, 3, axis=2) if image_HWC.shape[2] == 1 else image_HWC
 
 
 def as_pixels(picture: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from imagier.errors import ConfigError, DataError
 from imagier.models.coded import Codec, to_pixels
-from imagier.models.pixels import FromPixels, crop
+from imagier.models.pixels import FromPixels, crop, extended
 
 MAGIC = b"imgr"
 VERSION = 3  # 1 had hyper-synthesis on another grid, 2 shorter factors in transposed convolutions
@@ -51,7 +51,7 @@ def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, analyse: Analysi
         ConfigError: the net has no such rate.
         DataError: the picture's channels are not the net's, or it is empty or immense.
     """
-    codec = _codec(net)
+    codec = codec_of(net)
     channels, height, width = image_CHW.shape
     if not 0 <= rate < len(codec.lambdas):
         raise ConfigError(f"rate={rate} is out of range: this net's rates are 0 to {len(codec.lambdas) - 1}.")
@@ -73,7 +73,7 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
     Raises:
         DataError: the file is of another kind, damaged, or written with another net.
     """
-    codec = _codec(net)
+    codec = codec_of(net)
     header, payload = read(data)
     if header.fingerprint != codec.fingerprint():
         raise DataError(
@@ -84,7 +84,7 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
         raise DataError(
             f"The file was written at rate {header.rate}, and this net's are 0 to {len(codec.lambdas) - 1}."
         )
-    height, width = _padded(header.height, codec.stride), _padded(header.width, codec.stride)
+    height, width = (int(extended(size, codec.stride)) for size in (header.height, header.width))
     image_1CHW = codec.decode(payload, height, width, header.rate)
     return to_pixels(crop(image_1CHW, header.height, header.width))[0]
 
@@ -120,7 +120,8 @@ def size(data: bytes) -> tuple[int, int]:
     return header.height, header.width
 
 
-def _codec(net: FromPixels) -> Codec:
+def codec_of(net: FromPixels) -> Codec:
+    """The codec behind the pixels. Raises ConfigError where the net is none."""
     if not isinstance(net.net, Codec):
         raise ConfigError(
             f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
@@ -139,11 +140,6 @@ def _check_size(height: int, width: int) -> None:
             f"A picture of {height} x {width} pixels cannot be coded: sides may have up to {_LONGEST_SIDE} and the "
             f"whole 1 to {_MOST_PIXELS}. Cut it into tiles."
         )
-
-
-def _padded(size: int, stride: int) -> int:
-    """What `extend` makes of a height or width."""
-    return max(-(-size // stride), 2) * stride
 
 
 def _varint(number: int) -> bytes:

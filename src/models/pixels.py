@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import SymInt, Tensor, nn
 
 from imagier.errors import ConfigError
 from imagier.models.coded import Coded
@@ -120,6 +120,11 @@ class FromPixels(nn.Module):
         return (image_BCHW / 255 - self.mean) / self.std
 
 
+def extended(size: int | SymInt, stride: int) -> int | SymInt:
+    """What `extend` makes of a height or width, which a graph may leave open."""
+    return torch.sym_max((size + stride - 1) // stride, 2) * stride
+
+
 def extend(image_BCHW: Tensor, stride: int) -> Tensor:
     """Repeat the last row and column until height and width are multiples of `stride`, and twice it at least.
 
@@ -128,8 +133,7 @@ def extend(image_BCHW: Tensor, stride: int) -> Tensor:
     # Indexing serves uint8, and every size at once when a graph is exported.
     for axis in (-2, -1):
         size = image_BCHW.shape[axis]
-        extended = torch.sym_max((size + stride - 1) // stride, 2) * stride
-        index = torch.arange(extended, device=image_BCHW.device)
+        index = torch.arange(extended(size, stride), device=image_BCHW.device)
         image_BCHW = image_BCHW.index_select(axis, index.clamp(max=size - 1))
     return image_BCHW
 

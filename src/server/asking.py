@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, R
 from starlette.concurrency import run_in_threadpool
 
 from imagier.deploy.pictures import to_pixels
+from imagier.deploy.predictor import Predictor
 from imagier.errors import ConfigError
 from imagier.server.answers import FILE, FORMS, PNG, answer, chosen, picture
 from imagier.server.limits import FIELD, Sent, door_of, place
@@ -63,6 +64,13 @@ def known(request: Request, model: str) -> Net:
     return found
 
 
+def predictor_of(net: Net) -> Predictor:
+    """What answers for the net. Status 404 where it is a codec."""
+    if net.predictor is None:
+        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
+    return net.predictor
+
+
 def codec_of(net: Net) -> Codec:
     """The net as a codec. Status 404 where it is none."""
     if net.codec is None:
@@ -86,9 +94,7 @@ async def predict(
     request: Request, net: Asked, data: Sent, accept: Accept = None, view: View = "labels", top: Top = 5
 ) -> Response:
     """Classes with probabilities (JSON), a mask (PNG, or JSON with run lengths), or a denoised picture (PNG)."""
-    if net.predictor is None:
-        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
-    predictor, form = net.predictor, chosen(accept, FORMS[net.description.task])
+    predictor, form = predictor_of(net), chosen(accept, FORMS[net.description.task])
 
     def work() -> Response:
         door_of(request).refuse_bomb(data)

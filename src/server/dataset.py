@@ -12,12 +12,11 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from imagier.batch import Facts
-from imagier.deploy.predictor import Predictor
 from imagier.deploy.results import Classes, Mask, Picture, Result
 from imagier.errors import DataError
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, intersection_over_union, mean_iou
 from imagier.server.answers import FORMS, answer, as_json, chosen, picture, run_lengths
-from imagier.server.asking import Accept, Top, View, answered, fault, known
+from imagier.server.asking import Accept, Top, View, answered, fault, known, predictor_of
 from imagier.server.limits import place
 from imagier.server.nets import Net
 
@@ -127,7 +126,7 @@ async def prediction(
 ) -> Response:
     """The net's answer about a picture, as for one that is sent."""
     net = _asked(request, model)
-    _predictor(net)  # before the form of its answer
+    predictor_of(net)  # before the form of its answer
     form = chosen(accept, FORMS[net.description.task])
     return await run_in_threadpool(lambda: answer(_predicted(net, sample[0]), form, view, top))
 
@@ -157,14 +156,8 @@ def _asked(request: Request, model: str | None) -> Net:
     return known(request, model or next(iter(nets)))
 
 
-def _predictor(net: Net) -> Predictor:
-    if net.predictor is None:
-        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
-    return net.predictor
-
-
 def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
-    predictor = _predictor(net)
+    predictor = predictor_of(net)
     if image_HWC.shape[2] != net.description.channels:
         taken = "RGB" if net.description.channels == 3 else "grey pictures"
         raise HTTPException(422, f"{net.name} takes {taken}, and the data set is of another kind. Ask another net.")

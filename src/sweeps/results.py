@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from imagier.deploy.results import save_pixels
 from imagier.errors import TrainingError
-from imagier.files import write_aside, write_text
+from imagier.files import write_text
 from imagier.sweeps.picture import draw_trials
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.words import Dimension, typed
@@ -31,7 +30,7 @@ def write_results(folder: Path, dimensions: Sequence[Dimension]) -> None:
     write_text(folder / "trials.txt", _text(records, WIDTH))
     write_text(folder / "trials.csv", _csv(records))
     picture = draw_trials(records, dimensions)
-    write_aside(folder / "trials.png", lambda aside: _save(picture, aside))
+    save_pixels(picture, folder / "trials.png")
 
 
 def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimension]) -> list[Record]:
@@ -113,7 +112,3 @@ def _csv(records: Sequence[Record]) -> str:
         first = [record.number, record.state, record.monitor, record.score]
         rows.writerow([*first, *values, record.epochs, record.seconds, record.run, record.note])
     return text.getvalue()
-
-
-def _save(picture_HWC: np.ndarray, path: Path) -> None:
-    Image.fromarray(picture_HWC).save(path, format="png", optimize=True)

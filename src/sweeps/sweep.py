@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
 from imagier.launch import launch
+from imagier.offered import CONF
 from imagier.signals import answered_by
 from imagier.sweeps.grid import Grid, Source
 from imagier.sweeps.record import ENDED, Record, read_records, subject_of
@@ -54,7 +55,7 @@ class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
         self.exit_code = exit_code
 
 
-def sweep(words: Sequence[str], job: Callable[[DictConfig], float], conf: Path) -> list[Record]:
+def sweep(words: Sequence[str], job: Callable[[DictConfig], float]) -> list[Record]:
     """Run one sentence many times, over a grid of values or guided by optuna.
 
     Every combination is composed and checked before the first is trained. A trial that fails is noted, and the sweep
@@ -63,7 +64,6 @@ def sweep(words: Sequence[str], job: Callable[[DictConfig], float], conf: Path) 
     Args:
         words: of the command line, without `-m`.
         job: trains one configuration and returns its score.
-        conf: folder of the configuration groups.
 
     Returns:
         The trials, best first.
@@ -74,15 +74,15 @@ def sweep(words: Sequence[str], job: Callable[[DictConfig], float], conf: Path) 
     """
     if launch().world > 1:
         raise ConfigError("a sweep is started once, not by torchrun or srun; launcher=... starts several trials.")
-    with initialize_config_dir(str(conf), job_name="imagier", version_base="1.3"):
-        return Sweep(list(words), job, conf).run()
+    with initialize_config_dir(str(CONF), job_name="imagier", version_base="1.3"):
+        return Sweep(list(words), job).run()
 
 
 class Sweep:
     """See `sweep`."""
 
-    def __init__(self, words: list[str], job: Callable[[DictConfig], float], conf: Path) -> None:
-        self.job, self.conf = job, conf
+    def __init__(self, words: list[str], job: Callable[[DictConfig], float]) -> None:
+        self.job = job
         self.loader = GlobalHydra.instance().config_loader()
         first = first_values(words, self.loader)
         try:
@@ -131,11 +131,11 @@ class Sweep:
 
     def _check(self, each: Iterable[Values]) -> None:
         """Compose and check a trial of each of these values, and the settings of the sweep."""
-        check(_without_hydra(self.cfg), self.conf)
+        check(_without_hydra(self.cfg))
         subjects: dict[str, Values] = {}
         for values in each:
             cfg = self._composed([*self.fixed, *typed(values)])
-            check(_without_hydra(cfg), self.conf)
+            check(_without_hydra(cfg))
             devices = cfg.trainer.devices
             if devices not in (1, "1") and not (OmegaConf.is_list(devices) and len(devices) == 1):
                 raise ConfigError(

@@ -1,9 +1,9 @@
 """Embedded data sets, generated on first use into the layouts that real data sets have."""
 
 import os
+import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from imagier.errors import ConfigError, DataError, nearest
+from imagier.files import beside, left_behind
 from imagier.synthetic import garments, leaves, materials, streets
 
 __all__ = ["ensure"]
@@ -62,7 +63,9 @@ def ensure(name: str, cache: Path) -> Path:
 
 def _generate_aside(folder: Path, generate: Callable[[Path], None], drawn: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    aside = beside(folder)
+    for left in (*left_behind(folder.parent, re.escape(folder.name)), aside):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         generate(aside)
         for path in aside.rglob("*"):  # equal sets have equal fingerprints, which go by the files' times

@@ -70,12 +70,6 @@ class Classify(Task):
         return scores | {f"accuracy/{name}": per_class[index] for index, name in enumerate(self.facts.classes)}
 
     @torch.inference_mode()
-    def predict(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map uint8 [B, C, H, W] to classes and their probabilities: int64 and float32 [B]."""
-        probability, prediction = self(image).float().softmax(1).max(1)
-        return prediction, probability
-
-    @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
         """Return the classes with their probabilities, ranked by the probability given to the truth."""
         probability = self(batch["image"]).float().softmax(1)

@@ -52,19 +52,19 @@ class Denoise(Task):
         names = own + [f"{name}/{level:g}" for level in self.levels for name in own]
         self.means = PerStage(lambda: Means(names))
 
-    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
-        """Return the loss and the pictures made, uint8 [B, C, H, W]."""
+    def measure(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the loss, and the pictures made, uint8 [B, C, H, W], of the noisy ones, float [B, C, H, W]."""
         noisy = self._noisy_for_training(batch) if stage == "train" else self._noisy(batch)
         outputs = self(noisy).float()
-        return self.loss(outputs, batch["target"].float() / 255), as_saved(255 * outputs.detach())
+        return self.loss(outputs, batch["target"].float() / 255), (as_saved(255 * outputs.detach()), noisy)
 
-    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
+    def count(self, stage: str, prediction: tuple[Tensor, Tensor], batch: Batch) -> None:
         """Add one batch: its PSNR alone in training, every score otherwise, and those of the levels outside of it."""
-        clean, means = batch["target"], self.means[stage]
+        (made, noisy), clean, means = prediction, batch["target"], self.means[stage]
         if stage == "train":
-            means.update({"psnr": psnr(prediction, clean)})
+            means.update({"psnr": psnr(made, clean)})
             return
-        means.update(_compare(prediction, self._noisy(batch), clean))
+        means.update(_compare(made, noisy, clean))
         for level in self.levels if self.trainer.state.fn != "fit" else ():
             noisy = self._noisy(batch, level)
             found = _compare(self.predict(noisy), noisy, clean)

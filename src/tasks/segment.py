@@ -60,14 +60,9 @@ class Segment(Task):
         return scores | {f"iou/{name}": per_class[index] for index, name in enumerate(self.facts.classes)}
 
     @torch.inference_mode()
-    def predict(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map uint8 [B, C, H, W] to classes and their probabilities: int64 and float32 [B, H, W]."""
-        probability, prediction = self(image).float().softmax(1).max(1)
-        return prediction, probability
-
     def judge(self, batch: Batch) -> Judged:
         """Return the classes and each picture's own mean IoU (NaN, where all is ignored, as 0)."""
-        prediction, _ = self.predict(batch["image"])
+        prediction = self(batch["image"]).argmax(1)
         scores = []
         for row, target in enumerate(batch["target"]):
             alone = ConfusionMatrix(self.facts.num_classes, self.facts.ignore_index).to(target.device)

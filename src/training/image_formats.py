@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -31,6 +32,11 @@ class ImageFormat:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, self.name, **options)
         return buffer.getvalue()
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two pictures, uint8 of one shape, in dB: 100 at most, where they are identical."""
+    return min(cv2.PSNR(one, other), 100.0)
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:

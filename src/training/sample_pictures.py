@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from imagier.files import write_aside
+from imagier.deploy.results import save_pixels
 from imagier.tasks.base import Task
 from imagier.training.exhibits import samples
 from imagier.training.loggers import show
@@ -61,5 +60,5 @@ class SamplePictures(Callback):
         assert isinstance(pl_module, Task)
         picture = sample_grid(self._shown, pl_module.facts)
         path = self.run_dir / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png"
-        write_aside(path, lambda aside: Image.fromarray(picture).save(aside, format="PNG"))
+        save_pixels(picture, path)
         show(trainer.loggers, "val/samples", picture, trainer.global_step)

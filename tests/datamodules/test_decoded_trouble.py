@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from imagier import files
 from imagier.batch import SPLITS
 from imagier.datamodules import decoded as format_of_decoded
 from imagier.datamodules import keeping, survey
@@ -173,8 +174,8 @@ def test_a_process_that_dies_while_writing_leaves_no_half_folder(tmp_path: Path)
 
 
 def test_what_another_machine_is_writing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(format_of_decoded.socket, "gethostname", lambda: "node7")
-    monkeypatch.setattr(format_of_decoded, "is_alive", lambda process: False)
+    monkeypatch.setattr(files.socket, "gethostname", lambda: "node7")
+    monkeypatch.setattr(files, "is_alive", lambda process: False)
     root = photographs(tmp_path / "set")
     ready(Photos, root)
     left = [f".0123456789abcdef-24x30-2.{tail}" for tail in ("node7.5", "node7.cluster.5", "my.node7.5", "node7.5.old")]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -287,7 +288,7 @@ def test_an_export_that_was_killed_as_it_replaced_a_bundle_is_undone(tmp_path: P
     bundle_of(net, description, tmp_path / "bundle")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    (tmp_path / "bundle").rename(tmp_path / f".bundle.old.{ended.pid}")
+    (tmp_path / "bundle").rename(tmp_path / f".bundle.old.{socket.gethostname()}.{ended.pid}")
 
     def broken() -> None:
         raise DataError("the first held-out picture is damaged.")
@@ -301,13 +302,15 @@ def test_an_export_that_was_killed_as_it_replaced_a_bundle_is_undone(tmp_path: P
 def test_what_a_killed_export_has_left_behind_goes_and_another_at_work_stays(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left, at_work = (tmp_path / f".bundle.{process}" for process in (ended.pid, os.getppid()))
-    for folder in (left, at_work):
+    machine = socket.gethostname()
+    names = (f"{machine}.{ended.pid}", f"{machine}.{os.getppid()}", f"elsewhere.{ended.pid}")
+    left, at_work, elsewhere = (tmp_path / f".bundle.{name}" for name in names)
+    for folder in (left, at_work, elsewhere):
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(b"half")
     net, description = net_of("classify", "mlp", size=(28, 28))
     bundle_of(net, description, tmp_path / "bundle")
-    assert {path.name for path in tmp_path.iterdir()} == {"bundle", at_work.name}
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", at_work.name, elsewhere.name}
 
 
 def test_a_link_to_a_bundle_leads_to_the_new_one(tmp_path: Path) -> None:

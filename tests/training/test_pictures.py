@@ -5,22 +5,18 @@ import pytest
 
 from imagier.batch import Facts
 from imagier.training.pictures import (
-    Row,
     Sample,
-    Tile,
     batch_grid,
     class_bars,
     class_colors,
     confusion_chart,
     draw_curves,
-    error_map,
-    fit,
-    mask_overlay,
-    mosaic,
     read_history,
     sample_grid,
     wording,
 )
+from imagier.training.pictures.masks import error_map, mask_overlay
+from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.samples import _label_tile
 
 FACTS = Facts(
@@ -154,6 +150,13 @@ HEADER = "epoch,step,time,train/loss,val/loss,val/iou,val/iou/road,lr,images_per
 def history(folder: Path, *rows: str):
     (folder / "metrics.csv").write_text(HEADER + "\n".join(rows) + "\n")
     return read_history(folder / "metrics.csv")
+
+
+def test_a_line_that_is_being_written_is_no_row(tmp_path: Path) -> None:
+    whole = history(tmp_path, "0,1,1,0.5,0.048,0.4,,,,")
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("1,3,2,0.25,0.0")
+    assert read_history(tmp_path / "metrics.csv").series("val/loss")[1] == whole.series("val/loss")[1] == [0.048]
 
 
 def test_history_counts_epochs_and_forgets_the_test(tmp_path: Path) -> None:

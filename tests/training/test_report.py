@@ -9,7 +9,7 @@ from PIL import Image
 
 from imagier.batch import Facts
 from imagier.training.pictures import Sample
-from imagier.training.report import Section, Summary, Table, write_report
+from imagier.training.report import Summary, write_report
 from imagier.training.report.sections import intersection_over_union, precision, recall
 
 CLASSES = ("road", "sky", "<b>bold</b> & co")
@@ -159,14 +159,6 @@ def test_without_test_split_validation_is_the_verdict(tmp_path: Path) -> None:
     assert "Bars are of the validation split." in " ".join(
         Page(write_report(tmp_path, unlabelled).read_text(encoding="utf-8")).words
     )
-
-
-def test_callers_add_sections(tmp_path: Path) -> None:
-    rate = Section("rate", "Rate & distortion", "Less is more.", IMAGE, "a curve", table=Table(["codec"], [["JPEG"]]))
-    page = Page(write_report(tmp_path, replace(segment_summary(), sections=[rate])).read_text(encoding="utf-8"))
-    assert "Rate & distortion" in page.words
-    with Image.open(tmp_path / "pictures" / "rate.png") as picture:
-        assert (np.asarray(picture) == IMAGE).all()
 
 
 def test_writing_again_replaces_and_leaves_nothing_aside(tmp_path: Path) -> None:

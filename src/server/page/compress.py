@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 
-from imagier.deploy.results import SUFFIX, colored
+from imagier.datamodules.palette import as_rgb
+from imagier.deploy.results import SUFFIX
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
-from imagier.training.image_formats import RIVALS, WEBP_LONGEST, best_within, decode
+from imagier.training.image_formats import RIVALS, WEBP_LONGEST, best_within, decode, psnr
 
 _HEADERS = ["file", "bytes", "bits per pixel", "PSNR"]
 
@@ -33,11 +33,11 @@ def compress_tab(desk: Desk, net: Net) -> None:
             rival_HWC = decode(written, codec.channels)
             smallest = ", its smallest" if len(written) > len(data) else ""
             rows.append(_row(f"{name}, quality {chosen}{smallest}", written, rival_HWC, image_HWC))
-            pictures.append((colored(rival_HWC), f"{name}, {len(written):,} bytes"))
-        pictures.insert(0, (colored(read_HWC), f"{net.name}, {len(data):,} bytes"))
+            pictures.append((as_rgb(rival_HWC), f"{name}, {len(written):,} bytes"))
+        pictures.insert(0, (as_rgb(read_HWC), f"{net.name}, {len(data):,} bytes"))
         # Among gradio's own files, which it removes after a while.
         kept = save_bytes_to_cache(data, f"{Path(path or 'picture').stem}{SUFFIX}", file.GRADIO_CACHE)
-        shown = colored(image_HWC), colored(read_HWC)
+        shown = as_rgb(image_HWC), as_rgb(read_HWC)
         return shown, rows, pictures, gr.update(value=kept, interactive=True)
 
     with gr.Row():
@@ -59,4 +59,4 @@ def compress_tab(desk: Desk, net: Net) -> None:
 
 def _row(name: str, data: bytes, read_HWC: np.ndarray, image_HWC: np.ndarray) -> list[str]:
     pixels = image_HWC.shape[0] * image_HWC.shape[1]
-    return [name, f"{len(data):,}", f"{8 * len(data) / pixels:.3f}", f"{cv2.PSNR(read_HWC, image_HWC):.2f} dB"]
+    return [name, f"{len(data):,}", f"{8 * len(data) / pixels:.3f}", f"{psnr(read_HWC, image_HWC):.2f} dB"]

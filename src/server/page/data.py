@@ -5,7 +5,8 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from imagier.deploy.results import Classes, colored
+from imagier.datamodules.palette import as_rgb
+from imagier.deploy.results import Classes
 from imagier.server.page.desk import Desk
 
 _PAGE = 24  # pictures of the gallery
@@ -24,7 +25,7 @@ def data_tab(desk: Desk) -> None:
             image_HWC, target = pictures.read(place)
             truth = as_result(image_HWC, target, pictures.facts)
             if isinstance(truth, Classes):
-                shown.append((colored(truth.image), truth.label))
+                shown.append((as_rgb(truth.image), truth.label))
             else:
                 shown.append((truth.picture(), pictures.ids[place]))
         return shown

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import cv2
 import gradio as gr
 import numpy as np
 
-from imagier.deploy.results import Picture, colored
+from imagier.datamodules.palette import as_rgb
+from imagier.deploy.results import Picture
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
+from imagier.training.image_formats import psnr
 
 
 def denoise_tab(desk: Desk, net: Net) -> None:
@@ -23,9 +24,9 @@ def denoise_tab(desk: Desk, net: Net) -> None:
         assert isinstance(answer, Picture)
         said = "Without noise of known strength there is nothing to measure."
         if sigma:
-            before, after = (cv2.PSNR(picture, image_HWC) for picture in (noisy_HWC, answer.pixels))
+            before, after = (psnr(picture, image_HWC) for picture in (noisy_HWC, answer.pixels))
             said = f"PSNR against the picture that was sent: noisy **{before:.2f} dB**, denoised **{after:.2f} dB**."
-        return (colored(noisy_HWC), colored(answer.pixels)), said
+        return (as_rgb(noisy_HWC), as_rgb(answer.pixels)), said
 
     with gr.Row():
         with gr.Column(scale=1):

@@ -8,7 +8,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from imagier.deploy.results import Mask, colored
+from imagier.datamodules.palette import as_rgb
+from imagier.deploy.results import Mask
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
 
@@ -67,7 +68,7 @@ def _shown(mask: Mask) -> Shown:
     """As large as it is looked at: gradio takes a float for each pixel and class."""
     step = -(-max(mask.labels.shape) // _LONGEST)
     labels_HW = mask.labels[::step, ::step]
-    image_HWC = np.asarray(Image.fromarray(colored(mask.image)).reduce(step))
+    image_HWC = np.asarray(Image.fromarray(as_rgb(mask.image)).reduce(step))
     parts = [((labels_HW == label).astype(np.float32), mask.names[label]) for label in np.unique(mask.labels)]
     return image_HWC, parts
 

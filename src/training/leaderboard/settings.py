@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagier.errors import ConfigError
-from imagier.keys import at, leaves
+from imagier.keys import at, leaves, within
+from imagier.measures import FILES, VALIDATED, changes_measure
 from imagier.training.leaderboard.naming import named, setting_of, short
 from imagier.training.leaderboard.runs import Run
 from imagier.training.leaderboard.statistics import Spread, spread
 
-# How training is fed; every other key of the data says what is measured.
-_FEEDING = (
-    "seed", "root", "cache", "workers", "download", "batch_size", "repeat", "on_error", "tasks", "augment_first",
-    "decode_once",
-)  # fmt: skip
 # Of the measuring and not of the net: a run's report tells them.
 _CHECKS = ("mismatches", "misestimates", "estimate_error", "bpp_estimate", "psnr_noisy")
 
@@ -105,16 +101,15 @@ def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
 
 def _measured(run: Run) -> dict[str, Any]:
     """Everything that two runs must share before their scores compare."""
-    places = ["noise", f"trainer.limit_{run.split}_batches"]
-    if run.ended.monitor.endswith("/loss"):
-        places += ["loss", "model.lambdas"]  # a loss compares with the same loss only, at the same trade-offs
+    limit = f"trainer.limit_{run.split}_batches"
+    settings = {key: value for key, value in leaves(run.config) if changes_measure(key, run.ended.monitor)}
     return {
         "task": run.name("task"),
         "score": [run.ended.monitor, run.ended.mode],
         "split": run.split,
         "fingerprint": run.fingerprint or str(run.folder),  # unknown data compare with nothing
-        **{f"data.{key}": value for key, value in leaves(run.config["data"]) if key not in _FEEDING},
-        **dict(leaves({place: at(run.config, place) for place in places})),
+        **{key: value for key, value in settings.items() if not within(key, (VALIDATED, *FILES))},
+        limit: at(run.config, limit),
     }
 
 

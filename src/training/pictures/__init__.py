@@ -3,8 +3,6 @@
 from imagier.training.pictures.charts import class_bars, class_colors, confusion_chart
 from imagier.training.pictures.curves import History, draw_curves, read_history
 from imagier.training.pictures.levels import level_chart
-from imagier.training.pictures.masks import error_map, mask_overlay
-from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.rates import Comparison, Curve, rate_chart
 from imagier.training.pictures.sample import Sample
 from imagier.training.pictures.samples import batch_grid, sample_grid
@@ -13,19 +11,13 @@ __all__ = [
     "Comparison",
     "Curve",
     "History",
-    "Row",
     "Sample",
-    "Tile",
     "batch_grid",
     "class_bars",
     "class_colors",
     "confusion_chart",
     "draw_curves",
-    "error_map",
-    "fit",
     "level_chart",
-    "mask_overlay",
-    "mosaic",
     "rate_chart",
     "read_history",
     "sample_grid",

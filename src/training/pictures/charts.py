@@ -1,6 +1,5 @@
 """Charts about classes: bars in their colours, and the confusion matrix."""
 
-import colorsys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,23 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from imagier.batch import Facts
+from imagier.datamodules.palette import Color, distinct_colors
 from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import ALARM, FAINT, INK, draw, shorten
 
-RGB = tuple[int, int, int]
 MOST_BARS = 40
 MOST_LABELS = 35
 
 
-def class_colors(facts: Facts) -> list[RGB]:
-    """The colour of each class: those of the facts, or well-spread hues where the data set states none."""
-    if len(facts.colors) >= facts.num_classes:
-        return list(facts.colors[: facts.num_classes])
-    golden = 0.618034  # steps of the golden ratio never come close to an earlier hue
-    hues = [
-        colorsys.hls_to_rgb(golden * index % 1, 0.45 + 0.15 * (index % 2), 0.65) for index in range(facts.num_classes)
-    ]
-    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
+def class_colors(facts: Facts) -> Sequence[Color]:
+    """The colour of each class: those of the facts, or well-spread ones where the data set states none."""
+    enough = len(facts.colors) >= facts.num_classes
+    return facts.colors[: facts.num_classes] if enough else distinct_colors(facts.num_classes)
 
 
 def class_bars(

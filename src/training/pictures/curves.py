@@ -49,7 +49,8 @@ def read_history(path: Path) -> History:
     if not path.exists():
         return History(np.zeros(0, np.int64), np.zeros(0), {})
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: _number(cell) for name, cell in row.items() if name} for row in csv.DictReader(file)]
+        whole = [line for line in file if line.endswith("\n")]  # a run that goes on may be writing another
+    rows = [{name: _number(cell) for name, cell in row.items() if name} for row in csv.DictReader(whole)]
     rows = [row for row in rows if np.isfinite([row.get("epoch", np.nan), row.get("step", np.nan)]).all()]
     names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step", "time")]
     # What is measured at the end is no moment of training: its row would seem to begin another epoch.

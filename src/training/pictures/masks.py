@@ -3,9 +3,8 @@
 import numpy as np
 
 from imagier.batch import Facts
-from imagier.datamodules.palette import blended
+from imagier.datamodules.palette import as_rgb, blended
 from imagier.training.pictures.charts import class_colors
-from imagier.training.pictures.mosaic import to_rgb
 
 WRONG = (230, 25, 40)
 _HATCH_PERIOD = 10
@@ -23,7 +22,7 @@ def mask_overlay(image_HWC: np.ndarray, mask_HW: np.ndarray, facts: Facts, alpha
     Returns:
         uint8 [H, W, 3].
     """
-    return blended(to_rgb(image_HWC), colored(mask_HW, facts), mask_HW, alpha)
+    return blended(as_rgb(image_HWC), colored(mask_HW, facts), mask_HW, alpha)
 
 
 def colored(mask_HW: np.ndarray, facts: Facts) -> np.ndarray:
@@ -38,7 +37,7 @@ def colored(mask_HW: np.ndarray, facts: Facts) -> np.ndarray:
 
 def error_map(image_HWC: np.ndarray, target_HW: np.ndarray, prediction_HW: np.ndarray, facts: Facts) -> np.ndarray:
     """The picture in pale grey with wrong pixels in red and ignored ones hatched, uint8 [H, W, 3]."""
-    grey_HW = to_rgb(image_HWC).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey_HW = as_rgb(image_HWC).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     errors_HWC = np.rint(110 + 0.5 * grey_HW).astype(np.uint8)[..., None].repeat(3, axis=2)
     known_HW = _known(target_HW.astype(np.int64), facts)
     errors_HWC[known_HW & (target_HW != prediction_HW)] = WRONG

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from imagier.datamodules.palette import as_rgb
 from imagier.training.pictures.canvas import ALARM, FAINT, INK
 
 GAP, LINE, TEXT = 16, 27, 20  # pixels between tiles, from line to line, and of a letter's height
@@ -84,12 +85,6 @@ def fit(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) ->
     return small.reshape(*small.shape[:2], *picture.shape[2:])
 
 
-def to_rgb(picture: np.ndarray) -> np.ndarray:
-    """Grey or RGB, uint8 [H, W], [H, W, 1] or [H, W, 3], as uint8 [H, W, 3]."""
-    grey = picture[..., None] if picture.ndim == 2 else picture
-    return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey
-
-
 def _row_height(row: Row) -> int:
     below = max((tile.picture.shape[0] + _FRAME + LINE * len(tile.lines) for tile in row.tiles), default=0)
     return below + GAP + (LINE if row.title else 0)
@@ -101,7 +96,7 @@ def _paint_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int,
         top += LINE
     for column, tile in enumerate(row.tiles):
         left = _FRAME + column * (cell + GAP)
-        picture = Image.fromarray(to_rgb(tile.picture))
+        picture = Image.fromarray(as_rgb(tile.picture))
         sheet.paste(picture, (left, top))
         if tile.wrong:
             box = (left - _FRAME, top - _FRAME, left + picture.width + _FRAME - 1, top + picture.height + _FRAME - 1)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagier.training.image_formats import JPEG, best_within, decode
-from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic, to_rgb
+from imagier.datamodules.palette import as_rgb
+from imagier.training.image_formats import JPEG, best_within, decode, psnr
+from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.sample import Sample
 
 _BOX = (300, 396)  # height and width of a picture: four a row fill the page
@@ -34,7 +35,7 @@ def coded_grid(samples: Sequence[Sample]) -> np.ndarray:
 def _denoised_row(sample: Sample) -> Row:
     noisy, denoised, clean = sample.image, np.asarray(sample.prediction), np.asarray(sample.target)
     window = _telling_window(clean)
-    before, after = _psnr(noisy, clean), _psnr(denoised, clean)
+    before, after = psnr(noisy, clean), psnr(denoised, clean)
     gain = f"{after - before:+.2f} dB".replace("-", "\N{MINUS SIGN}")
     tiles = [
         Tile(_with_detail(noisy, window), (f"PSNR {before:.2f} dB", f"sigma {sample.figures['sigma']:.1f}")),
@@ -64,7 +65,7 @@ def _coded_row(sample: Sample, factor: int) -> Row:
 
 def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[str, str]:
     rate = 8 * size / (original_HWC.shape[0] * original_HWC.shape[1])
-    return f"{size:,} bytes, {rate:.3f} bpp", f"PSNR {_psnr(made_HWC, original_HWC):.2f} dB"
+    return f"{size:,} bytes, {rate:.3f} bpp", f"PSNR {psnr(made_HWC, original_HWC):.2f} dB"
 
 
 def _amplification(samples: Sequence[Sample]) -> int:
@@ -105,12 +106,12 @@ def _telling_window(truth_HWC: np.ndarray) -> _Window | None:
 
 def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = False) -> np.ndarray:
     """The picture, uint8 [H, W, 3], with the enlarged window; `framed` shows in the picture where that lies."""
-    shown = to_rgb(fit(picture, *_BOX))
+    shown = as_rgb(fit(picture, *_BOX))
     if window is None:
         return shown
     if framed:
         shown = _framed(shown, window, picture.shape[:2])
-    part = to_rgb(picture)[window.top : window.top + window.height, window.left : window.left + window.width]
+    part = as_rgb(picture)[window.top : window.top + window.height, window.left : window.left + window.width]
     detail = part.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
     (tall, wide), (high, broad) = shown.shape[:2], detail.shape[:2]
     place = (0, wide + _GAP) if window.beside else (tall + _GAP, 0)
@@ -131,12 +132,3 @@ def _framed(shown: np.ndarray, window: _Window, size: tuple[int, ...]) -> np.nda
         for edge in (part[:1], part[-1:], part[:, :1], part[:, -1:]):
             edge[...] = level
     return framed
-
-
-def _psnr(one_HWC: np.ndarray, other_HWC: np.ndarray) -> float:
-    import torch  # here, because those who draw curves alone do not wait for it
-
-    from imagier.metrics.quality import psnr
-
-    one, other = (torch.tensor(np.moveaxis(picture, 2, 0)[None]) for picture in (one_HWC, other_HWC))
-    return float(psnr(one, other))

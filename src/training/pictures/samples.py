@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from imagier.batch import Facts
+from imagier.datamodules.palette import Color
 from imagier.training.pictures import wording
-from imagier.training.pictures.charts import RGB, class_colors
+from imagier.training.pictures.charts import class_colors
 from imagier.training.pictures.masks import WRONG, error_map, mask_overlay
 from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.restoration import coded_grid, denoised_grid
@@ -85,7 +86,7 @@ def _name(label: Any, facts: Facts) -> str:
     return facts.classes[int(label)] if label is not None and 0 <= label < facts.num_classes else str(label)
 
 
-def _legend(samples: Sequence[Sample], facts: Facts) -> list[tuple[str, RGB]]:
+def _legend(samples: Sequence[Sample], facts: Facts) -> list[tuple[str, Color]]:
     """The classes that can be seen, and black for ignored pixels if there are any."""
     masks = [mask for sample in samples for mask in (sample.target, sample.prediction) if isinstance(mask, np.ndarray)]
     seen = np.unique(np.concatenate([np.unique(mask) for mask in masks]))

@@ -22,8 +22,8 @@ _TITLES = {
     "f1": "F1",
 }
 _SHARES = {
-    "iou", "accuracy", "class_accuracy", "pixel_accuracy", "f1", "precision", "recall", "dice", "top5_accuracy",
-    "data_wait_share", "mismatches", "misestimates",
+    "iou", "accuracy", "class_accuracy", "data_wait_share", "mismatches", "misestimates",
+    "f1", "precision", "recall", "dice",  # of tasks of one's own
 }  # fmt: skip
 _FORMATS = {
     "psnr": "{:.2f} dB",

@@ -28,7 +28,7 @@ def write_report(run_dir: Path, summary: Summary) -> Path:
     """
     history = read_history(run_dir / "metrics.csv")
     own = TASK_SECTIONS[summary.task](summary) if summary.task in TASK_SECTIONS else []
-    sections = [*_curves(history, summary), *own, *summary.sections]
+    sections = [*_curves(history, summary), *own]
     for section in sections:
         if section.picture is not None:
             _write_png(run_dir / "pictures" / f"{section.name}.png", section)

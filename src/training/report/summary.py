@@ -84,7 +84,6 @@ class Summary:
     environment:   versions, commit, data fingerprint; may be nested.
     config_yaml:   the resolved configuration.
     next_commands: (what it does, command) pairs, ready to paste.
-    sections:      further parts of the page, put after those of the task.
     """
 
     title: str
@@ -108,7 +107,6 @@ class Summary:
     environment: Mapping[str, Any] = field(default_factory=dict)
     config_yaml: str = ""
     next_commands: Sequence[tuple[str, str]] = ()
-    sections: Sequence[Section] = ()
 
     @property
     def final_split(self) -> str:
