@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from imagier.batch import Facts, Split
 from imagier.checkpoint_file import learnt_classes, read_checkpoint
 from imagier.datamodules.base import ImageData
-from imagier.datamodules.examination import class_weights
 from imagier.errors import ConfigError, TrainingError
 from imagier.models.pixels import FromPixels
 from imagier.models.weights import forget_classes
@@ -145,7 +144,7 @@ def learning_rate(cfg: DictConfig, samples: int | None = None) -> float:
 def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:
     """Write the numbers that `task.class_weights=auto` means into `cfg`, so that a checkpoint's loss needs no data."""
     if cfg.task.get("class_weights") == "auto":
-        cfg.task.class_weights = [round(float(weight), 6) for weight in class_weights(data.class_counts())]
+        cfg.task.class_weights = [round(float(weight), 6) for weight in data.class_weights()]
 
 
 def settle_classes(cfg: DictConfig, data: ImageData) -> None:

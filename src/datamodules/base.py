@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import SPLITS, Batch, Facts, Split
-from imagier.datamodules.examination import Findings, among_the_first, examine
+from imagier.datamodules.examination import Findings, among_the_first, class_weights, examine
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, available_cores
 from imagier.datamodules.outside import refuse_targets_outside
@@ -191,6 +191,10 @@ class ImageData(LightningDataModule):
     def class_counts(self) -> np.ndarray:
         """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
         return self.findings.class_counts("train", self.facts.num_classes)
+
+    def class_weights(self) -> np.ndarray:
+        """Loss weights that raise rare classes, float64 [K]: in training, pictures of all sizes become of one."""
+        return class_weights(self.findings.class_shares("train", self.facts.num_classes))
 
     def loader(
         self, split: Split, *, shuffle: bool = False, pin_memory: bool = False, rank: int = 0, world: int = 1

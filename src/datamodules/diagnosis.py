@@ -7,7 +7,6 @@ import numpy as np
 
 from imagier.batch import SPLITS, Split
 from imagier.datamodules.base import ImageData
-from imagier.datamodules.examination import class_weights
 from imagier.datamodules.folder import split_of
 from imagier.datamodules.loader import Source
 
@@ -23,9 +22,9 @@ def report(data: ImageData) -> str:
     head = f"{facts.name}: images {size}, {facts.channels} channels, {facts.num_classes} classes"
     parts = [f"{head}, fingerprint {data.findings.fingerprint}", _splits(data)]
     if facts.num_classes:
-        counts = data.class_counts()
-        weights = ", ".join(f"{weight:.3g}" for weight in class_weights(counts))
-        parts += [_classes(data), f"To raise rare classes in the loss: 'task.class_weights=[{weights}]'"]
+        weights = ", ".join(f"{weight:.3g}" for weight in data.class_weights())
+        alike = ", in which pictures of all sizes count alike" if len(data.findings.sizes("train")) > 1 else ""
+        parts += [_classes(data), f"To raise rare classes in the loss{alike}: 'task.class_weights=[{weights}]'"]
     parts += [f"note: {note}" for note in _notes(data)]
     problems = data.findings.problems
     parts += [f"{problem.split} {problem.id}: {problem.sentence}" for problem in problems]

@@ -18,7 +18,7 @@ import numpy as np
 from imagier.datamodules.fingerprint import State, digest, state_of
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import Source
-from imagier.datamodules.looking import Tally
+from imagier.datamodules.looking import WHOLE, Tally
 from imagier.datamodules.survey import survey
 from imagier.errors import DataError
 from imagier.files import write_text
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
 _SHOWN = 5
+_MOST_RAISED = 10  # the largest ratio of two weights
 
 
 class Problem(NamedTuple):
@@ -61,6 +62,7 @@ class Examined(Tally):
         return json.dumps(
             {
                 "counts": sorted(self.counts.items()),
+                "shares": sorted(self.shares.items()),
                 "present": sorted(self.present.items()),
                 "sizes": sorted((*size, count) for size, count in self.sizes.items()),
                 "bad": sorted(self.bad),
@@ -70,10 +72,10 @@ class Examined(Tally):
     def load_json(self, text: str) -> list[int]:
         """Take over what `to_json` wrote; return the positions that remain to be read."""
         plain = json.loads(text)
-        counts, present = Counter(dict(plain["counts"])), Counter(dict(plain["present"]))
+        counts, shares, present = (Counter(dict(plain[name])) for name in ("counts", "shares", "present"))
         sizes = Counter({(height, width): count for height, width, count in plain["sizes"]})
         bad = list(plain["bad"])
-        self.counts, self.present, self.sizes = counts, present, sizes  # all, or nothing of a damaged text
+        self.counts, self.shares, self.present, self.sizes = counts, shares, present, sizes  # all, or none if damaged
         return bad
 
 
@@ -97,6 +99,10 @@ class Findings:
     def class_counts(self, split: "Split", num_classes: int) -> np.ndarray:
         """Pixels (masks) or samples (class indices) of each class: int64 [K]."""
         return _array(self.splits[split].counts, num_classes)
+
+    def class_shares(self, split: "Split", num_classes: int) -> np.ndarray:
+        """What of each sample each class has, added up: float64 [K]. Samples count alike, whatever their size."""
+        return _array(self.splits[split].shares, num_classes) / WHOLE
 
     def class_presence(self, split: "Split", num_classes: int) -> np.ndarray:
         """Samples in which each class occurs: int64 [K]."""
@@ -158,12 +164,12 @@ def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", So
 def _first(
     split: "Split", positions: list[int], examined: Examined, sources: Mapping["Split", Source], cache: Path
 ) -> Examined:
-    first = replace(examined, counts=Counter(), present=Counter(), sizes=Counter())
+    first = replace(examined, counts=Counter(), shares=Counter(), present=Counter(), sizes=Counter())
     kept = cache / "examined" / f"{examined.fingerprint}-first-{len(positions)}.json"
     if kept.is_file() and list(_remembered(first, kept)) == sorted(examined.bad):
         return first
     found = survey(split, sources[split], positions)
-    first = replace(examined, counts=found.counts, present=found.present, sizes=found.sizes)
+    first = replace(examined, counts=found.counts, shares=found.shares, present=found.present, sizes=found.sizes)
     if hasattr(sources[split], "files"):
         with suppress(OSError):  # the next run looks at them again
             write_text(kept, first.to_json())
@@ -190,22 +196,21 @@ def settled(
     return Findings(splits, problems)
 
 
-def class_weights(counts: np.ndarray, cap: float = 10.0) -> np.ndarray:
+def class_weights(amounts: np.ndarray) -> np.ndarray:
     """Loss weights that raise rare classes: one over the square root of a class's share, float64 [K].
 
     The root is milder than the inverse share, with which a loss overrates classes of a few pixels. No weight is more
-    than `cap` times the smallest, and over the classes that occur their mean is 1. A class that never occurs
+    than ten times the smallest, and over the classes that occur their mean is 1. A class that never occurs
     gets 1: no target refers to it, so its weight must only be harmless.
 
     Args:
-        counts: pixels or samples of each class, [K].
-        cap: largest ratio of two weights.
+        amounts: how much there is of each class, in pixels, samples or shares of samples: [K].
     """
-    weights = np.ones(len(counts))
-    present = counts > 0
+    weights = np.ones(len(amounts))
+    present = amounts > 0
     if present.any():
-        raised = (counts.max() / counts[present]) ** 0.5
-        capped = np.minimum(raised, cap)
+        raised = (amounts.max() / amounts[present]) ** 0.5
+        capped = np.minimum(raised, _MOST_RAISED)
         weights[present] = capped / capped.mean()
     return weights
 

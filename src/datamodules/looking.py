@@ -12,6 +12,7 @@ from imagier.errors import DataError
 # A sentence about what is wrong, or the image's (height, width) and the target's values with their counts.
 Outcome = str | tuple[tuple[int, int], list[tuple[int, int]]]
 
+WHOLE = 1 << 32  # of a sample: its parts are counted exactly enough
 _BYTE = np.dtype(np.uint8)  # compared sooner than the class
 
 
@@ -19,11 +20,15 @@ _BYTE = np.dtype(np.uint8)  # compared sooner than the class
 class Tally:
     """What some samples of a source were found to hold.
 
-    counts: pixels (masks) or samples (class indices) of each target value; present: samples in which it occurs;
-    sizes: samples of each (height, width); bad: position and sentence of each sample that cannot be read.
+    counts:  pixels (masks) or samples (class indices) of each target value.
+    shares:  what of each sample has that value, added up, in parts of WHOLE: integers, whose order does not matter.
+    present: samples in which it occurs.
+    sizes:   samples of each (height, width).
+    bad:     position and sentence of each sample that cannot be read.
     """
 
     counts: Counter[int] = field(default_factory=Counter)
+    shares: Counter[int] = field(default_factory=Counter)
     present: Counter[int] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     bad: dict[int, str] = field(default_factory=dict)
@@ -35,13 +40,24 @@ class Tally:
             return
         size, counts = outcome
         self.sizes[size] += 1
+        total = sum(count for _, count in counts)
         for value, count in counts:
             self.counts[value] += count
+            self.shares[value] += count * WHOLE // total
             self.present[value] += 1
+
+    def remove(self, outcome: Outcome) -> None:
+        """Take the targets of one sample out again."""
+        one = Tally()
+        one.add(0, outcome)
+        self.counts -= one.counts
+        self.shares -= one.shares
+        self.present -= one.present
 
     def merge(self, other: "Tally") -> None:
         """Add what was found in other samples."""
         self.counts.update(other.counts)
+        self.shares.update(other.shares)
         self.present.update(other.present)
         self.sizes.update(other.sizes)
         self.bad.update(other.bad)

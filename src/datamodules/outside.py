@@ -1,7 +1,6 @@
 """Targets outside of the classes: which samples have one, looked for once."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,8 +40,7 @@ def refuse_targets_outside(
             if not (odd := {value for value, _ in outcome[1]} - allowed):
                 continue
             examined.bad[position] = outside(facts, sources[split].ids[position], min(odd))
-            examined.counts -= Counter(dict(outcome[1]))
-            examined.present -= Counter({value: 1 for value, _ in outcome[1]})
+            examined.remove(outcome)
         found = sorted(examined.bad.keys() & set(good))
         if kept and found != known:
             with suppress(OSError):  # the next run looks at all of them again

@@ -194,6 +194,29 @@ def test_sets_in_memory_are_counted_and_leave_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+class Unequal:
+    """One large mask, mostly of class 0, and nine small ones, mostly of class 1."""
+
+    in_memory = True
+    ids = tuple("0123456789")
+
+    def __len__(self) -> int:
+        return 10
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        mask = np.full((10, 10) if index else (100, 100), index > 0, np.uint8)
+        mask[: len(mask) // 10] = index == 0
+        return np.zeros((*mask.shape, 3), np.uint8), mask
+
+
+def test_a_class_is_as_common_as_its_share_of_pictures_that_become_of_one_size(tmp_path: Path) -> None:
+    findings = examine({"train": Unequal()}, tmp_path, "raise")
+    assert findings.class_counts("train", 2).tolist() == [9000 + 9 * 10, 1000 + 9 * 90]
+    shares = findings.class_shares("train", 2)
+    assert shares == pytest.approx([0.9 + 9 * 0.1, 0.1 + 9 * 0.9])
+    assert np.allclose(class_weights(shares), class_weights(np.array([1.8, 8.2])))
+
+
 def test_weights_follow_the_root_of_rarity() -> None:
     weights = class_weights(np.array([400, 100, 25]))
     assert np.allclose(weights, np.array([1, 2, 4]) / (7 / 3))
