@@ -136,7 +136,8 @@ def _measured(path: Path) -> dict[str, Any]:
     if path.name != "best.ckpt" or "test" not in results or "data" not in summary:
         return {}
     split = summary.get("stand_ins", {}).get("test", "test")
-    return {"data": summary["data"], "split": split, "scores": results["test"]}
+    known = {"samples": summary["samples"]["test"]} if "samples" in summary else {}
+    return {"data": summary["data"], "split": split, **known, "scores": results["test"]}
 
 
 def _made_with(path: Path) -> dict[str, Any]:

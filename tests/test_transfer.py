@@ -144,6 +144,14 @@ def test_means_are_over_pictures_that_have_every_score(tmp_path: Path) -> None:
     assert fully_scored(grouped(small)) == grouped(small)
 
 
+def test_the_verdict_is_of_the_pictures_in_the_table() -> None:
+    def passed(name: str, form: str, psnr: float, similarity: float) -> Passage:
+        return Passage(name, form, 1, 100, 100, 0.1, 0.1, {"loopback": 0.0}, psnr, 1, similarity)
+
+    groups = grouped([passed("a", form, 30, 1) for form in ("net", "JPEG")] + [passed("b", "net", 20, math.nan)])
+    assert verdicts(groups)[0][0] == "30.0 dB soonest, loopback"
+
+
 def test_the_verdict_is_the_soonest_of_those_that_are_good_enough() -> None:
     def passed(form: str, psnr: float, slow: float) -> Passage:
         return Passage("a", form, 1, 100, 100, 0.1, 0.1, {"loopback": 0.0, "1 Mbit/s": slow}, psnr, 1, 1)

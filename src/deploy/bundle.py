@@ -47,7 +47,7 @@ class Description:
     classes:      names in the order of their indices; colors: an RGB triple each.
     ignore_index: the mask value that counts nowhere, or None.
     lambdas:      of a codec: what its qualities 1, 2, ... were trained for; see `imagier.models.coded.Codec`.
-    metrics:      what it was measured at: data, split, scores.
+    metrics:      what it was measured at: data, split, samples (how many), scores.
     provenance:   versions, commit, data_fingerprint, data_settings that say which samples trained, epoch, step.
     """
 

@@ -51,7 +51,8 @@ def readme(bundle: Bundle, folder: Path) -> str:
         parts.append(f"Qualities, from the smallest files to the best pictures: {served}.")
     if scores := about.metrics.get("scores"):
         measured = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
-        parts.append(f"Measured on the {about.metrics['split']} split of {about.metrics['data']}: {measured}.")
+        samples = f", {about.metrics['samples']:,} samples" if "samples" in about.metrics else ""
+        parts.append(f"Measured on the {about.metrics['split']} split of {about.metrics['data']}{samples}: {measured}.")
     else:
         parts.append("Not measured: the run was not tested, or this checkpoint is not its best one.")
     parts += _table(bundle)

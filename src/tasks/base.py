@@ -166,7 +166,10 @@ class Task(LightningModule):
         return loss
 
     def _weight(self, batch: Batch) -> Tensor:
-        """What the batch's mean loss is a mean over, so that an epoch's mean does not depend on the batch size."""
+        """What the batch's mean loss is a mean over, so that an epoch's is the mean of all its samples or pixels.
+
+        Losses that are none of single pixels, such as Dice, depend on the batch size all the same.
+        """
         target, ignored = batch["target"], self.facts.ignore_index
         counted = torch.ones_like(target, dtype=torch.bool) if ignored is None else target != ignored
         weights = getattr(self.loss, "class_weights", None)

@@ -73,7 +73,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     trainer = make_trainer(cfg, path.parent, [], [], alone=True)
     same = data.findings.fingerprint == said["data_fingerprint"]
     folder_of_training = same or _same_folder(data.root, trained.data.get("root"))
-    samples, limit = _measured(trainer, data, cfg.split)
+    samples = measured_samples(trainer, data, cfg.split)
+    limit = f"first-{samples}-of-" if samples < len(data.sources[cfg.split]) else ""
     split = data.stand_ins.get(cfg.split, cfg.split)
     log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
     for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
@@ -137,14 +138,13 @@ def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same
             yield f"{samples} of {total} samples; split=all measures every one."
 
 
-def _measured(trainer: Trainer, data: ImageData, split: Split) -> tuple[int, str]:
-    """How many samples will be measured, and what a folder is called for it where those are not all."""
+def measured_samples(trainer: Trainer, data: ImageData, split: Split) -> int:
+    """How many samples of a split are measured. Raises ConfigError where there are none."""
     loader, stage = data.loader(split), "test" if split == "test" else "val"
     limit = getattr(trainer, f"limit_{stage}_batches")
     refuse_no_batches(stage, limit, len(loader))
     batches = limit if isinstance(limit, int) else int(limit * len(loader))
-    samples = min(len(data.sources[split]), batches * loader.sampler.batch_size)
-    return samples, f"first-{samples}-of-" if batches < len(loader) else ""
+    return min(len(data.sources[split]), batches * loader.sampler.batch_size)
 
 
 def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: ImageData, split: str) -> Path:

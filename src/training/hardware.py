@@ -96,7 +96,7 @@ def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None)
         if count > 1:
             cure = f"data.batch_size={batch_size // 2}"
             if gathered and batch_size % 2 == 0:
-                cure += f" trainer.accumulate_grad_batches={2 * gathered}, which makes the same steps"
+                cure += f" trainer.accumulate_grad_batches={2 * gathered}, which makes steps of as many"
         else:
             cure = "smaller pictures (data.size, or a crop in augment), or another device by trainer=cpu"
         resumed = f" Go on with python train.py resume={last.parent.parent}." if last and last.exists() else ""

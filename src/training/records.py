@@ -44,6 +44,7 @@ class Finished:
     task: Task
     data: ImageData
     results: Mapping[Split, Mapping[str, float]]
+    samples: Mapping[Split, int]  # that were measured
     checkpoints: Checkpoints
     epochs: int
     seconds: float
@@ -52,6 +53,17 @@ class Finished:
     def measured(self) -> dict[Split, Mapping[str, float]]:
         """The results of splits that have samples of their own."""
         return {split: scores for split, scores in self.results.items() if split not in self.data.stand_ins}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        whole = {split: len(self.data.sources[split]) for split in self.measured}
+        parts = [
+            f"the {split} scores are of the first {self.samples[split]:,} of {total:,} samples."
+            for split, total in whole.items()
+            if self.samples[split] < total
+        ]
+        return [*self.data.notes, *parts]
 
     @property
     def parameters(self) -> int:
@@ -119,6 +131,7 @@ def _short(run: Finished, machine: str) -> dict[str, Any]:
         "epochs": run.epochs,
         "best_epoch": run.checkpoints.best_epoch,
         "stand_ins": run.data.stand_ins,
+        "samples": run.samples,
         "monitor": run.task.monitor,
         "mode": run.task.mode,
         "machine": machine,
@@ -145,7 +158,7 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
         class_counts=_class_counts(data) if data.facts.classes else {},
         comparison=compare(task, data),
         problems=[problem.sentence for problem in data.findings.problems],
-        notes=data.notes,
+        notes=run.notes,
         environment=records,
         config_yaml=OmegaConf.to_yaml(run.cfg, resolve=True),
         next_commands=_next_commands(run.cfg, run.run_dir),

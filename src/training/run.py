@@ -24,7 +24,7 @@ from imagier.training import loggers as outlets
 from imagier.training.checkpoints import Checkpoints, Validated, ending_at_once, loud_interrupts
 from imagier.training.companions import watched
 from imagier.training.ema import WithoutAverages
-from imagier.training.evaluation import measure, print_scores
+from imagier.training.evaluation import measure, measured_samples, print_scores
 from imagier.training.finite import StopOnNonFiniteLoss
 from imagier.training.frozen_features import FrozenFeatures
 from imagier.training.hardware import (
@@ -119,11 +119,11 @@ def _fit_and_report(
         log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
-        results = _measured(
-            judge, task, data, ["val", "test"] if cfg.test else ["val"], _validated(trainer, checkpoints)
-        )
+        splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
+        samples = {split: measured_samples(judge, data, split) for split in splits}
+        results = _measured(judge, task, data, splits, _validated(trainer, checkpoints))
         spent = schedule.pretraining + schedule.earlier + time.monotonic() - began
-        finished = Finished(cfg, run_dir, task, data, results, checkpoints, _epochs(trainer), spent)
+        finished = Finished(cfg, run_dir, task, data, results, samples, checkpoints, _epochs(trainer), spent)
         print_scores(finished.measured, data.facts)
         report = write_results(finished, everywhere)
     log.info("best checkpoint: %s", checkpoints.best)
@@ -202,7 +202,6 @@ def _callbacks(
     """In the order in which they act: what changes the step first, what saves it last."""
     throughput = Throughput(asked)
     return [
-        throughput,
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
         SentenceHolds(),
         WithoutAverages(),
@@ -219,6 +218,7 @@ def _callbacks(
             fingerprint=data.findings.fingerprint,
         ),
         *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
+        throughput,  # what others do after a step is no waiting for data
     ]
 
 

@@ -12,7 +12,8 @@ log = logging.getLogger(__name__)
 class Throughput(Callback):
     """Measures each epoch's training, validation left out.
 
-    Waiting is the time between the end of one step's hooks and the arrival of the next batch. Logs
+    Waiting is the time between the end of one step and the arrival of the next batch. As the last of the callbacks, it
+    counts what the others do after a step as work; but Lightning has checkpoints of single steps written later. Logs
     `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch. Says once how
     long a user has waited for the first step.
 

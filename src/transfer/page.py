@@ -138,9 +138,10 @@ def time_table(groups: Sequence[Group]) -> Table:
 
 def verdicts(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """For each link, what brings a picture of the net's middle quality, or a better one, first: (link, form)."""
-    own = [group for group in groups if group[0].form == groups[0][0].form]
-    least = fmean(one.psnr for one in own[len(own) // 2])
-    good = [group for group in groups if fmean(one.psnr for one in group) >= least]
+    quality = [fmean(one.psnr for one in group) for group in fully_scored(groups)]  # as the tables have it
+    own = [mean for mean, group in zip(quality, groups, strict=True) if group[0].form == groups[0][0].form]
+    least = own[len(own) // 2]
+    good = [group for mean, group in zip(quality, groups, strict=True) if mean >= least]
     said = []
     for link in groups[0][0].links:
         first = min(good, key=lambda group: _seconds(group, link))
@@ -191,9 +192,10 @@ def _time_chart(groups: Sequence[Group]) -> np.ndarray:
 
 
 def _paint_link(axis: Axes, groups: Sequence[Group], link: str) -> None:
+    scored = _forms(fully_scored(groups))
     for number, (name, own) in enumerate(_forms(groups).items()):
         milliseconds = [1000 * _seconds(group, link) for group in own]
-        decibels = [fmean(one.psnr for one in group) for group in own]
+        decibels = [fmean(one.psnr for one in group) for group in scored[name]]
         color = RIVAL_COLORS[(number - 1) % len(RIVAL_COLORS)] if number else ACCENT
         axis.plot(milliseconds, decibels, "o-", color=color, label=name, markersize=3, linewidth=1.3 if number else 2.2)
     for group in groups:

@@ -169,8 +169,8 @@ def test_a_test_without_a_labelled_pixel_loses_no_report(unlabelled: Path, tmp_p
     scores = json.loads((run / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert scores["val"]["iou"] >= 0
     assert scores["test"] == {}
-    assert (run / "summary.json").exists()
-    assert (run / "report.html").exists()
+    assert json.loads((run / "summary.json").read_text())["samples"] == {"val": 3, "test": 1}
+    assert "the test scores are of the first 1 of 3 samples." in (run / "report.html").read_text()
     for split in ("val", "test"):
         words = [f"ckpt={run}", f"split={split}", f"trainer.limit_{split}_batches=1"]
         said = spoken("evaluate", *words, cwd=tmp_path, code=3)

@@ -296,6 +296,11 @@ def test_one_seed_says_nothing_about_chance(tmp_path: Path, capsys: pytest.Captu
     assert spread([0.1] * 3).deviation == 0  # not what rounding leaves
     assert paired({0: 0.7}, {1: 0.6}).count == 0
     assert paired({0: 0.81, 1: 0.75}, {0: 0.8, 1: 0.74}).p is None  # of steps that small sets have, no certainty
+    ones, others = (
+        {seed: float(np.float32(score)) for seed, score in enumerate(scores)}
+        for scores in ((0.91, 0.85, 0.88), (0.9, 0.84, 0.87))
+    )
+    assert paired(ones, others).p is None  # as they are measured, in single precision
     write_run(tmp_path, seed=0)
     write_run(tmp_path, seed=0, model="pspnet", score=0.6)
     write_run(tmp_path, seed=1, model="fcn8", score=0.5)

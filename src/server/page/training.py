@@ -33,7 +33,8 @@ def _facts(net: Net) -> str:
     kind = "RGB" if about.channels == 3 else "grey"
     origin = [(key, str(value)) for key in _ORIGIN if (value := about.provenance.get(key))]
     rows = [("task", about.task), ("net", about.net), ("takes", f"{kind}, {size}"), *origin]
+    samples = f", {about.metrics['samples']:,} samples" if "samples" in about.metrics else ""
     for name, value in about.metrics.get("scores", {}).items():
         if "/" not in name:
-            rows.append((f"{name}, {about.metrics['split']} split of {about.metrics['data']}", f"{value:.4g}"))
+            rows.append((f"{name}, {about.metrics['split']} split of {about.metrics['data']}{samples}", f"{value:.4g}"))
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)

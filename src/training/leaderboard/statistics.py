@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats has the same and takes a second to import
 
 CONFIDENCE = 0.95
+_ROUNDING = 2**-22  # of a score, by which differences of numbers that were measured in single precision may vary
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def paired(ones: Mapping[int, float], others: Mapping[int, float]) -> Paired:
     summed = spread(ones[seed] - others[seed] for seed in shared)
     if summed.deviation is None:
         return Paired(summed.count, summed.mean)
-    freedom, error = summed.count - 1, summed.deviation / math.sqrt(summed.count)
-    if not error:
+    largest = max(abs(score) for seed in shared for score in (ones[seed], others[seed]))
+    if summed.deviation <= _ROUNDING * largest:  # the differences are equal
         return Paired(summed.count, summed.mean, 0.0)
+    freedom, error = summed.count - 1, summed.deviation / math.sqrt(summed.count)
     reach = error * float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
     p = 2 * float(stdtr(freedom, -abs(summed.mean) / error))
     return Paired(summed.count, summed.mean, summed.deviation, (summed.mean - reach, summed.mean + reach), p)

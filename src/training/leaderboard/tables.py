@@ -34,7 +34,7 @@ def main_table(board: Board) -> Table:
     rows = [[setting.name, *_scores(setting, measured), *_way(setting, measured)] for setting in board.settings]
     extremes = ["Least loss, val", *(["Best accuracy, val"] if "accuracy" in measured else [])]
     titles = [wording.title(metric) for metric in measured]
-    return Table(["Net", *titles, *extremes, "Parameters", "Epochs", "Time", "Seeds"], rows)
+    return Table(["Net", *titles, *extremes, "Trained parameters", "Epochs", "Time", "Seeds"], rows)
 
 
 def _scores(setting: Setting, measured: Sequence[str]) -> list[str]:

@@ -128,7 +128,7 @@ def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
     loss = summary.results.get(summary.final_split, {}).get("loss")
     if loss is not None and summary.metric != "loss":
         cards.append((f"Loss, {SPLIT_NAMES[summary.final_split]}", wording.value("loss", loss)))
-    cards.append(("Parameters", wording.amount(summary.parameters)))
+    cards.append(("Trained parameters", wording.amount(summary.parameters)))
     cards.append(("Training and measuring", wording.duration(summary.seconds)))
     if summary.best_epoch is not None:
         trained = f" of {np.ceil(history.epoch.max()):.0f}" if len(history.epoch) else ""
