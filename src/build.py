@@ -5,6 +5,7 @@ signature asks for it by name.
 """
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from imagier.transforms.augment import Augment
 
 # Of `data`: which classes a net has learnt, and which samples it has not. Data that it is asked about share them.
 AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
-_OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss", "optimizer")  # what is called of its configuration
+_OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss")  # what is called of its configuration
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
@@ -185,7 +186,9 @@ def _optimizer(cfg: DictConfig) -> Any:
         settings["fused"] = True
     optimizer = functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
     try:
-        optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
+        # In groups as a task's: of matrices, and of others.
+        matrix, vector = torch.nn.Parameter(torch.zeros(1, 1)), torch.nn.Parameter(torch.zeros(1))
+        optimizer([{"params": [matrix], "matrices": [True]}, {"params": [vector], "matrices": [False]}])
     except (TypeError, ValueError) as error:  # of settings that do not go together
         said = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise ConfigError(f"optimizer: {target.__name__} refuses {said}: {error}. Change one of them.") from error
@@ -218,8 +221,20 @@ def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
         cfg: of a run.
         known: what they may ask for by name: monitor, mode, folder, ...
     """
-    active = [(name, node) for name, node in cfg.callbacks.items() if node and None not in node.values()]
-    return [call(node, f"callbacks.{name}", known) for name, node in active]
+    active = [(str(name), node) for name, node in cfg.callbacks.items() if node and None not in node.values()]
+    return [call(node, f"callbacks.{name}", _known_to(name, node, known)) for name, node in active]
+
+
+def _known_to(name: str, node: DictConfig, known: dict[str, Any]) -> dict[str, Any]:
+    """What a callback may ask for, but for a score of its own."""
+    if name == "checkpoints" or "monitor" not in node:  # the best checkpoint is the best by the task's score
+        return known
+    if "mode" not in node:
+        raise ConfigError(
+            f"callbacks.{name}.monitor={node.monitor}: say whether more of it is better, by +callbacks.{name}.mode=max "
+            "or min."
+        )
+    return {key: value for key, value in known.items() if key not in ("monitor", "mode")}
 
 
 def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task, DictConfig, dict[str, Any]]:
@@ -243,7 +258,8 @@ def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task
     _refuse_foreign(cfg, path, trusted)
     if "weights" in cfg.model:
         cfg.model.weights = None  # they are in the checkpoint
-    made = task(cfg, Facts.from_dict(said["facts"]))
+    used = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "optimizer"])  # nothing is trained
+    made = task(used, Facts.from_dict(said["facts"]))
     try:
         made.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -258,12 +274,18 @@ def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> 
     """A checkpoint may come from anybody, and a target may be anything that Python can import."""
     said = {} if trusted is None else plain(trusted)
     own = {target for _, target in targets(said, "")}
-    asked = plain(cfg)
+    for place, target in foreign_targets(cfg):
+        if target not in own:
+            mine = CONF / place.partition(".")[0].partition("[")[0] / "mine.yaml"
+            raise TrainingError(
+                f"{path} wants {target} called for its {place}, which no file of conf/ offers. If you trust it, let "
+                f"one hold `_target_: {target}`, such as {mine}, or set {OWN} to a folder of your own, laid out as "
+                "conf/, in which a file does."
+            )
+
+
+def foreign_targets(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+    """Place and name of all that a checkpoint of this configuration would want called and no file of conf/ offers."""
+    asked, offered = plain(cfg), offered_targets()
     for key in _OF_A_CHECKPOINT:
-        for place, target in targets(asked.get(key), key):
-            if target not in offered_targets() | own:
-                raise TrainingError(
-                    f"{path} wants {target} called for its {place}, which no file of conf/ offers. If you trust it, "
-                    f"let one hold `_target_: {target}`, such as {CONF / key / 'mine.yaml'}, or set {OWN} to a folder "
-                    "of your own, laid out as conf/, in which a file does."
-                )
+        yield from ((place, target) for place, target in targets(asked.get(key), key) if target not in offered)

@@ -229,9 +229,9 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
 
         group = found[1]
         return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(group))}.")
-    if found := re.search(
-        r"Could not (?:override|append to config\. An item is already at|delete) '([^'@]+)([^']*)", text
-    ):
+    if found := re.search(r"Could not append to config\. An item is already at '([^']+)", text):
+        return ConfigError(f"{found[1]} is there already; write it without a plus: {found[1]}=VALUE.")
+    if found := re.search(r"Could not (?:override|delete) '([^'@]+)([^']*)", text):
         if any(word.startswith(f"{found[1]}@") for word in words):
             return ConfigError(f"{found[1]}{found[2]} is none of the choices' places; write {found[1]}=CHOICE.")
         return _unknown(found[1], verb, words)

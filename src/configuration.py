@@ -34,6 +34,19 @@ _ASKED = {
     "scheduler": ("_target_",),
 }
 
+# Arguments of Lightning's Trainer that a run gives it, and what a sentence says instead.
+_HELD = {
+    "callbacks": "add one as +callbacks.NAME._target_=CLASS",
+    "logger": "choose logger=NAME",
+    "plugins": "it writes checkpoints whole, and knows who started its processes",
+    "default_root_dir": "paths.runs says where runs lie",
+    "enable_checkpointing": "callbacks.checkpoints keeps the best and the last",
+    "enable_progress_bar": "a bar is shown where a terminal reads it, and a line an epoch is always logged",
+    "enable_model_summary": "add +callbacks.summary._target_=pytorch_lightning.callbacks.ModelSummary",
+    "num_sanity_val_steps": "one batch of validation goes ahead of training, so that a fault there costs nothing",
+    "use_distributed_sampler": "its loaders share out their samples themselves",
+}
+
 
 def check(cfg: DictConfig) -> None:
     """Go over a composed configuration.
@@ -56,7 +69,7 @@ def check(cfg: DictConfig) -> None:
     values = dict(leaves(plain))
     for key, rule in RULES.items():
         if key in values and not rule.allows(values[key]):
-            raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.")
+            raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.{_text(values[key])}")
     if cfg.get("augment") and cfg.get("resume") is None:  # a resumed run may leave the list that its words are for
         _check_augment(cfg.augment)
     if "task" in cfg:
@@ -64,6 +77,7 @@ def check(cfg: DictConfig) -> None:
             _check_keys(cfg, group, asked)
         for group in ("model", "data", "loss"):
             _check_pair(cfg, group)
+        _check_parts(cfg)
 
 
 def _check_augment(augment: DictConfig) -> None:
@@ -122,6 +136,23 @@ def fitting(group: str, task: str) -> list[str]:
 def _tasks(path: Path, any_task: str) -> Sequence[str]:
     loaded = OmegaConf.load(path)
     return loaded.get("tasks", (any_task,)) if isinstance(loaded, DictConfig) else (any_task,)
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Refuse what a run sets itself, and a run without its parts."""
+    if missing := [key for key in ("trainer", "callbacks", "logger", "paths") if cfg.get(key) is None]:
+        raise ConfigError(
+            f"{missing[0]} is left out, and a run needs it: leave out a part by its name, as in ~callbacks.NAME, or "
+            "say logger=none."
+        )
+    if held := [key for key in cfg.trainer if key in _HELD]:
+        raise ConfigError(f"trainer.{held[0]} is for imagier to set: {_HELD[str(held[0])]}.")
+
+
+def _text(value: Any) -> str:
+    """A hint at a number that came as text, as from the environment."""
+    number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", value)
+    return f" '{value}' is text; of a number in the environment, say ${{oc.decode:${{oc.env:NAME}}}}." if number else ""
 
 
 def _word(value: Any) -> str:

@@ -7,6 +7,7 @@ _FEEDING = (
     "task.cutmix", "task.cutmix_epochs",
 )  # fmt: skip
 VALIDATED = "trainer.limit_val_batches"  # how much of validation: 1 is a batch, 1.0 all of them
+_SHORTENED = ("trainer.overfit_batches", "trainer.fast_dev_run")  # which validate on a few batches
 FILES = ("data.root", "data.on_error")  # which samples there are: a fingerprint of the data tells more of it
 
 
@@ -14,7 +15,7 @@ def changes_measure(key: str, monitor: str) -> bool:
     """Whether another value of `key` makes the score `monitor` that of other pictures, noise or units."""
     key = key.lstrip("+~").replace("/", ".")
     group = key.partition(".")[0]
-    if key == VALIDATED:
+    if key in (VALIDATED, *_SHORTENED):
         return True
     if monitor.endswith("/loss") and (group == "loss" or key in ("model.lambdas", "task.class_weights")):
         return True

@@ -41,6 +41,8 @@ def call(
     if not open_ended:
         refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
     known = {key: value for key, value in extra.items() if key in accepted or open_ended}
+    # What is not known is left to a default, which need not be None.
+    known = {key: value for key, value in known.items() if value is not None or not _has_default(accepted.get(key))}
     try:
         return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
     except (TypeError, ValueError) as error:
@@ -52,6 +54,10 @@ def call(
         if isinstance(error, ValueError):
             raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
         raise
+
+
+def _has_default(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and parameter.default is not inspect.Parameter.empty
 
 
 def _refuse_other_types(

@@ -37,7 +37,8 @@ def completed(verb: str, words: Sequence[str]) -> list[str]:
         words = _words_of_a_sweep(words)
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
-        words = [*_saved_words(_unquoted(given["resume"])), *words]
+        again = {_key(word) for word in words if not word.startswith("~")}  # or +key=value would be said twice
+        words = [*(word for word in _saved_words(_unquoted(given["resume"])) if _key(word) not in again), *words]
     if not {"--help", "-h"}.isdisjoint(words) and verb in _EXAMPLES and _EXAMPLES[verb].split("=")[0] not in given:
         words = [_EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
     if verb in _LISTS:  # Hydra takes a,b for two sentences
@@ -52,6 +53,10 @@ def completed(verb: str, words: Sequence[str]) -> list[str]:
         chosen.add("noise")  # none is set
     off &= chosen | _MAY_BE_OFF  # the others are no words for Hydra: cli refuses them
     return [word for word in words if word.split("=")[0] not in off]
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
 
 
 def _with_sources(words: Sequence[str]) -> list[str]:

@@ -68,6 +68,29 @@ def test_words_are_split_into_those_that_stay_and_those_that_vary() -> None:
     }
 
 
+def test_values_of_an_experiments_file_and_of_a_pattern_vary(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "conf" / "experiment").mkdir(parents=True)
+    file = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      optimizer.lr: 1e-3,1e-2\n      seed: 1,2,3\n"
+    (here / "conf" / "experiment" / "swept.yaml").write_text(file)
+    monkeypatch.setenv("IMAGIER_CONF", str(here / "conf"))
+    words = [
+        "train",
+        "-m",
+        "task=classify",
+        "experiment=swept",
+        "seed=7",
+        "augment=glob(fl*)",
+        f"paths.runs={here}/runs",
+    ]
+    words += ["data.limit=20", "trainer.max_epochs=1", "trainer=cpu", "report=false", "test=false"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        cli.main("train")
+    assert {(row["optimizer.lr"], row["augment"]) for row in rows(next((here / "runs" / "sweeps").iterdir()))} == {
+        ("1e-3", "flip"), ("1e-2", "flip"),
+    }  # fmt: skip
+
+
 # the words -> what the sentence must say
 SLIPS = {
     "-m task=classify model=cnn,mlp,cmm": ("model=cmm is not known", "densenet"),
@@ -80,6 +103,7 @@ SLIPS = {
     "-m task=classify optimizer.lr=interval(1e-4,1)": ("optimizer.lr is an interval", "sweep=optuna"),
     "-m task=classify trainer=ddp": ("trainer.devices=auto", "one device"),
     "-m task=classify launcher.n_jobs=2": ("launcher.n_jobs means nothing by itself", "launcher=joblib"),
+    "-m task=classify hydra.sweeper.params={seed:'1,2'}": ("a sweep takes its values from words such as -m optimizer",),
     "sweep.trials=3 task=classify": ("sweep.trials means nothing by itself; add sweep=optuna",),
     "sweep=optuna": ("task is not given",),
     "sweep=optun task=classify": ("sweep=optun is not known", "Did you mean 'optuna'?"),

@@ -28,6 +28,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._made_of = path, threads
         onnxruntime = _installed("onnxruntime", "onnx")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -39,6 +40,10 @@ class OnnxRuntime:
         except Exception as error:  # onnxruntime has no base class for its errors
             raise BundleError(f"{path} cannot be opened by onnxruntime ({error}). Export it again.") from error
         self._inputs = [given.name for given in self._session.get_inputs()]
+
+    def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
+        """Let another process open the graph anew."""
+        return type(self), self._made_of
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
@@ -60,6 +65,7 @@ class OpenVino:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._made_of = path, threads
         openvino = _installed("openvino", "openvino")
         # Where the processor has bf16, it would be chosen, and answers would be far from those that were compared.
         settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
@@ -67,6 +73,10 @@ class OpenVino:
             self._model = openvino.Core().compile_model(path, "CPU", settings)
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be opened by OpenVINO ({error}). Export it again.") from error
+
+    def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
+        """Let another process open the graph anew."""
+        return type(self), self._made_of
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
         """See `Runtime`."""

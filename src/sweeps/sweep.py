@@ -84,6 +84,8 @@ class Sweep:
     def __init__(self, words: list[str], job: Callable[[DictConfig], float]) -> None:
         self.job = job
         self.loader = GlobalHydra.instance().config_loader()
+        if told := [word for word in words if word.lstrip("+").startswith("hydra.sweeper")]:
+            raise ConfigError(f"{told[0]}: a sweep takes its values from words such as -m optimizer.lr=1e-3,3e-3.")
         first = first_values(words, self.loader)
         try:
             self.cfg = compose("train", first, return_hydra_config=True)
@@ -95,7 +97,9 @@ class Sweep:
                 "own; leave -m out, or begin the trials with model.weights=RUN/checkpoints/best.ckpt."
             )
         self.settings = self.cfg.get("sweep")
-        self.fixed, self.dimensions = read_words(words, self.settings.space if self.settings else {}, self.loader)
+        space = dict(OmegaConf.select(self.cfg, "hydra.sweeper.params") or {})  # as an experiment's file may have them
+        space |= self.settings.space if self.settings else {}
+        self.fixed, self.dimensions = read_words(words, space, self.loader)
         for key in {"task", "experiment"} & {dimension.key for dimension in self.dimensions if self.settings}:
             raise ConfigError(f"sweep=optuna improves one score, so that {key} cannot vary; name one {key}.")
         if self.settings and not any(word.startswith("test=") for word in self.fixed):

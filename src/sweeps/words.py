@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
 from imagier.errors import ConfigError
 
@@ -87,6 +87,10 @@ def first_values(words: Sequence[str], loader: ConfigLoader | None = None) -> li
 
 def _dimension(override: Override) -> Dimension:
     sweep, line, key = override.value(), override.input_line or "", override.get_key_element()
+    if isinstance(sweep, Glob):  # those with an underscore are parts of others
+        return Dimension(
+            line, key, tuple(name for name in override.sweep_string_iterator() if not name.startswith("_"))
+        )
     assert isinstance(sweep, IntervalSweep | RangeSweep | ChoiceSweep)
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):

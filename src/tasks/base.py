@@ -113,13 +113,17 @@ class Task(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make dropout a function of (seed, epoch, batch) alone, so that a resumed run draws the same."""
-        seed = derive_seed("step", self._seed, self.current_epoch, batch_idx, self.global_rank)
+        seed = self.seed_of_step(batch_idx, self.global_rank)
         # torch.manual_seed would also put a seed by for every GPU that is not in use, and remember from where.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
+
+    def seed_of_step(self, batch_idx: int, process: int = 0) -> int:
+        """A function of (seed, epoch, batch), and of the process that draws for itself."""
+        return derive_seed("step", self._seed, self.current_epoch, batch_idx, process)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to descend."""

@@ -36,6 +36,11 @@ class Classify(Task):
         facts, self.cutmix, self.cutmix_epochs = self.facts, cutmix, cutmix_epochs
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw for all processes alike whether images are mixed, and where."""
+        super().on_train_batch_start(batch, batch_idx)
+        self._numbers = torch.rand(4, generator=torch.Generator().manual_seed(self.seed_of_step(batch_idx))).tolist()
+
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Return the loss and the predicted classes, int64 [B]."""
         if stage == "train" and self.cutmix:
@@ -48,7 +53,7 @@ class Classify(Task):
             raise ConfigError("task.cutmix mixes images, and a frozen net has seen them already: set task.cutmix=0.")
         target = batch["target"]
         grown = min(1.0, self.current_epoch / self.cutmix_epochs) if self.cutmix_epochs else 1.0
-        image, share = cut_mixed(batch["image"], torch.rand(4).tolist(), self.cutmix * grown)
+        image, share = cut_mixed(batch["image"], self._numbers, self.cutmix * grown)
         logits = self(image)
         loss = self.loss(logits, target)
         if share > 0:

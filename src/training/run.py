@@ -245,6 +245,11 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
         log.info(
             "note: model.freeze=true, and what it freezes has learnt nothing; add model.weights=imagenet or a file."
         )
+    for place, target in build.foreign_targets(cfg):
+        log.info(
+            "note: the checkpoint will want %s for its %s, which no file of conf/ offers: IMAGIER_CONF is to name a "
+            "folder with one that does, wherever it is opened.", target, place,
+        )  # fmt: skip
     if data.findings.problems:
         names = ", ".join(problem.id for problem in data.findings.problems[:MOST_NAMES])
         log.warning(

@@ -47,9 +47,9 @@ def test_as_many_batches_are_mixed_as_asked() -> None:
 
 def test_the_loss_of_mixed_images_is_the_mean_over_both_labels_by_area() -> None:
     task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
-    torch.manual_seed(3)
+    task.on_train_batch_start(batch, 3)
     loss, _ = task.measure(batch, "train")
-    torch.manual_seed(3)
+    torch.manual_seed(task.seed_of_step(3))
     mixed, share = cut_mixed(batch["image"], torch.rand(4).tolist(), 1.0)
     logits = ShareOfWhite()(mixed)
     both = [CrossEntropy()(logits, target) for target in (batch["target"], batch["target"].flip(0))]
@@ -64,9 +64,23 @@ def test_the_share_of_mixed_batches_grows_with_the_epochs(
     monkeypatch.setattr(Classify, "current_epoch", epoch)
     task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0, cutmix_epochs=4), batch_of(6)
     unmixed = CrossEntropy()(ShareOfWhite()(batch["image"]), batch["target"]).item()
-    torch.manual_seed(0)
-    mixed = [task.measure(batch, "train")[0].item() != pytest.approx(unmixed) for _ in range(200)]
+    losses = []
+    for number in range(200):
+        task.on_train_batch_start(batch, number)
+        losses.append(task.measure(batch, "train")[0].item())
+    mixed = [loss != pytest.approx(unmixed) for loss in losses]
     assert least <= sum(mixed) / len(mixed) <= most
+
+
+def test_every_process_mixes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for process in (0, 1):
+        monkeypatch.setattr(Classify, "global_rank", process)
+        task, batch = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.0), batch_of(6)
+        task.on_train_batch_start(batch, 7)
+        drawn.append((task.measure(batch, "train")[0].item(), torch.rand(1).item()))
+    assert drawn[0][0] == drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]  # what is dropped
 
 
 def test_nothing_is_mixed_outside_of_training() -> None:

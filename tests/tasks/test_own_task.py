@@ -219,6 +219,18 @@ def test_a_task_that_is_not_known_in_use_is_measured_and_refused_by_all_else(
         imagier.load(tmp_path / "runs" / "latest")
 
 
+def test_what_torch_offers_trains_and_is_measured(garments_root: Path, tmp_path: Path) -> None:
+    words = ["task=classify", "model=mlp", "data=fashion_mnist", f"data.root={garments_root}", "data.limit=60"]
+    words += ["trainer=cpu", "trainer.max_epochs=2", "report=false"]
+    others = ["optimizer._target_=torch.optim.RMSprop", "~optimizer.betas"]
+    lossy = ["callbacks.early_stopping.patience=1", "+callbacks.early_stopping.monitor=val/loss"]
+    assert "+callbacks.early_stopping.mode=max or min" in spoken("train", *words, *lossy, cwd=tmp_path, code=2)
+    spoken("train", *words, *others, *lossy, "+callbacks.early_stopping.mode=min", cwd=tmp_path)
+    assert "accuracy" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)  # for which no optimiser is made
+    said = spoken("train", *words, "loss._target_=torch.nn.CrossEntropyLoss", cwd=tmp_path)
+    assert "the checkpoint will want torch.nn.CrossEntropyLoss for its loss" in said
+
+
 def test_a_net_of_ones_own_package_is_found_and_trusted_where_its_owner_says(
     offered: Path, garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
