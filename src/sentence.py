@@ -84,6 +84,9 @@ def _quoted(word: str, sweeps: bool) -> str:
     """
     key, equals, value = word.partition("=")
     several = sweeps and key not in _TOGETHER  # with a comma: a training may try one after another
+    if key == "data.root" and sweeps and value != "null" and re.match(r"[^,$'\"]+$", value):
+        value = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - from anywhere, the run is resumed
+        word = f"{key}={value}"
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"
     plain = _PLAIN.fullmatch(value.replace(",", "") if several else value) and not _NUMBER.fullmatch(value)

@@ -45,7 +45,7 @@ STREETS: dict[str, tuple[Damage, tuple[str, ...]]] = {
         lambda root: write_ids(mask_of(root), np.zeros((5, 7), np.uint8)), ("5 x 7", "same size"),
     ),
     "a coloured mask": (
-        lambda root: write_ids(mask_of(root), np.zeros((48, 96, 3), np.uint8)), ("_labelIds.png", "RGB"),
+        lambda root: write_ids(mask_of(root), np.full((48, 96, 3), (1, 2, 3), np.uint8)), ("_labelIds.png", "RGB"),
     ),
     "an image cut short": (
         lambda root: image_of(root).write_bytes(image_of(root).read_bytes()[:200]), ("_leftImg8bit.png",),

@@ -109,6 +109,8 @@ class ImageData(LightningDataModule):
         keep = Keep(self.name, self.root, self.cache, size, self.decode_once) if self.decode_once else None
         self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
         self.facts = self.describe()
+        if odd := [name for name in self.facts.classes if "${" in name]:
+            raise DataError(f"a class is called {odd[0]}, which a configuration takes for a reference: rename it.")
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
         if self.limit is not None:  # class weights and balance are those of what trains
             self.findings = among_the_first(self.limit, self.findings, sources, self.cache)

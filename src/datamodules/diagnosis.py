@@ -8,7 +8,10 @@ import numpy as np
 from imagier.batch import SPLITS, Split
 from imagier.datamodules.base import ImageData
 from imagier.datamodules.folder import split_of
+from imagier.datamodules.image_file import told_of
 from imagier.datamodules.loader import Source
+
+_LOOKED_AT = 20  # pictures
 
 
 def report(data: ImageData) -> str:
@@ -25,7 +28,10 @@ def report(data: ImageData) -> str:
         weights = ", ".join(f"{weight:.3g}" for weight in data.class_weights())
         alike = ", in which pictures of all sizes count alike" if len(data.findings.sizes("train")) > 1 else ""
         parts += [_classes(data), f"To raise rare classes in the loss{alike}: 'task.class_weights=[{weights}]'"]
-    parts += [f"note: {note}" for note in _notes(data)]
+    notes = [*data.notes, *doubts(data)]
+    if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
+        notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
+    parts += [f"note: {note}" for note in notes]
     problems = data.findings.problems
     parts += [f"{problem.split} {problem.id}: {problem.sentence}" for problem in problems]
     parts.append(
@@ -66,20 +72,29 @@ def _classes(data: ImageData) -> str:
     return _table([header, *rows])
 
 
-def _notes(data: ImageData) -> list[str]:
-    notes = list(data.notes)
+def doubts(data: ImageData) -> list[str]:
+    """What a reader of its scores may not think of: pictures that are in two splits, classes that none shows."""
+    notes = []
     facts, findings = data.facts, data.findings
     if not data.stand_ins and findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
         notes.append("the test split is the validation split.")
     for split in ("val", "test"):
         notes += _leaks(data, split)
-    if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
-        notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
+    notes += _odd_files(data.sources["train"])
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
     untested = [facts.classes[index] for index in np.flatnonzero((counts["train"] > 0) & (counts["val"] == 0))]
     if untested:
         notes.append(f"validation does not show {', '.join(untested)}; its score says nothing of it.")
     return notes
+
+
+def _odd_files(source: Source) -> list[str]:
+    """What is odd about the first pictures, once for each."""
+    root, told = _root(source), dict[str, str]()
+    for name in source.ids[:_LOOKED_AT]:
+        if odd := told_of(root / name):
+            told.setdefault(odd, name)
+    return [f"{name} {odd}." for odd, name in list(told.items())[:2]]
 
 
 def _leaks(data: ImageData, split: Split) -> list[str]:

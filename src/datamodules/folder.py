@@ -28,7 +28,7 @@ _NAMES: dict[str, Split] = {
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders directly below `folder`, without hidden ones, in alphabetical order."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
 
 
 def split_of(name: str) -> Split | None:
@@ -96,7 +96,7 @@ def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) ->
 def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[str]) -> Iterator[str]:
     with os.scandir(folder / prefix) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if _is_hidden(entry.name):
                 continue
             name = prefix + entry.name
             if entry.is_dir():  # known from the listing itself; only links cost a look at the disk
@@ -108,6 +108,10 @@ def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[
                 yield name
             else:
                 ignored[suffix] += 1
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"  # of zip files that were made there
 
 
 def check_utf8(path: str) -> None:
@@ -126,7 +130,8 @@ def place(name: str) -> float:
 
 def counted(suffixes: Counter[str]) -> str:
     """How many files of which suffixes there are, in words."""
-    return ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
+    told = ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
+    return told + (" (HEIC is not read: convert it to JPEG)" if {".heic", ".heif"} & suffixes.keys() else "")
 
 
 def check_shares(split: Sequence[float]) -> None:

@@ -36,6 +36,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _AT_ONCE = 1 << 16  # bytes
+_FAINT = 1 << 12  # of 16 bits: a sensor's of twelve use no more
 _CURE = "Replace or delete the file."
 
 
@@ -79,9 +80,27 @@ def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large: {error} Cut it into tiles or scale it down.") from error
     except UnidentifiedImageError as error:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            raise DataError(
+                f"{name} is a TIFF of a kind that is not read here, such as of floating-point colours. Save it with 8 "
+                "bits a channel."
+            ) from error
         raise DataError(f"{name} is not a picture: it begins like none of {', '.join(FORMATS)}. {_CURE}") from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
         raise DataError(f"{name} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
+
+
+def told_of(path: Path) -> str | None:
+    """What a reader of pictures may not think of: several in a file, or 16 bits of which few are used; or None."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if (count := getattr(image, "n_frames", 1)) > 1:
+                return f"holds {count} pictures, of which the first is read"
+            if image.mode.startswith("I;16") and (most := int(np.asarray(image).max())) < _FAINT:
+                return f"has 16 bits a pixel, none above {most} of 65535, and is read as nearly black: scale it"
+    except Exception:  # whatever is wrong, reading it will say so
+        return None
+    return None
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:

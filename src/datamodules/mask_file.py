@@ -26,10 +26,12 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
         white: the value that a set bit stands for, where masks of one bit a pixel are taken too; black is 0.
 
     Raises:
-        DataError: the file is missing, corrupt, too large, coloured or of more than 8 bits.
+        DataError: the file is missing, corrupt, too large, coloured, or holds values above 255.
     """
     try:
         with Image.open(path, formats=FORMATS) as mask:
+            if (numbers := _numbers(mask)) is not None:
+                return numbers
             if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
                 mended = _MENDED.get(mask.mode, f"Was a picture of colours saved in its place? {cure}")
                 raise DataError(
@@ -51,3 +53,15 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
         raise DataError(f"{path} is not a picture, or an empty file; restore it from its source.") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
         raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. Restore it.") from error
+
+
+def _numbers(mask: Image.Image) -> np.ndarray | None:
+    """What a mask of other modes holds where it is one 8-bit number a pixel all the same: uint8 [H, W], upright."""
+    if mask.mode != "RGB" and not mask.mode.startswith("I"):
+        return None
+    mask.load()
+    values = np.asarray(turned_upright(mask))
+    if mask.mode == "RGB":
+        grey = (values == values[:, :, :1]).all()
+        return np.array(values[:, :, 0]) if grey else None
+    return values.astype(np.uint8) if values.min() >= 0 and values.max() < 256 else None

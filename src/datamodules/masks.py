@@ -5,6 +5,7 @@ root/images/train, root/masks/train, ...    as they lie; likewise root/train/ima
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -64,6 +65,8 @@ class MaskedPictures:
         path = self.root / mask
         names = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
         like = [name for name in names if re.match(rf"{re.escape(path.stem)}[^0-9A-Za-z]", name)]
+        if like and Path(like[0]).stem == path.stem:  # what it lacks is a suffix of masks
+            return f" {like[0]} is there, in a format that changes values: draw it anew, or save it as .png."
         return f" Did you mean {like[0]}?" if like else ""
 
     def files(self) -> list[Path]:
@@ -154,22 +157,25 @@ class Masks(ImageData):
         )
 
     def _look_at_balance(self, measured: Split | None) -> None:
-        if measured is None:
-            self._tell_unlabelled()
+        self._tell_unlabelled(measured)
         super()._look_at_balance(measured)
 
-    def _tell_unlabelled(self) -> None:
+    def _tell_unlabelled(self, measured: Split | None) -> None:
         """Say how much is not labelled; a class may have been meant by that value, as 255 is in masks of 0 and 255."""
-        counts = self.findings.splits["train"].counts
+        asked = list(self.findings.splits) if measured == "all" else [measured or "train"]
+        counts = sum((self.findings.splits[split].counts for split in asked), Counter())
         unlabelled, met = counts[IGNORED], [value for value in counts if value != IGNORED]
         share = unlabelled / max(1, counts.total())
         if unlabelled and len(met) == 1 and self._values is None and self.limit is None:
-            raise DataError(
+            told = (
                 f"the masks show {self._classes[met[0]]} alone, and the value {self._ignored}, of things that are not "
                 f"labelled, in {share:.1%} of their pixels. Where that is a class, say the value of each: "
                 f"'data.values=[{','.join(map(str, [*self._numbers[: len(self._numbers) - 1], self._ignored]))}]'."
             )
-        if share >= _WORTH_SAYING:
+            if measured is None:
+                raise DataError(told)
+            self.notes.append(told)
+        elif share >= _WORTH_SAYING:
             self.notes.append(
                 f"{share:.1%} of the pixels are not labelled (the value {self._ignored}) and count nowhere; where that "
                 "value is a class, data.values has to name it."

@@ -66,7 +66,7 @@ def longer(best: Record, fixed: Sequence[str]) -> str | None:
     length = prolonged(trained.trainer, LONGER)
     anew = ["test", "report", *(word.partition("=")[0] for word in length)]
     words = [word for word in [*fixed, *typed(best.values)] if word.partition("=")[0] not in anew]
-    return shlex.join(["python", "train.py", *words, *length])
+    return shlex.join(["imagier", "train", *words, *length])
 
 
 def best_of_each_measure(records: Sequence[Record]) -> list[Record]:

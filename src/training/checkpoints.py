@@ -31,7 +31,7 @@ class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
     def __init__(self, number: int, last: Path) -> None:
         super().__init__(
             f"stopped by {signal.Signals(number).name}; nothing is lost. "
-            f"Continue with: python train.py resume={last.parent.parent}"
+            f"Continue with: imagier train resume={last.parent.parent}"
         )
         self.exit_code = 128 + number
 
@@ -42,7 +42,7 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
     def __init__(self, number: int, best: Path) -> None:
         super().__init__(
             f"ended by {signal.Signals(number).name} after training, before the report was written; nothing is lost. "
-            f"Write it with: python train.py resume={best.parent.parent}"
+            f"Write it with: imagier train resume={best.parent.parent}"
         )
         self.exit_code = 128 + number
 
@@ -105,7 +105,7 @@ class WholeFileIO(TorchCheckpointIO):
             kept = f"; the earlier {path} is untouched" if path.exists() else ""
             raise TrainingError(
                 f"cannot write {path}: {error}{kept}. Make room on that disk, then continue with "
-                f"python train.py resume={path.parent.parent}"
+                f"imagier train resume={path.parent.parent}"
             ) from error
 
 

@@ -23,6 +23,7 @@ from imagier.files import write_text
 from imagier.keys import is_said
 from imagier.nodes import parameters_of, target_of
 from imagier.tasks.base import Task
+from imagier.training.checkpoints import loud_interrupts
 from imagier.training.hardware import held_by_memory, make_trainer, refuse_no_batches, refuse_precision
 from imagier.training.loggers import console, log_to
 from imagier.training.rivals import measured_rates
@@ -86,7 +87,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     folder = Path(cfg.output).expanduser() if cfg.output else usual
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
-    scores = measure(trainer, task, data, cfg.split)
+    with loud_interrupts():
+        scores = measure(trainer, task, data, cfg.split)
     record = {
         "task": trained.task.name,
         "model": trained.model.name,
@@ -187,6 +189,8 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         if trained.task.name == "classify" and "known" in parameters_of(target_of(settings.data, "data"))[0]:
             settings.data.known = list(facts.classes)  # pictures may lack some
         settings.pop("augment", None)
+        if not is_said("data.cache"):
+            settings.data.cache = cfg.paths.cache  # of who measures, not of who trained
         settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):
             settings.data.per_class = None  # all that the folder holds

@@ -99,7 +99,7 @@ def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None)
                 cure += f" trainer.accumulate_grad_batches={2 * gathered}, which makes steps of as many"
         else:
             cure = "smaller pictures (data.size, or a crop in augment), or another device by trainer=cpu"
-        resumed = f" Go on with python train.py resume={last.parent.parent}." if last and last.exists() else ""
+        resumed = f" Go on with imagier train resume={last.parent.parent}." if last and last.exists() else ""
         raise TrainingError(
             f"the GPU's memory does not hold {met} ({str(error).split('. ')[0]}); take {cure}, or end what else uses "
             f"it.{resumed}"

@@ -179,14 +179,14 @@ def _class_counts(data: ImageData) -> dict[str, np.ndarray]:
 def _sentence(run_dir: Path) -> str:
     saved = run_dir / "overrides.txt"
     words = saved.read_text(encoding="utf-8").splitlines() if saved.exists() else []
-    return shlex.join(["python", "train.py", *words])
+    return shlex.join(["imagier", "train", *words])
 
 
 def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
     words = prolonged(cfg.trainer, 2)
     if patience := (cfg.callbacks.get("early_stopping") or {}).get("patience"):  # which may be at its end
         words.append(f"callbacks.early_stopping.patience={2 * patience}")
-    longer = shlex.join(["python", "train.py", f"resume={run_dir}", *words])
+    longer = shlex.join(["imagier", "train", f"resume={run_dir}", *words])
     return [
         ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
         ("train longer", longer),

@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, Trainer
 from imagier import build
 from imagier.batch import Split
 from imagier.datamodules.base import ImageData
+from imagier.datamodules.diagnosis import doubts
 from imagier.errors import ConfigError
 from imagier.launch import leader, waiting_since
 from imagier.models.pixels import FromPixels
@@ -60,6 +61,8 @@ def run(cfg: DictConfig) -> float:
     """
     asked = waiting_since()
     settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
+    if cfg.data.get("root") is not None:  # that what is kept of the run holds wherever it is read
+        cfg.data.root = str(Path(cfg.data.root).expanduser().absolute())
     with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
         data = in_turn(lambda: build.data_module(cfg))
@@ -238,6 +241,7 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     if cfg.trainer.budget is not None:
         log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)
     describe_hardware(cfg, data.worker_count("train"))
+    data.notes += doubts(data) if leader() else []
     for note in data.notes:
         log.info("note: %s", note)
     assert isinstance(task.net, FromPixels)

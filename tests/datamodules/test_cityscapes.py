@@ -176,8 +176,8 @@ BREAKAGES = {
     r"is 4 x 4 \(height x width\) but its image ulm_0_leftImg8bit.png is 8 x 12": lambda root, mask: Image.new(
         "L", (4, 4)
     ).save(mask),
-    "has pixels of mode RGB.*gtFine_color": lambda root, mask: Image.new("RGB", (12, 8)).save(mask),
-    "has pixels of mode I;16": lambda root, mask: Image.fromarray(np.zeros(SIZE, np.uint16)).save(mask),
+    "has pixels of mode RGB.*gtFine_color": lambda root, mask: Image.new("RGB", (12, 8), "red").save(mask),
+    "has pixels of mode I;16": lambda root, mask: Image.fromarray(np.full(SIZE, 256, np.uint16)).save(mask),
     r"holds 77 in 96 pixels, first at row 0, column 0.*0 to 33": lambda root, mask: Image.new("L", (12, 8), 77).save(
         mask
     ),

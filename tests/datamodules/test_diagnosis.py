@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,11 @@ import pytest
 from PIL import Image
 
 from imagier.datamodules.cityscapes import Cityscapes
-from imagier.datamodules.diagnosis import report
+from imagier.datamodules.diagnosis import doubts, report
+from imagier.datamodules.image_file import told_of
 from imagier.datamodules.masks import Masks
 from imagier.datamodules.photos import Photos
+from tests.training.test_run import say
 
 
 def street(root: Path, split: str, name: str, ids_HW: np.ndarray) -> None:
@@ -96,6 +99,47 @@ def test_what_training_would_note_is_told(tmp_path: Path) -> None:
     data = Photos(name="photos", root=tmp_path / "set", cache=tmp_path / "cache", split=(0.8, 0.2, 0.0))
     data.setup()
     text = report(data)
-    assert "note: data=photos: passed over files that are no pictures: 1 x .heic." in text
+    assert (
+        "note: data=photos: passed over files that are no pictures: 1 x .heic (HEIC is not read: convert it to JPEG)."
+        in text
+    )
     assert "so the test score is that of val" in text
     assert "the test split is the validation split" not in text
+
+
+def test_what_is_odd_about_files_is_said_of_the_first(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for name, value in (("faint", 900), ("bright", 60000)):
+        (root / name).mkdir(parents=True)
+        for number in range(9):
+            Image.fromarray(np.full((8, 8), value + number, np.uint16)).save(root / name / f"{number}.png")
+    pages = [Image.new("L", (8, 8), number) for number in range(3)]
+    pages[0].save(root / "bright" / "pages.tif", save_all=True, append_images=pages[1:])
+    (root / "__MACOSX").mkdir()  # where zip files are made
+    data = Photos(name="photos", root=root, cache=tmp_path / "cache", split=(0.8, 0.2, 0.0))
+    data.setup()
+    told = {kind: told_of(root / name) for kind, name in (("faint", "faint/0.png"), ("pages", "bright/pages.tif"))}
+    assert told == {
+        "faint": "has 16 bits a pixel, none above 900 of 65535, and is read as nearly black: scale it",
+        "pages": "holds 3 pictures, of which the first is read",
+    }
+    assert any("is read as nearly black" in note for note in doubts(data))
+    assert told_of(root / "bright" / "0.png") is None
+
+
+def test_training_says_that_it_is_measured_on_what_it_learns(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    draw = np.random.default_rng(0)
+    for number in range(24):
+        for split in ("train", "val") if number < 6 else ("train",):
+            path = root / split / ("cat", "dog")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if split == "train":
+                Image.fromarray(draw.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+            else:
+                shutil.copy(root / "train" / path.parent.name / path.name, path)
+    words = ["task=classify", "model=mlp", "data=photos", f"data.root={root}", "trainer=cpu", "trainer.max_epochs=1"]
+    say("train", *words, f"paths.runs={tmp_path}/runs", "test=false", "data.split=[0.9,0.1,0]")
+    said = (tmp_path / "runs" / "latest" / "log.txt").read_text()
+    assert "val has pictures that train has too (6)" in said
+    assert "learnt by heart" in (tmp_path / "runs" / "latest" / "report.html").read_text()

@@ -108,7 +108,7 @@ def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) ->
 
 
 def _colours(root: Path) -> None:
-    Image.new("RGB", SIZE[::-1]).save(root / "masks" / "3.png")
+    Image.new("RGB", SIZE[::-1], "red").save(root / "masks" / "3.png")
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,30 @@ def test_what_is_kept_back_may_lie_alone_and_show_one_class(tmp_path: Path) -> N
     ("mode", "cure"), [("I;16", "Save it with 8 bits a pixel."), ("LA", "without transparency"), ("RGB", "not their")]
 )
 def test_what_holds_no_classes_is_told_how_to_hold_them(tmp_path: Path, mode: str, cure: str) -> None:
-    Image.new(mode, (8, 8)).save(tmp_path / "mask.png")
+    Image.new(mode, (8, 8), {"I;16": 300, "LA": 0, "RGB": "red"}[mode]).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match=rf"pixels of mode {mode}.*{cure}"):
         read_mask(tmp_path / "mask.png", "Save the numbers of the classes, not their colours.")
+
+
+@pytest.mark.parametrize(("mode", "value"), [("I;16", 3), ("RGB", (3, 3, 3))])
+def test_a_number_a_pixel_counts_in_whatever_mode_it_is_saved(tmp_path: Path, mode: str, value: Any) -> None:
+    Image.new(mode, (6, 4), value).save(tmp_path / "mask.png")
+    read = read_mask(tmp_path / "mask.png", "")
+    assert (read.dtype, read.shape, np.unique(read).tolist()) == (np.uint8, (4, 6), [3])
+
+
+def test_a_mask_in_a_format_that_changes_values_is_said_to_be_there(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12)
+    (root / "masks" / "3.png").rename(root / "masks" / "3.jpg")
+    with pytest.raises(DataError, match=r"3\.jpg is there, in a format that changes values: .* save it as \.png"):
+        opened(root)
+
+
+def test_a_measured_folder_whose_masks_mean_otherwise_is_said(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", 12, (0, 255))
+    data = Masks(name="masks", root=root, cache=tmp_path, classes=["ground", "thing"], batch_size=2, size=[24, 32])
+    data.setup(measured="all")
+    assert any("the masks show ground alone, and the value 255" in note for note in data.notes)
 
 
 def test_no_mask_is_a_program(tmp_path: Path) -> None:

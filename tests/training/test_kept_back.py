@@ -78,3 +78,16 @@ def test_classes_without_pictures_to_train_with(materials_root: Path, tmp_path: 
         assert (alone["samples"], alone["metrics"]["accuracy"]) == (whole["samples"], whole["metrics"]["accuracy"])
     said = spoken("train", *small, f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
     assert "kept holds test, but no folder 'train'. Add it" in said
+
+
+def test_a_run_is_measured_and_goes_on_from_any_folder(garments_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "set").symlink_to(garments_root)
+    words = ["task=classify", "model=mlp", "model.hidden=[32]", "data=fashion_mnist", "data.root=set", *QUICK]
+    spoken("train", *words, "paths.cache=first", cwd=tmp_path / "here")
+    shutil.rmtree(tmp_path / "here" / "first")
+    run = f"{tmp_path}/here/runs/latest"
+    spoken("evaluate", f"ckpt={run}", "paths.cache=other", cwd=tmp_path)
+    assert (tmp_path / "other" / "examined").is_dir()  # and not where the trainer kept it
+    assert not list(tmp_path.rglob("first"))
+    spoken("train", f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path)
