@@ -70,6 +70,7 @@ def check(cfg: DictConfig) -> None:
     for key, rule in RULES.items():
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.{_text(values[key])}")
+    _check_places(cfg)
     if cfg.get("augment") and cfg.get("resume") is None:  # a resumed run may leave the list that its words are for
         _check_augment(cfg.augment)
     if "task" in cfg:
@@ -78,6 +79,16 @@ def check(cfg: DictConfig) -> None:
         for group in ("model", "data", "loss"):
             _check_pair(cfg, group)
         _check_parts(cfg)
+
+
+def _check_places(cfg: DictConfig) -> None:
+    """Refuse a checkpoint that is not there, of which `serve` takes several, before libraries are loaded to read it."""
+    said = str(cfg.get("ckpt") or "")
+    for place in [said] if Path(said).expanduser().exists() else said.split(","):
+        if place and not Path(place).expanduser().exists():
+            raise ConfigError(
+                f"{place} does not exist; name a run folder (runs/latest is the newest), a bundle or a checkpoint file."
+            )
 
 
 def _check_augment(augment: DictConfig) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,38 @@ def run(cfg: DictConfig) -> None:
         TrainingError: when the checkpoint cannot be read.
         BundleError: when a graph cannot be made, or disagrees with the checkpoint.
     """
+    formats, precisions = _asked(cfg)
+    with log_to(console()):
+        path = find_checkpoint(cfg.ckpt, prefer="best")
+        task, trained, said = build.from_checkpoint(path)
+        refuse_unknown_task(trained)
+        if trained.task.name == "compress":
+            refuse_unfit(formats, precisions)  # before any data is read
+        facts = Facts.from_dict(said["facts"])
+        data = data_for(cfg, trained, facts)
+        refuse_other_meaning(facts, data.facts)
+        _refuse_other_size(trained.task.name, facts, data.facts)
+        if data.findings.fingerprint != said["data_fingerprint"]:
+            log.info("note: graphs are compared on other data than trained the net, or on data changed since.")
+        held_out = data.stand_ins.get(cfg.split, cfg.split)
+        plan = Plan(
+            formats,
+            precisions,
+            *_pictures(cfg, task, trained.task.name, data),
+            held_out={"data": OmegaConf.select(cfg, "data.name") or trained.data.name, "split": held_out},
+            training=training_pictures(path),
+        )
+        description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
+        folder = Path(cfg.output).expanduser().absolute() if cfg.output else _usual_folder(path)
+        bundle = publish(build.net_of(task), description, plan, folder)
+        for name in (*bundle.files, "bundle.json", "README.md"):
+            log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
+        verb = "compress photo.jpg" if trained.task.name == "compress" else "predict source=photo.jpg"
+        log.info("use it: imagier %s ckpt=%s", verb, folder)
+
+
+def _asked(cfg: DictConfig) -> tuple[list[str], list[str]]:
+    """Formats and precisions, and a split that did not train. Raises ConfigError before anything is read."""
     formats, precisions = _chosen("formats", cfg.formats, FORMATS), _chosen("precision", cfg.precision, PRECISIONS)
     if "int8" in precisions and not {"onnx", "openvino"} & set(formats):
         raise ConfigError(
@@ -57,34 +89,19 @@ def run(cfg: DictConfig) -> None:
             f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose of: "
             f"{', '.join(HELD_OUT)}."
         )
-    with log_to(console()):
-        path = find_checkpoint(cfg.ckpt, prefer="best")
-        task, trained, said = build.from_checkpoint(path)
-        refuse_unknown_task(trained)
-        if trained.task.name == "compress":
-            refuse_unfit(formats, precisions)  # before any data is read
-        facts = Facts.from_dict(said["facts"])
-        data = data_for(cfg, trained, facts)
-        refuse_other_meaning(facts, data.facts)
-        _refuse_other_size(trained.task.name, facts, data.facts)
-        samples = cfg.samples or SAMPLES.get(trained.task.name, USUAL_SAMPLES)
-        calibration = cfg.calibration or CALIBRATION.get(trained.task.name, USUAL_CALIBRATION)
-        held_out = data.stand_ins.get(cfg.split, cfg.split)
-        plan = Plan(
-            formats,
-            precisions,
-            samples=lambda: islice(_samples(task, data, cfg.split), samples),
-            calibration=lambda: islice((image for _, image, _ in _samples(task, data, "train")), calibration),
-            held_out={"data": OmegaConf.select(cfg, "data.name") or trained.data.name, "split": held_out},
-            training=training_pictures(path),
-        )
-        description = describe(build.net_of(task), trained, said, _measured(path), _made_with(path))
-        folder = Path(cfg.output).expanduser().absolute() if cfg.output else _usual_folder(path)
-        bundle = publish(build.net_of(task), description, plan, folder)
-        for name in (*bundle.files, "bundle.json", "README.md"):
-            log.info("%s: %.1f MB", folder / name, (folder / name).stat().st_size / 1e6)
-        verb = "compress photo.jpg" if trained.task.name == "compress" else "predict source=photo.jpg"
-        log.info("use it: imagier %s ckpt=%s", verb, folder)
+    return formats, precisions
+
+
+def _pictures(
+    cfg: DictConfig, task: Task, name: str, data: ImageData
+) -> tuple[Callable[[], Iterator[Sample]], Callable[[], Iterator[np.ndarray]]]:
+    """Held-out pictures to compare graphs on, and training pictures to calibrate them by."""
+    samples = cfg.samples or SAMPLES.get(name, USUAL_SAMPLES)
+    calibration = cfg.calibration or CALIBRATION.get(name, USUAL_CALIBRATION)
+    return (
+        lambda: islice(_samples(task, data, cfg.split), samples),
+        lambda: islice((image for _, image, _ in _samples(task, data, "train")), calibration),
+    )
 
 
 def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:

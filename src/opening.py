@@ -14,7 +14,10 @@ from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError
 
 if TYPE_CHECKING:
+    from imagier.deploy.bundle import Description
     from imagier.deploy.codec import PictureCodec
+
+    Opened = PictureCodec | tuple[Description, Runtime]
 
 
 def load(
@@ -51,52 +54,61 @@ def load(
         ConfigError: there is nothing of the kind, or the runtime is unknown or not installed.
         BundleError, TrainingError: it is damaged.
     """
-    if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
-        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
+    _refuse_odd(tile, threads)
     place = Path(path).expanduser()
     if place.is_file() and is_bundle(place.parent):
         raise ConfigError(f"{path} is a file of a bundle: name the bundle's folder, {place.parent}.")
-    found: Runtime
-    meaningless = {"device": device == "cuda", "tile": tile != "auto", "flip": flip, "scales": list(scales) != [1.0]}
-    if is_bundle(place):
-        bundle = read_bundle(place)
-        if bundle.description.task == "compress":
-            _refuse(meaningless | {"precision": precision not in (None, "fp32")}, bundle.description.name)
-            from imagier.deploy.codec import open_codec  # torch takes seconds to import
-
-            return open_codec(bundle, runtime, threads)
-        description, found = bundle.description, open_runtime(bundle, runtime, precision, threads, device)
-    elif runtime not in ("auto", "torch") or precision not in (None, "fp32"):
-        raise ConfigError(
-            f"{path} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={path}` first."
-        )
-    else:
-        from imagier.deploy.network import TorchNet  # torch and Lightning take seconds to import
-        from imagier.trained import open_checkpoint
-
-        description, net = open_checkpoint(place)
-        if description.task == "compress":
-            _refuse(meaningless, description.name)
-            from imagier.deploy.codec import PictureCodec
-
-            return PictureCodec(description, net, threads)
-        found = TorchNet(net, threads, device)
-    if description.task == "classify" and list(scales) != [1.0]:
+    opened = (_of_bundle if is_bundle(place) else _of_checkpoint)(place, runtime, precision, threads, device)
+    many = list(scales) != [1.0]
+    if not isinstance(opened, tuple):
+        meaningless = {"device": device == "cuda", "tile": tile != "auto", "flip": flip, "scales": many}
+        _refuse(meaningless | {"precision": precision not in (None, "fp32")}, opened.description.name)
+        return opened
+    description, found = opened
+    if description.task == "classify" and many:
         raise ConfigError(
             f"scales={list(scales)} is for masks and pictures: {description.name} is a classifier, to which every "
             "picture is brought in one size. Leave scales out."
         )
-    if flip or list(scales) != [1.0]:
-        found = Variants(found, flip, scales)
-    predictor = Predictor(description, found, tile=tile, batch_size=batch_size)
+    asked = Variants(found, flip, scales) if flip or many else found
+    predictor = Predictor(description, asked, tile=tile, batch_size=batch_size)
     if isinstance(tile, int) and not predictor.takes_any_size:
         raise ConfigError(
             f"tile={tile} is for pictures that are taken in their own size, and {description.name} brings every "
             "picture to the size that it was trained on. Leave tile out."
         )
     return predictor
+
+
+def _refuse_odd(tile: Any, threads: Any) -> None:
+    if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
+        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
+
+
+def _of_bundle(place: Path, runtime: str, precision: str | None, threads: int | None, device: str) -> "Opened":
+    bundle = read_bundle(place)
+    if bundle.description.task == "compress":
+        from imagier.deploy.codec import open_codec  # torch takes seconds to import
+
+        return open_codec(bundle, runtime, threads)
+    return bundle.description, open_runtime(bundle, runtime, precision, threads, device)
+
+
+def _of_checkpoint(place: Path, runtime: str, precision: str | None, threads: int | None, device: str) -> "Opened":
+    if runtime not in ("auto", "torch") or precision not in (None, "fp32"):
+        raise ConfigError(
+            f"{place} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={place}` first."
+        )
+    from imagier.deploy.codec import PictureCodec  # torch and Lightning take seconds to import
+    from imagier.deploy.network import TorchNet
+    from imagier.trained import open_checkpoint
+
+    description, net = open_checkpoint(place)
+    if description.task == "compress":
+        return PictureCodec(description, net, threads)
+    return description, TorchNet(net, threads, device)
 
 
 def identity(path: str | Path, runtime: str = "auto", precision: str | None = None) -> dict[str, Any]:

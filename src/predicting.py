@@ -30,42 +30,47 @@ def run(cfg: "DictConfig") -> None:
     """
     began = time.perf_counter()
     items = find(cfg.source, SUFFIXES)
-    options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip", "scales")}
-    options["scales"] = list(cfg.scales)
+    predictor, settings = _opened(cfg)
+    settings["source"] = _identity(cfg.source, items)
+    about = predictor.description
+    write = writer(about, cfg.format, cfg.top)
+    job = _job(cfg.output, about.name, lambda output: Job(predictor, items, output, settings, write))
+    remembered = len(job.lines)
+    failed, first = 0, 0.0  # seconds until the first answer
+    for number, line in enumerate(job, start=1 + remembered):
+        first = first or time.perf_counter() - began
+        failed += "error" in line
+        _say(number, len(items), line)
+    if about.task == "classify":
+        write_table(job.output, (job.lines[item.name] for item in items), cfg.top)
+    _sum_up(len(items), remembered, time.perf_counter() - began, first)
+    print(f"written: {job.output}, by {about.name} in {settings['precision']} (runtime={settings['runtime']})")
+    if failed:
+        raise DataError(
+            f"{failed} of {len(items)} pictures could not be read; {job.output / 'manifest.jsonl'} names them, and "
+            "calling this again tries them alone."
+        )
+
+
+def _opened(cfg: "DictConfig") -> tuple[Predictor, dict[str, Any]]:
+    """The predictor, and what tells its answers from those of others."""
+    options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip")} | {"scales": list(cfg.scales)}
     predictor = load(cfg.ckpt, threads=cfg.threads, device=cfg.device, **options)
     if not isinstance(predictor, Predictor):
         raise ConfigError(
             f"ckpt={cfg.ckpt} is a codec: `imagier compress` writes its files, and `imagier decompress` the pictures "
             "that these give back."
         )
-    about = predictor.description
-    found = identity(cfg.ckpt, cfg.runtime, cfg.precision)
-    settings = options | found | {"net": about.name, "format": cfg.format, "top": cfg.top}
-    settings["source"] = _identity(cfg.source, items)
-    write = writer(about, cfg.format, cfg.top)
-    job = _job(cfg.output, about.name, lambda output: Job(predictor, items, output, settings, write))
-    output = job.output
-    remembered = len(job.lines)
-    failed, seconds = 0, 0.0
-    for number, line in enumerate(job, start=1 + remembered):
-        seconds = seconds or time.perf_counter() - began
-        failed += "error" in line
-        _say(number, len(items), line)
-    if about.task == "classify":
-        write_table(output, (job.lines[item.name] for item in items), cfg.top)
-    done = len(items) - remembered
-    took = time.perf_counter() - began
+    asked = {"net": predictor.description.name, "format": cfg.format, "top": cfg.top}
+    return predictor, options | identity(cfg.ckpt, cfg.runtime, cfg.precision) | asked
+
+
+def _sum_up(total: int, remembered: int, seconds: float, first: float) -> None:
     if remembered:
-        print(f"{remembered} of {len(items)} pictures were done already")
-    if done:
+        print(f"{remembered} of {total} pictures were done already")
+    if done := total - remembered:
         pictures = "1 picture" if done == 1 else f"{done} pictures"
-        print(f"{pictures} in {took:.1f} s, {done / took:.1f} a second, the first after {seconds:.1f} s")
-    print(f"written: {output}, by {about.name} in {found['precision']} (runtime={found['runtime']})")
-    if failed:
-        raise DataError(
-            f"{failed} of {len(items)} pictures could not be read; {output / 'manifest.jsonl'} names them, and calling "
-            "this again tries them alone."
-        )
+        print(f"{pictures} in {seconds:.1f} s, {done / seconds:.1f} a second, the first after {first:.1f} s")
 
 
 def _job(output: str | None, name: str, make: Callable[[Path], Job]) -> Job:

@@ -50,12 +50,7 @@ def describe(
     """
     refuse_unknown_task(cfg)
     facts = Facts.from_dict(said["facts"])
-    data = frozen(plain(cfg.data))
     mean, std = net.normalisation
-    size = data.get("size")
-    asked = None if size in (None, "auto") else size
-    # What restores pictures takes them whole: those of users are not to lose what a smaller one cannot show.
-    fixed = {"classify": facts.size, "segment": asked}.get(cfg.task.name)
     return Description(
         name=f"{cfg.model.name}-{cfg.data.name}",
         task=cfg.task.name,
@@ -64,23 +59,35 @@ def describe(
         channels=facts.channels,
         mean=mean,
         std=std,
-        resize=fixed,
+        resize=_size_in_use(cfg, facts),
         stride=net.stride,
         classes=facts.classes,
         colors=facts.colors,
         ignore_index=facts.ignore_index,
         lambdas=getattr(net.net, "lambdas", ()),
         metrics=metrics or {},
-        provenance={
-            "imagier": said["version"],
-            "data": facts.name,
-            "data_fingerprint": said["data_fingerprint"],
-            "data_settings": {key: data[key] for key in build.AS_TRAINED if key in data},
-            "epoch": said["epoch"],
-            "step": said["step"],
-            **(made_with or {}),
-        },
+        provenance={**_provenance(cfg, said, facts.name), **(made_with or {})},
     )
+
+
+def _size_in_use(cfg: DictConfig, facts: Facts) -> tuple[int, int] | None:
+    """The (height, width) to which pictures are brought. Those to restore are not: they would lose what they show."""
+    if cfg.task.name == "classify":
+        return facts.size
+    size = cfg.data.get("size")
+    return None if cfg.task.name != "segment" or size in (None, "auto") else (size[0], size[1])
+
+
+def _provenance(cfg: DictConfig, said: Mapping[str, Any], data: str) -> dict[str, Any]:
+    settings = frozen(plain(cfg.data))
+    return {
+        "imagier": said["version"],
+        "data": data,
+        "data_fingerprint": said["data_fingerprint"],
+        "data_settings": {key: settings[key] for key in build.AS_TRAINED if key in settings},
+        "epoch": said["epoch"],
+        "step": said["step"],
+    }
 
 
 def refuse_unknown_task(cfg: DictConfig) -> None:

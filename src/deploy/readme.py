@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagier.deploy.bundle import Bundle
+from imagier.deploy.bundle import WHOLE, Bundle
 
 _USE = """```
 imagier predict ckpt={folder} source=photo.jpg
@@ -33,6 +33,27 @@ pixels = codec.decompress(answer.data)
 Files are read by this bundle and by the checkpoint that it was made of, and by no other net: to the same pixels on any
 machine, at any `threads=` and by any runtime."""
 
+_ELSEWHERE = """Elsewhere, the graph takes uint8 [B, C, H, W], {takes} of 0 to 255, {sizes}, and normalises by itself.
+It returns float32: {returns}.
+
+```python
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("{file}")
+picture = Image.open("photo.jpg").convert("{mode}"){resized}
+pixels = np.array(picture, np.uint8).reshape(picture.height, picture.width, -1)
+(answer,) = session.run(None, {{"image": pixels.transpose(2, 0, 1)[None]}})
+```{area}"""
+
+_AREA = "\n\nimagier itself shrinks pictures by the mean of areas, which differs a little from Pillow."
+_RETURNS = {
+    "segment": "logits [B, classes, H, W]",
+    "classify": "logits [B, classes]",
+    "denoise": "pictures [B, C, H, W] of 0 to 1",
+}
+
 _INT8 = """An ONNX graph in int8 that is opened by onnxruntime itself wants
 `SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier sets it: without it, sums
 overflow on processors without VNNI."""
@@ -58,7 +79,28 @@ def readme(bundle: Bundle, folder: Path) -> str:
     parts += _table(bundle)
     use = _USE_OF_A_CODEC if about.lambdas else _USE
     parts.append(use.format(folder=folder, quality=len(about.lambdas) // 2 + 1))
+    parts += _elsewhere(bundle)
     return "\n\n".join(parts) + "\n"
+
+
+def _elsewhere(bundle: Bundle) -> list[str]:
+    """How other programs ask the graph of ONNX, where there is one of a whole net."""
+    graphs = [graph for graph in bundle.graphs if (graph.format, graph.part) == ("onnx", WHOLE)]
+    about = bundle.description
+    if not graphs:
+        return []
+    grey = about.channels == 1
+    size = f"({about.resize[1]}, {about.resize[0]})" if about.resize else ""
+    told = _ELSEWHERE.format(
+        takes="grey" if grey else "RGB",
+        sizes=f"H x W of {about.resize[0]} x {about.resize[1]}" if about.resize else "of any size",
+        returns=_RETURNS[about.task],
+        file=graphs[0].file,
+        mode="L" if grey else "RGB",
+        resized=f".resize({size})" if size else "",
+        area=_AREA if size else "",
+    )
+    return [told]
 
 
 def _table(bundle: Bundle) -> list[str]:

@@ -77,10 +77,10 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     samples = measured_samples(trainer, data, cfg.split)
     limit = f"first-{samples}-of-" if samples < len(data.sources[cfg.split]) else ""
     split = data.stand_ins.get(cfg.split, cfg.split)
+    skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
     for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
         log.info("note: %s", note)
-    skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
     if skipped:
         log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
     usual = _usual_folder(path, said["data_fingerprint"], facts, data, f"{limit}{cfg.split}")

@@ -86,7 +86,7 @@ def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
         write_text(run_dir / "overrides.txt", "".join(f"{word}\n" for word in last.values()))
 
 
-def write_results(run: Finished, everywhere: list[Logger]) -> Path | None:
+def write_results(run: Finished, loggers: list[Logger]) -> Path | None:
     """Write metrics.json, summary.json and the report, and send scores and confusion to the loggers.
 
     Returns:
@@ -101,9 +101,9 @@ def write_results(run: Finished, everywhere: list[Logger]) -> Path | None:
         report = write_report(run.run_dir, _summary(run, records, machine))
         for path in sorted((run.run_dir / "pictures").glob("confusion*.png")):
             with Image.open(path) as picture:
-                outlets.show(everywhere, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
+                outlets.show(loggers, path.stem, np.asarray(picture.convert("RGB")), best.best_step)
     scores = {f"best/{split}/{name}": value for split, scores in run.measured.items() for name, value in scores.items()}
-    outlets.close(everywhere, scores | {"epoch": best.best_epoch}, best.best_step)
+    outlets.close(loggers, scores | {"epoch": best.best_epoch}, best.best_step)
     return report
 
 

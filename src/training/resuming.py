@@ -44,36 +44,59 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
         TrainingError: when the file is no checkpoint.
     """
     checkpoint = read_checkpoint(path)
-    said = checkpoint["imagier"]
-    then, now = said["config"], plain(cfg)
-    _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])
-    for key in sorted((then["model"].keys() | now["model"].keys()) - _NO_TENSORS):
-        _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))
-    _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
-    for key in ("amsgrad", "centered"):  # they decide what is in its state
-        _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
+    then, now = checkpoint["imagier"]["config"], plain(cfg)
+    _refuse_other_net(path, checkpoint, task, then, now)
+    _refuse_other_optimizer(path, checkpoint, task, then, now)
     if now["trainer"]["strategy"] == "fsdp" != then["trainer"]["strategy"] and process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
             f"trainer.strategy=fsdp cannot split the optimiser's state in {path}, a run of trainer.strategy="
             f"{then['trainer']['strategy']}; go on with that, or start a new run{_BEGIN_WITH.format(path)}."
         )
-    facts, trained = task.facts, Facts.from_dict(said["facts"])
+    _refuse_other_measure(path, task.monitor, then, now)
+    _refuse_done(path, checkpoint, cfg)
+    return checkpoint
+
+
+def _refuse_other_net(
+    path: Path, checkpoint: dict[str, Any], task: Task, then: dict[str, Any], now: dict[str, Any]
+) -> None:
+    _refuse_difference(path, "task", then["task"]["name"], now["task"]["name"])
+    for key in sorted((then["model"].keys() | now["model"].keys()) - _NO_TENSORS):
+        _refuse_difference(path, f"model.{key}", then["model"].get(key), now["model"].get(key))
+    facts, trained = task.facts, Facts.from_dict(checkpoint["imagier"]["facts"])
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
     if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
         _refuse_difference(path, "the images' size", trained.size, facts.size)
+
+
+def _refuse_other_optimizer(
+    path: Path, checkpoint: dict[str, Any], task: Task, then: dict[str, Any], now: dict[str, Any]
+) -> None:
+    """What would not know what to make of the state."""
+    _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
+    for key in ("amsgrad", "centered"):  # they decide what is in it
+        _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
     if (parted := _parts(checkpoint["optimizer_states"][0])) != (ours := _parts(task.configure_optimizers())):
         raise ConfigError(
-            f"{path} is of version {said['version']}, whose optimiser parted the weights in {parted}, which are {ours} "
-            f"now; go on with that version, or start a new run{_BEGIN_WITH.format(path)}."
+            f"{path} is of version {checkpoint['imagier']['version']}, whose optimiser parted the weights in {parted}, "
+            f"which are {ours} now; go on with that version, or start a new run{_BEGIN_WITH.format(path)}."
         )
+
+
+def _refuse_other_measure(path: Path, monitor: str, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """The best score so far would be one of something else."""
     before, after = dict(leaves(then)), dict(leaves(now))
-    for key in sorted(before.keys() | after.keys()):  # the best score so far would be one of something else
-        if changes_measure(key, task.monitor) and not within(key, ("task", *FILES)):
+    for key in sorted(before.keys() | after.keys()):
+        if changes_measure(key, monitor) and not within(key, ("task", *FILES)):
             values = before.get(key), after.get(key)
             if key == VALIDATED:
                 values = str(values[0]), str(values[1])  # 1 is a batch, and 1.0 all of them
             _refuse_difference(path, key, *values, _BEGIN_WITH.format(path))
+
+
+def _refuse_done(path: Path, checkpoint: dict[str, Any], cfg: DictConfig) -> None:
+    """A run goes on from where it was, and not from before."""
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
@@ -85,7 +108,6 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
             f"trainer.max_steps={cfg.trainer.max_steps}, but {path} has {checkpoint['global_step']} steps behind it "
             "already; ask for at least as many."
         )
-    return checkpoint
 
 
 def _parts(optimizer: Any) -> list[int]:

@@ -98,13 +98,13 @@ def _fit_and_report(
     for change in changes(said["imagier"]["config"], cfg) if said else ():
         log.info("note: %s", change)
     wandb_id = said["imagier"]["wandb_id"] if said else _new_wandb_id(run_dir)
-    everywhere = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
+    loggers = outlets.loggers(cfg, run_dir, wandb_id, said["global_step"] if said else None)
     callbacks = _callbacks(cfg, run_dir, data, task, schedule, wandb_id, asked)
-    trainer = make_trainer(cfg, run_dir, callbacks, everywhere)
+    trainer = make_trainer(cfg, run_dir, callbacks, loggers)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
         raise ConfigError("callbacks.checkpoints is off, but a run without checkpoints leaves nothing; leave it in.")
-    outlets.tell_settings(everywhere, cfg)  # which W&B may refuse: before anything is replaced
+    outlets.tell_settings(loggers, cfg)  # which W&B may refuse: before anything is replaced
     if leader():
         write_records(cfg, run_dir, data)
         name_latest(Path(cfg.paths.runs), run_dir)
@@ -128,7 +128,7 @@ def _fit_and_report(
         spent = schedule.pretraining + schedule.earlier + time.monotonic() - began
         finished = Finished(cfg, run_dir, task, data, results, samples, checkpoints, _epochs(trainer), spent)
         print_scores(finished.measured, data.facts)
-        report = write_results(finished, everywhere)
+        report = write_results(finished, loggers)
     log.info("best checkpoint: %s", checkpoints.best)
     if report is not None:
         log.info("report: %s", report)

@@ -40,21 +40,10 @@ def wandb_logger(
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    asked = os.environ.get("WANDB_MODE", "online")
-    if asked in ("offline", "dryrun"):
-        mode = "offline"
-    elif mode == "auto":
-        mode = "online" if asked == "disabled" or _has_key(wandb) else "offline"
-    elif mode == "online" and asked == "online" and not _has_key(wandb):
-        raise ConfigError(
-            "logger.wandb.mode=online, but there is no key; set WANDB_API_KEY or run `wandb login`, or use mode=auto, "
-            "which goes offline without one."
-        )
-    run_dir = Path(run_dir)
-    if asked == "disabled":
-        mode = "online"  # Lightning's offline would undo it
+    run_dir, offline = Path(run_dir), False
+    if os.environ.get("WANDB_MODE") == "disabled":  # Lightning's offline would undo it
         log.info("W&B is off, as WANDB_MODE=disabled says")
-    elif mode == "offline":
+    elif offline := _is_offline(mode, _has_key(wandb)):
         log.info("W&B is offline (no key, or asked so); send it later: wandb sync %s/wandb/offline-run-*", run_dir)
     else:
         log.info("W&B is online: project %s, run %s", project, run_id)
@@ -69,10 +58,22 @@ def wandb_logger(
             entity=entity,
             group=group,
             tags=list(tags or ()),
-            offline=mode == "offline",
+            offline=offline,
             resume="allow",
             job_type=run_dir.parent.parent.name,
         )
+
+
+def _is_offline(mode: str, has_key: bool) -> bool:
+    asked = os.environ.get("WANDB_MODE", "online")
+    if asked in ("offline", "dryrun"):
+        return True
+    if mode == asked == "online" and not has_key:
+        raise ConfigError(
+            "logger.wandb.mode=online, but there is no key; set WANDB_API_KEY or run `wandb login`, or use mode=auto, "
+            "which goes offline without one."
+        )
+    return mode == "offline" or (mode == "auto" and not has_key)
 
 
 def _has_key(wandb: object) -> bool:

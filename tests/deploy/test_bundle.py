@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import onnx
 import pytest
 import torch
 from made import bundle_of, net_of, pictures
+from PIL import Image
 
 import imagier
 from imagier.deploy import publish as publishing
@@ -38,6 +40,22 @@ def test_a_bundle_holds_no_pickle_and_says_what_it_is(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bundle" / "model.pt2") as archive:
         assert not [name for name in archive.namelist() if archive.read(name)[:2] in (b"\x80\x02", b"PK")]
     assert "imagier predict" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["segment", "classify"])
+def test_other_programs_ask_the_graph_as_the_bundle_says(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, description = net_of(kind, *(("unet",) if kind == "segment" else ("cnn", (), (28, 28))))
+    folder = bundle_of(net, description, tmp_path / "bundle").folder
+    monkeypatch.chdir(folder)
+    image = pictures(1, (28, 28), seed=1)
+    image = image if description.channels == 1 else np.repeat(image[:, :1], 3, 1)
+    Image.fromarray(image[0, 0]).save("photo.jpg", format="PNG")  # what it holds counts
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert np.array_equal(found["answer"], open_runtime(read_bundle(folder), "onnx")(image))
 
 
 def sure(net: torch.nn.Module) -> torch.nn.Module:

@@ -281,12 +281,12 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
     ],
 )
 def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) -> None:
-    assert sentence in spoken("export", "ckpt=runs/latest", *words, cwd=tmp_path, code=2)
+    assert sentence in spoken("export", "ckpt=.", *words, cwd=tmp_path, code=2)
 
 
 def test_what_an_export_lacks_is_said_before_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
-    said = spoken("export", "ckpt=runs/latest", cwd=tmp_path, code=2)
+    said = spoken("export", "ckpt=.", cwd=tmp_path, code=2)
     assert "formats=onnx needs onnx, which pip install 'imagier[export]' brings" in said
 
 
