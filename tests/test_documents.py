@@ -83,6 +83,18 @@ def _placed(word: str, places: dict[str, Path]) -> str:
     return f"{key}={places[value]}" if key == "data.root" else shorter.get(word, word)
 
 
+def test_a_notebook_needs_no_hydra(garments_root: Path, tmp_path: Path) -> None:
+    (code,) = blocks(PAGES[0], "python")
+    for told, here in (('"/data"', repr(str(garments_root))), ("batch_size=128", "batch_size=50, limit=100")):
+        assert told in code
+        code = code.replace(told, here)
+    words = ["import sys", code, "loader = data.loader('train', shuffle=True)", "loader.sampler.set_epoch(1)"]
+    words += ["assert next(iter(loader))['image'].shape == (50, 1, 28, 28)", "assert 'hydra' not in sys.modules"]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(words)], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "test/accuracy" in ended.stdout
+
+
 def test_readme_quotes_what_is_said() -> None:
     quoted = next(line.strip() for line in README.splitlines() if line.strip().startswith("imagier: model=unett"))
     ended = subprocess.run(

@@ -57,6 +57,7 @@ def test_a_training_step_does_not_wait(
     )
     monkeypatch.setattr(torch, "tensor", made_on_the_host)
     with NothingCopied():
+        net.on_train_batch_start(cast(Any, batch), 0)
         net._step(cast(Any, batch), "train").backward()
 
 
