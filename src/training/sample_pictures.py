@@ -61,4 +61,4 @@ class SamplePictures(Callback):
         picture = sample_grid(self._shown, pl_module.facts)
         path = self.run_dir / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png"
         save_pixels(picture, path)
-        show(trainer.loggers, "val/samples", picture, trainer.global_step)
+        show(trainer.loggers, "val/samples", picture, max(0, trainer.global_step - 1))  # as Lightning counts its scores

@@ -283,6 +283,7 @@ def test_tensorboard_gets_scores_and_pictures(garments_root: Path, tmp_path: Pat
     events = EventAccumulator(str(tmp_path / "latest" / "tensorboard")).Reload()
     assert {"val/loss", "val/accuracy", "lr"} <= set(events.Tags()["scalars"])
     assert {"val/samples", "confusion"} <= set(events.Tags()["images"])
+    assert events.Images("val/samples")[-1].step in [score.step for score in events.Scalars("val/accuracy")]
 
 
 def test_doctor_prints_facts_and_names_bad_files(
