@@ -1,4 +1,7 @@
-"""What a value may be: for the keys that every run shares. A net or a data set checks its own arguments when built."""
+"""What a value may be, so that a slip is answered before torch is imported.
+
+Networks, data modules and losses check their own arguments as well, for whoever makes them from Python.
+"""
 
 import math
 from dataclasses import dataclass

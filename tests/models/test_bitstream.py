@@ -1,5 +1,6 @@
 """A compressed file that is not intact, or not this net's, is refused with a sentence."""
 
+import copy
 import struct
 import zlib
 from dataclasses import replace
@@ -34,6 +35,29 @@ def test_the_header_is_short_and_says_what_the_file_holds(net: FromPixels, data:
     header, payload = read(data)
     assert header == Header(channels=1, rate=2, height=40, width=300, fingerprint=net.net.fingerprint())
     assert 0 < len(data) - len(payload) < 24
+
+
+def test_the_fingerprint_is_summed_once_and_anew_after_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Factorized(1, width=4, latents=4)
+    summed = []
+
+    def counted(data: bytes, start: int = 0) -> int:
+        summed.append(len(data))
+        return crc32(data, start)
+
+    crc32 = zlib.crc32
+    monkeypatch.setattr(zlib, "crc32", counted)
+    first, whole = codec.fingerprint(), len(summed)
+    assert codec.fingerprint() == first
+    assert len(summed) < whole + 4  # of its tables alone
+    weights = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
+    with torch.no_grad():
+        codec.analysis[0].weight[0] += 1
+    other = codec.fingerprint()
+    codec.load_state_dict(weights)
+    assert codec.fingerprint() == first != other
+    assert codec.half().float().fingerprint() != first  # rounded, and maybe where the weights were
+    assert copy.deepcopy(codec).fingerprint() == codec.fingerprint()
 
 
 def test_a_file_cut_short_anywhere_is_refused(net: FromPixels, data: bytes) -> None:
