@@ -35,7 +35,9 @@ def psnr(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
 def ssim(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
     """Structural similarity, float64 [B]; NaN for pictures of less than 6 pixels in height or width.
 
-    Wang et al. 2004, in Gaussian windows of 11 x 11 with sigma 1.5, the mean over channels; 1 where identical.
+    Wang et al. 2004, in Gaussian windows of 11 x 11 with sigma 1.5, the mean over channels; 1 where identical. As
+    torchmetrics has it, pictures are mirrored at their edges; without windows that reach beyond them, as Wang's own
+    program does, photographs differ in the third digit, and small pictures more.
     """
     if min(one_BCHW.shape[-2:]) < SSIM_LEAST:
         return _undefined(one_BCHW)

@@ -6,9 +6,11 @@ G is a 3x3 convolution, the maximum of 2x2, batch normalisation, GELU, then conv
 The paper's larger nets (95 % and more) have a third convolution and normalisation, to which is added what the first
 gave, before the last GELU (`depth` 3). Convolutions begin as the identity, as far as they have channels to pass on
 (dirac). The first one whitens patches of 2x2 pixels and does not learn. Most of the work is done where an image is
-small. Deviations: what is whitened are CIFAR-10's photographs, whatever the training images are, so that a net needs no
-data to be built, and its bias does not learn either, which spares the largest gradient; what is left of an image is
-pooled to one pixel whatever its size. With RGB, 10 classes and widths 64, 256, 256: 1,972,480 trainable parameters.
+small. Deviations: normalisation keeps torch's momentum and eps and learns its scale; what does not begin as the
+identity is drawn 2.4 times as large, as in the other nets here; what is whitened are CIFAR-10's photographs, whatever
+the training images are, so that a net needs no data to be built, and its bias does not learn either, which spares the
+largest gradient; what is left of an image is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64,
+256, 256: 1,972,480 trainable parameters.
 
 Several of them behind one whitening (`members`) answer with their mean, a deep ensemble (Lakshminarayanan et al. 2017,
 arXiv 1612.01474). In training each is given its own part of every batch: an epoch costs what one net's does.
@@ -50,7 +52,7 @@ class Airbench(Mirrored):
             channels, it learns.
         mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
         members: nets that answer together, with the mean of their logits.
-        weights: None to begin as the paper does, or the path of a file of weights.
+        weights: None to begin from nothing, or the path of a file of weights.
 
     Raises:
         ConfigError: for an argument out of range, images that are too small, or weights that do not fit.

@@ -97,7 +97,8 @@ class DenseNet121(Mirrored):
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return the features before the head, [B, 1024]: all that can be frozen."""
         if self.enlargement is not None:
-            image_BCHW = F.interpolate(image_BCHW, scale_factor=self.enlargement, mode="bilinear", align_corners=False)
+            size = [round(side * self.enlargement) for side in image_BCHW.shape[-2:]]
+            image_BCHW = F.interpolate(image_BCHW, size, mode="bilinear", align_corners=False)
         return F.relu(self.features(image_BCHW), inplace=True).mean(dim=(-2, -1))
 
     def head(self, features_BF: Tensor) -> Tensor:

@@ -6,9 +6,10 @@
 
 C is a padded 3x3 convolution, R a residual block (C, ReLU, C), down a 2x2 convolution of stride 2, up its transpose.
 Deviations: the net is blind, that is not told how strong the noise is; it works at half the size, on images whose 2 x 2
-pixels stand as channels (Shi et al. 2016, arXiv 1609.05158), which makes it four times as quick; and it adds its output
-to the image. As nothing in it has a bias, f(a x) = a f(x) for a > 0, by which it serves noise of strengths it was not
-trained on (Mohan et al. 2020, arXiv 1906.05478). With widths 32, 64, 128, depth 2 and RGB: 1,047,296 parameters.
+pixels stand as channels (Shi et al. 2016, arXiv 1609.05158), which makes it four times as quick; a level's output is
+added after the way up, where the paper adds its input before; and it adds its output to the image. As nothing in it has
+a bias, f(a x) = a f(x) for a > 0, by which it serves noise of strengths it was not trained on (Mohan et al. 2020, arXiv
+1906.05478). With widths 32, 64, 128, depth 2 and RGB: 1,047,296 parameters.
 """
 
 from collections.abc import Sequence

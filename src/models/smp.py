@@ -3,10 +3,14 @@
 https://github.com/qubvel-org/segmentation_models.pytorch
 """
 
+import json
+from collections.abc import Sequence
+
 import segmentation_models_pytorch as smp
 import timm
 from torch import Tensor, nn
 
+from imagier.errors import ConfigError
 from imagier.models.arguments import check_choice
 from imagier.models.timm import normalisation, pretrained_file
 from imagier.models.weights import hugging_face_file, load_weights
@@ -53,14 +57,30 @@ class SMP(nn.Module):
             classes=num_classes,
         )
         self.stride: int = self.net.encoder.output_stride
-        by_timm = named and universal and in_channels == 3
-        self.learnt_by = normalisation(encoder.removeprefix("tu-")) if by_timm else None
+        self.learnt_by = _learnt_by(encoder, str(weights)) if named and in_channels == 3 else None
         if not named:
             load_weights(self, weights, parts=[self.net, self.net.encoder])
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
         return self.net(image_BCHW)
+
+
+def _learnt_by(encoder: str, weights: str) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and deviation, per channel of image / 255, of the pictures that the library's own weights have learnt."""
+    if encoder.startswith("tu-"):
+        return normalisation(encoder.removeprefix("tu-"))
+    origin = smp.encoders.encoders[encoder]["pretrained_settings"][weights]
+    said = json.loads(hugging_face_file(origin["repo_id"], ["config.json"], origin["revision"]).read_text())
+    if said.get("input_space", "RGB") != "RGB":
+        raise ConfigError(
+            f"model.weights={weights} of model.encoder={encoder} have learnt {said['input_space']}, and pictures come "
+            "as RGB; choose another encoder, such as one of timm's, tu-NAME."
+        )
+    if "mean" not in said or "std" not in said:
+        return None
+    scale = max(said.get("input_range", [0, 1]))
+    return [value / scale for value in said["mean"]], [value / scale for value in said["std"]]
 
 
 def _fetch(encoder: str, weights: str | None) -> bool:

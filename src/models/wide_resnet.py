@@ -3,7 +3,8 @@
     image -> 3x3 (16) -> B.. (16k) -> B.., /2 (32k) -> B.., /2 (64k) -> BN ReLU -> mean -> dropout -> logits
 
 B is a residual block of pre-activations: BN, ReLU, 3x3, BN, ReLU, 3x3, added to its input, or to a 1x1 convolution of
-what its first BN and ReLU gave where width or size change. WRN-28-10 with RGB and 10 classes: 36,479,194 parameters.
+what its first BN and ReLU gave where width or size change. Deviation: dropout stands before the logits, where the paper
+has it in the blocks. WRN-28-10 with RGB and 10 classes: 36,479,194 parameters.
 """
 
 import torch.nn.functional as F

@@ -3,7 +3,8 @@
 A kernel [O, I, h, w] is a matrix [O, I h w]. Its averaged gradient is replaced by a matrix near it whose singular
 values are about one: what the gradient shows faintly is learnt nearly as fast as what it shows strongly. At the same
 rate steps are as long as AdamW's (Liu et al. 2025, arXiv 2502.16982), but bear a higher one. What is no such matrix,
-biases, normalisation, grouped kernels and tables, AdamW moves.
+biases, normalisation, grouped kernels and tables, AdamW moves. Deviation: first and last layers are matrices too, which
+Jordan leaves to AdamW.
 
 torch's own takes no kernels of convolutions, and timm's computes in bfloat16 also where the processor imitates it.
 """

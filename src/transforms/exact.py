@@ -173,7 +173,7 @@ class Shift(Transform):
 
 
 class Erase(Transform):
-    """Cover a rectangle with one grey value, as random erasing does (Zhong et al. 2017, arXiv 1708.04896).
+    """Cover a rectangle, after random erasing (Zhong et al. 2017, arXiv 1708.04896), with one grey value drawn for it.
 
     In a mask, what is covered counts nowhere; where a set ignores nothing, it is of class 0 (void, background).
 

@@ -126,12 +126,17 @@ def test_timm_and_smp_load_from_the_hubs_cache(machine: Path) -> None:
         snapshot.mkdir(parents=True)
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text(revision)
-        (snapshot / "config.json").write_text("{}")
+        (snapshot / "config.json").write_text('{"input_range": [0, 255], "mean": [51, 102, 153], "std": [51, 51, 51]}')
         safetensors.torch.save_file(published.state_dict(), snapshot / "model.safetensors")
     timm = Timm(1, 4, architecture="resnet18", weights="imagenet")
     torch.testing.assert_close(timm.net.conv1.weight, published.conv1.weight.sum(1, keepdim=True))
     smp = SMP(3, 4, encoder="resnet18", weights="imagenet")
     assert torch.equal(smp.net.encoder.conv1.weight, published.conv1.weight)
+    mean, std = FromPixels(smp, [0.5] * 3, [0.5] * 3).normalisation
+    assert (mean, std) == (pytest.approx((0.2, 0.4, 0.6)), pytest.approx((0.2, 0.2, 0.2)))
+    (snapshot / "config.json").write_text('{"input_space": "BGR"}')
+    with pytest.raises(ConfigError, match="have learnt BGR, and pictures come as RGB"):
+        SMP(3, 4, encoder="resnet18", weights="imagenet")
 
 
 def smp_revision() -> str:
