@@ -1,7 +1,7 @@
 # `imagier serve` with a bundle mounted at /bundle:
 #   docker build --target cpu -t imagier:cpu .    the bundle's graphs in onnxruntime, on the processor
 #   docker build --target gpu -t imagier:gpu .    its net in torch, on an NVIDIA GPU
-#   docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/runs/latest/bundle:/bundle:ro" imagier:cpu
+#   docker run --rm --init -p 127.0.0.1:8000:8000 -v "$PWD/runs/latest/bundle:/bundle:ro" imagier:cpu
 
 FROM python:3.12-slim AS wheel
 WORKDIR /source
@@ -19,6 +19,8 @@ RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/wh
 USER 10001
 WORKDIR /home/imagier
 EXPOSE 8000
+# Memory of large pictures is given back: glibc keeps a pool for each of many threads.
+ENV MALLOC_ARENA_MAX=2
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
 ENTRYPOINT ["imagier", "serve", "host=0.0.0.0", "ckpt=/bundle"]
 
@@ -34,5 +36,7 @@ RUN pip install --no-cache-dir --find-links /wheels --constraint /wheels/constra
 USER 10001
 WORKDIR /home/imagier
 EXPOSE 8000
+# Memory of large pictures is given back: glibc keeps a pool for each of many threads.
+ENV MALLOC_ARENA_MAX=2
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
 ENTRYPOINT ["imagier", "serve", "host=0.0.0.0", "ckpt=/bundle", "runtime=torch", "device=cuda"]

@@ -53,7 +53,7 @@ def decompress(cfg: DictConfig) -> None:
         if height * width > cfg.max_megapixels * 1e6:
             raise DataError(
                 f"the file promises {height} x {width} pixels, more than max_megapixels={cfg.max_megapixels:g}. Where "
-                "you trust it, say a larger number; a million pixels take some 0.2 GB of memory."
+                "you trust it, say a larger number; a million pixels take some 0.5 GB of memory."
             )
         image_HWC = codec.decompress(data)
         save_pixels(image_HWC, target)

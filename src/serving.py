@@ -15,6 +15,7 @@ try:
     import uvicorn
 
     from imagier.server.app import make_app
+    from imagier.server.connections import Impatient
     from imagier.server.limits import Limits
     from imagier.server.nets import Opened
 except ImportError as error:
@@ -60,6 +61,7 @@ def run(cfg: "DictConfig") -> None:
         print("everybody who reaches this machine may ask; IMAGIER_TOKEN=... in the environment asks for a token")
     config = uvicorn.Config(
         app,
+        http=Impatient,
         log_level="warning",
         access_log=False,
         timeout_keep_alive=30,

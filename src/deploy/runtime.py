@@ -11,6 +11,8 @@ from imagier.errors import BundleError, ConfigError
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
 DEVICES = ("auto", "cpu", "cuda")  # of torch; graphs run on the CPU
 
+_LARGE = 1 << 20  # pixels at once: those of a tile
+
 
 class Runtime(Protocol):
     """A net, ready to answer."""
@@ -40,6 +42,10 @@ class OnnxRuntime:
         except Exception as error:  # onnxruntime has no base class for its errors
             raise BundleError(f"{path} cannot be opened by onnxruntime ({error}). Export it again.") from error
         self._inputs = [given.name for given in self._session.get_inputs()]
+        self._shrinking = (
+            onnxruntime.RunOptions()
+        )  # else what a large picture has taken, gigabytes, is never given back
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
         """Let another process open the graph anew."""
@@ -52,7 +58,8 @@ class OnnxRuntime:
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Return all that the graph makes of its inputs, which are given in their order."""
         given = zip(self._inputs, map(np.ascontiguousarray, inputs), strict=True)
-        outputs: list[np.ndarray] = self._session.run(None, dict(given))
+        large = inputs[0].size > _LARGE * inputs[0].shape[1]
+        outputs: list[np.ndarray] = self._session.run(None, dict(given), self._shrinking if large else None)
         return outputs
 
 

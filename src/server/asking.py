@@ -97,8 +97,8 @@ async def predict(
     predictor, form = predictor_of(net), chosen(accept, FORMS[net.description.task])
 
     def work() -> Response:
-        door_of(request).refuse_bomb(data)
-        return answer(predictor(data), form, view, top)
+        with door_of(request).room_for(data):
+            return answer(predictor(data), form, view, top)
 
     return await run_in_threadpool(work)
 
@@ -117,19 +117,19 @@ async def compress(
     codec, form = codec_of(net), chosen(accept, FORMS["compress"])
 
     def work() -> Response:
-        door_of(request).refuse_bomb(data)
-        image_HWC = to_pixels(data, codec.channels)
-        try:
-            small = codec.compress(image_HWC, quality)
-        except ConfigError as error:
-            raise HTTPException(422, str(error)) from error
-        rate = {
-            "X-Compressed-Bytes": str(len(small)),
-            "X-Bits-Per-Pixel": f"{8 * len(small) / (image_HWC.shape[0] * image_HWC.shape[1]):.4f}",
-        }
-        made = picture(codec.decompress(small)) if form == PNG else Response(small, media_type=FILE)
-        made.headers.update(rate)
-        return made
+        with door_of(request).room_for(data, codec=True):
+            image_HWC = to_pixels(data, codec.channels)
+            try:
+                small = codec.compress(image_HWC, quality)
+            except ConfigError as error:
+                raise HTTPException(422, str(error)) from error
+            rate = {
+                "X-Compressed-Bytes": str(len(small)),
+                "X-Bits-Per-Pixel": f"{8 * len(small) / (image_HWC.shape[0] * image_HWC.shape[1]):.4f}",
+            }
+            made = picture(codec.decompress(small)) if form == PNG else Response(small, media_type=FILE)
+            made.headers.update(rate)
+            return made
 
     return await run_in_threadpool(work)
 
@@ -147,7 +147,7 @@ async def decompress(request: Request, net: Asked, data: Sent, accept: Accept = 
     chosen(accept, (PNG,))
 
     def work() -> Response:
-        door_of(request).refuse_size(*codec.size(data))
-        return picture(codec.decompress(data))
+        with door_of(request).room(*codec.size(data), codec=True):
+            return picture(codec.decompress(data))
 
     return await run_in_threadpool(work)

@@ -13,6 +13,8 @@ import numpy as np
 
 from imagier.deploy.runtime import Runtime
 
+_PIXELS = 1 << 20  # of a batch of several: what a dense net keeps of each takes kilobytes
+
 
 @dataclass(eq=False)  # pictures are not compared: a question is itself
 class _Question:
@@ -25,7 +27,7 @@ class Batched:
 
     Args:
         runtime: that computes; asked by one thread alone.
-        most: pictures that are answered together, all of equal size.
+        most: pictures that are answered together, all of equal size; fewer where they are large.
         tell: is called with the number of pictures of every batch.
     """
 
@@ -64,7 +66,8 @@ class Batched:
             taken = [self._waiting.popleft()]
             shape, count = taken[0].images.shape[1:], len(taken[0].images)
             for question in list(self._waiting):
-                if question.images.shape[1:] == shape and count + len(question.images) <= self._most:
+                fits = count + len(question.images) <= min(self._most, _PIXELS // (shape[-2] * shape[-1]))
+                if question.images.shape[1:] == shape and fits:
                     self._waiting.remove(question)
                     taken.append(question)
                     count += len(question.images)

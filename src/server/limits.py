@@ -3,6 +3,7 @@
 import asyncio
 import io
 import secrets
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from imagier.datamodules.image_file import FORMATS
 from imagier.server.monitoring import Monitor
 
 FIELD = "image"  # of a form
+_CODEC = 4  # times the memory of others for a pixel
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Limits:
     """How much is admitted.
 
     megabytes:  of one request's body.
-    megapixels: of one picture.
+    megapixels: of one picture; twice as many may be in work at once, and a codec is given a quarter.
     queue:      requests about pictures that are held at once; more are told to come again.
     seconds:    in which a body has to arrive.
     token:      that a request has to bring; None: anybody may ask.
@@ -46,32 +48,52 @@ class Door:
     def __init__(self, limits: Limits, monitor: Monitor) -> None:
         self.limits, self._monitor = limits, monitor
         self._held = 0
+        self._pixels, self._fits = 0, threading.Condition()
 
     @property
     def full(self) -> bool:
         """Whether the next one would be told to come again."""
         return self._held >= self.limits.queue
 
-    def refuse_bomb(self, data: bytes) -> None:
-        """Raise status 413 where the head of a file promises more pixels than are admitted."""
+    @contextmanager
+    def room_for(self, data: bytes, codec: bool = False) -> Iterator[None]:
+        """Wait, in a thread, until the pixels of a file fit beside those that are in work.
+
+        A small file may hold a large picture, so that as many as requests are held would fill the memory. Raises status
+        413 where its head promises more than are admitted.
+        """
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
         except Image.DecompressionBombError as error:
-            raise HTTPException(413, f"the picture is too large: {error} {self._cure()}") from error
+            raise HTTPException(413, f"the picture is too large: {error} {self._cure(codec)}") from error
         except Exception:  # decoding it will say what is wrong
-            return
-        self.refuse_size(height, width)
+            width, height = 0, 0
+        with self.room(height, width, codec):
+            yield
 
-    def refuse_size(self, height: int, width: int) -> None:
-        """Raise status 413 for more pixels than are admitted."""
-        if width * height > self.limits.megapixels * 1e6:
-            raise HTTPException(413, f"the picture has {height} x {width} pixels. {self._cure()}")
+    @contextmanager
+    def room(self, height: int, width: int, codec: bool = False) -> Iterator[None]:
+        """The same for a picture of this size; a codec is given a quarter of the pixels, which take it so much more."""
+        pixels, admitted = height * width, self.limits.megapixels * 1e6
+        if pixels > admitted / (_CODEC if codec else 1):
+            raise HTTPException(413, f"the picture has {height} x {width} pixels. {self._cure(codec)}")
+        pixels *= _CODEC if codec else 1
+        with self._fits:
+            self._fits.wait_for(lambda: self._pixels + pixels <= 2 * admitted)
+            self._pixels += pixels
+        try:
+            yield
+        finally:
+            with self._fits:
+                self._pixels -= pixels
+                self._fits.notify_all()
 
-    def _cure(self) -> str:
+    def _cure(self, codec: bool) -> str:
+        most = self.limits.megapixels / (_CODEC if codec else 1)
         return (
-            f"At most {self.limits.megapixels:g} million pixels are looked at: scale it down, cut it, or start the "
-            "server with another max_megapixels."
+            f"At most {most:g} million pixels are looked at{' by a codec' if codec else ''}: scale it down, cut it, or "
+            "start the server with another max_megapixels."
         )
 
     @contextmanager

@@ -36,6 +36,24 @@ def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
     assert max(sizes) == 4
 
 
+def test_large_pictures_are_answered_one_by_one() -> None:
+    sizes: list[int] = []
+    slow = Slow()
+    batched = Batched(slow, most=4, tell=sizes.append)
+    large = np.zeros((1, 1, 800, 800), np.uint8)
+    threads = [threading.Thread(target=batched, args=(large,)) for _ in range(3)]
+    threads[0].start()
+    slow.asked.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(batched._waiting) < 2:
+        time.sleep(0.001)
+    slow.go.set()
+    for thread in threads:
+        thread.join()
+    assert sizes == [1, 1, 1]
+
+
 def test_a_net_that_fails_is_told_to_whoever_asked() -> None:
     def broken(image_BCHW: np.ndarray) -> np.ndarray:
         raise MemoryError

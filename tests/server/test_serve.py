@@ -26,9 +26,11 @@ from imagier.datamodules.folder import cut
 
 
 @contextmanager
-def serving(*words: str, cwd: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def serving(
+    *words: str, cwd: Path, script: Path = REPOSITORY / "scripts" / "serve.py"
+) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """The address of a server in a process of its own."""
-    command = [sys.executable, str(REPOSITORY / "scripts" / "serve.py"), "port=0", *words]
+    command = [sys.executable, str(script), "port=0", *words]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:

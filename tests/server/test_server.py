@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from made import CLASSES, Slow, bundle_of, net_of, pictures
 from PIL import Image
@@ -32,7 +32,8 @@ from imagier.models.factorized import Factorized
 from imagier.models.pixels import FromPixels
 from imagier.server.app import make_app
 from imagier.server.dataset import Pictures
-from imagier.server.limits import Limits
+from imagier.server.limits import Door, Limits
+from imagier.server.monitoring import Monitor
 from imagier.server.nets import Opened
 
 PIXELS = pictures(1, (40, 52))[0].transpose(1, 2, 0)
@@ -196,6 +197,23 @@ def test_hostile_uploads(client: TestClient, opened: list[Any], kind: str) -> No
             assert answer.status_code == code, answer.text
             assert answer.json()["error"]
     assert client.post(f"/models/{name_of(opened, 'segment')}/predict", content=png()).status_code == 200
+
+
+def test_large_pictures_wait_for_one_another() -> None:
+    door, entered = Door(Limits(megapixels=1), Monitor()), threading.Event()
+
+    def one_more() -> None:
+        with door.room(1000, 1000):
+            entered.set()
+
+    with door.room(1000, 1000), door.room(500, 500, codec=True):
+        waiting = threading.Thread(target=one_more)
+        waiting.start()
+        assert not entered.wait(0.2)
+    waiting.join(10)
+    assert entered.is_set()
+    with pytest.raises(HTTPException, match=r"At most 0\.25 million pixels are looked at by a codec"):
+        door.room(600, 600, codec=True).__enter__()
 
 
 def test_what_is_wrong_is_said_in_a_sentence(client: TestClient, opened: list[Any]) -> None:

@@ -83,8 +83,8 @@ class Desk:
         if given is None:
             raise sentence("There is no picture yet: drop one into the field, or click it.")
         data = Path(given).read_bytes() if isinstance(given, str) else given
-        self._door.refuse_bomb(data)
-        return to_pixels(data, channels)
+        with self._door.room_for(data):
+            return to_pixels(data, channels)
 
 
 def sentence(text: str) -> gr.Error:

@@ -1,6 +1,7 @@
 """The tab about training: where each net comes from, what it was measured at, and pictures of how it was trained."""
 
 from collections.abc import Mapping
+from html import escape
 
 import gradio as gr
 
@@ -37,4 +38,9 @@ def _facts(net: Net) -> str:
     for name, value in about.metrics.get("scores", {}).items():
         if "/" not in name:
             rows.append((f"{name}, {about.metrics['split']} split of {about.metrics['data']}{samples}", f"{value:.4g}"))
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return "| | |\n|---|---|\n" + "\n".join(f"| {_plain(name)} | {_plain(value)} |" for name, value in rows)
+
+
+def _plain(text: str) -> str:
+    """For a cell of Markdown: a bundle may come from anybody."""
+    return escape(text).replace("|", "&#124;")
