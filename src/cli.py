@@ -26,11 +26,11 @@ from imagier.version import __version__
 VERBS = {
     "train": ("imagier.training.run:run", "train, validate, test and report"),
     "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
-    "export": ("imagier.exporting:run", "make a bundle of a checkpoint, for use without training's tools"),
-    "predict": ("imagier.predicting:run", "answer about pictures with a bundle or a checkpoint"),
-    "serve": ("imagier.serving:run", "answer about pictures over HTTP"),
-    "compress": ("imagier.coding:compress", "write photographs as a net's own small files"),
-    "decompress": ("imagier.coding:decompress", "read such files"),
+    "export": ("imagier.exporting:run", "turn a checkpoint into a bundle, for use without the training libraries"),
+    "predict": ("imagier.predicting:run", "run a bundle or a checkpoint on pictures"),
+    "serve": ("imagier.serving:run", "run networks on pictures over HTTP, and in a page"),
+    "compress": ("imagier.coding:compress", "compress pictures with a trained codec"),
+    "decompress": ("imagier.coding:decompress", "decompress those files"),
     "transfer-report": ("imagier.transfer:run", "send photographs as such files and in other formats, and compare"),
     "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
     "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
@@ -57,7 +57,8 @@ def main(verb: str | None = None) -> None:
     try:
         with _sentences():
             if verb not in VERBS:
-                raise ConfigError(f"'{verb}' is no verb; imagier knows: {', '.join(VERBS)}.{nearest(verb, VERBS)}")
+                known = f"the commands are: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
+                raise ConfigError(f"'{verb}' is not a command; {known}")
             if leader() or verb == "train":  # of several processes, the others have work in a training alone
                 _compose_and_call(verb, program, completed(verb, words))
     except KeyboardInterrupt:

@@ -59,7 +59,7 @@ def check(cfg: DictConfig) -> None:
             together.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the sentence.")
+        raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
     if unknown := [str(key) for key in cfg if key not in KNOWN]:
         raise ConfigError(
             f"{unknown[0]} means nothing here; there are: {', '.join(KNOWN)}.{nearest(unknown[0], KNOWN)}"
@@ -133,10 +133,9 @@ def _check_pair(cfg: DictConfig, group: str) -> None:
     task, chosen = cfg.task.name, cfg[group]
     if "tasks" not in chosen or task in chosen.tasks:
         return
-    raise ConfigError(
-        f"{group}={chosen.name} is for task={' or '.join(chosen.tasks)}, not for task={task}; "
-        f"{group} for {task} is one of: {', '.join(fitting(group, task))}."
-    )
+    fit = fitting(group, task)
+    others = f"{group} for {task} is one of: {', '.join(fit)}." if fit else f"no {group} lists {task} in its tasks yet."
+    raise ConfigError(f"{group}={chosen.name} is for task={' or '.join(chosen.tasks)}, not for task={task}; {others}")
 
 
 def fitting(group: str, task: str) -> list[str]:

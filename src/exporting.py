@@ -86,7 +86,7 @@ def _asked(cfg: DictConfig) -> tuple[list[str], list[str]]:
     _refuse_missing(formats)
     if cfg.split not in HELD_OUT:
         raise ConfigError(
-            f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose of: "
+            f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose from: "
             f"{', '.join(HELD_OUT)}."
         )
     return formats, precisions
@@ -109,7 +109,7 @@ def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:
     words = given.split(",") if isinstance(given, str) else list(given)
     for word in words:
         if word not in known:
-            raise ConfigError(f"{key}={word} is not known; choose of: {', '.join(known)}.")
+            raise ConfigError(f"{key}={word} is not known; choose from: {', '.join(known)}.")
     return words
 
 

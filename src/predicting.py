@@ -48,7 +48,7 @@ def run(cfg: "DictConfig") -> None:
     if failed:
         raise DataError(
             f"{failed} of {len(items)} pictures could not be read; {job.output / 'manifest.jsonl'} names them, and "
-            "calling this again tries them alone."
+            "run the command again to try only those."
         )
 
 

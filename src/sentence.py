@@ -74,6 +74,8 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
     words = [re.sub(r"^launcher(?=\.)", "hydra.launcher", word) for word in words]
     others = [word for word in words if word not in ("-m", "--multirun")]
     swept = others != words or any(re.match("sweep=(?!null)", word) for word in words)
+    if not swept and any(re.match("hydra/launcher=(?!null)", word) for word in words):
+        raise ConfigError("launcher=... starts several trainings: add -m and a key of several values, or sweep=optuna.")
     return ["-m", *others] if swept else words
 
 

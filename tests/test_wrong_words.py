@@ -171,7 +171,7 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
             cli.main()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert f"'trian' is no verb; imagier knows: {', '.join(cli.VERBS)}. Did you mean 'train'?" in said
+    assert f"'trian' is not a command; the commands are: {', '.join(cli.VERBS)}. Did you mean 'train'?" in said
 
 
 def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
         with writing_to(folder):
             bundle = _filled(aside, net, description, plan)
             (aside / ABOUT).write_text(bundle.to_json(), encoding="utf-8")
-            (aside / README).write_text(readme(bundle, folder), encoding="utf-8")
+            (aside / README).write_text(readme(bundle), encoding="utf-8")
             _replace(folder, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

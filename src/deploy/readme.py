@@ -1,30 +1,28 @@
 """README.md of a bundle: what it is, how good it is, and the commands to use it."""
 
-from pathlib import Path
-
 from imagier.deploy.bundle import WHOLE, Bundle
 
 _USE = """```
-imagier predict ckpt={folder} source=photo.jpg
+imagier predict ckpt=. source=photo.jpg
 ```
 
 ```python
 import imagier
 
-predictor = imagier.load("{folder}")
+predictor = imagier.load(".")
 answer = predictor("photo.jpg")
 answer.show()
 ```"""
 
 _USE_OF_A_CODEC = """```
-imagier compress photo.jpg ckpt={folder} quality={quality}
-imagier decompress compressed ckpt={folder}
+imagier compress photo.jpg ckpt=. quality={quality}
+imagier decompress compressed ckpt=.
 ```
 
 ```python
 import imagier
 
-codec = imagier.load("{folder}")
+codec = imagier.load(".")
 answer = codec("photo.jpg", quality={quality})
 answer.save("photo.imgr")  # or photo.png: the pixels that the file gives back
 pixels = codec.decompress(answer.data)
@@ -59,8 +57,8 @@ _INT8 = """An ONNX graph in int8 that is opened by onnxruntime itself wants
 overflow on processors without VNNI."""
 
 
-def readme(bundle: Bundle, folder: Path) -> str:
-    """The text, for a bundle that will lie at `folder`."""
+def readme(bundle: Bundle) -> str:
+    """The text; its commands are for the bundle's own folder, wherever it is copied to."""
     about = bundle.description
     takes = "RGB" if about.channels == 3 else "grey"
     size = f", resized to {about.resize[0]} x {about.resize[1]} (height x width)" if about.resize else " of any size"
@@ -78,7 +76,7 @@ def readme(bundle: Bundle, folder: Path) -> str:
         parts.append("Not measured: the run was not tested, or this checkpoint is not its best one.")
     parts += _table(bundle)
     use = _USE_OF_A_CODEC if about.lambdas else _USE
-    parts.append(use.format(folder=folder, quality=len(about.lambdas) // 2 + 1))
+    parts.append(use.format(quality=len(about.lambdas) // 2 + 1))
     parts += _elsewhere(bundle)
     return "\n\n".join(parts) + "\n"
 

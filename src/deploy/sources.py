@@ -97,7 +97,7 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
         return [Item(name, path / name) for name in names]
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not found:
-        raise DataError(f"source={source} is no file or folder, and matches none as a pattern.")
+        raise DataError(f"source={source} is not a file or folder, and as a pattern it matches nothing.")
     common = Path(os.path.commonpath([_whole(one).parent for one in found]))
     named = {_whole(one).relative_to(common).as_posix(): one for one in found}
     names = _foreign(common, list(named))

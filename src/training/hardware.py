@@ -286,9 +286,10 @@ def describe_hardware(cfg: DictConfig, workers: int) -> None:
     count = process_count(settings)
     loading = f"{workers} loader workers" if workers else "no loader workers"
     if settings["accelerator"] == "cpu":
+        threads = torch.get_num_threads()
         log.info(
-            "on the CPU, %d threads on %d cores, %s, precision %s",
-            torch.get_num_threads(), available_cores(), loading, settings["precision"],
+            "on the CPU, %d thread%s on %d cores, %s, precision %s",
+            threads, "" if threads == 1 else "s", available_cores(), loading, settings["precision"],
         )  # fmt: skip
     else:
         name = torch.cuda.get_device_name() if torch.cuda.is_available() else settings["accelerator"]

@@ -136,7 +136,7 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
             yield f"{key}, which was {before[key]}, is gone"
         elif before[key] != now[key]:
             brief = len(before[key]) + len(now[key]) < 80
-            yield f"{key} was {before[key]} until here, and is {now[key]} now" if brief else f"{key} is another one now"
+            yield f"{key} changed from {before[key]} to {now[key]}" if brief else f"{key} is another one now"
 
 
 class SentenceHolds(Callback):

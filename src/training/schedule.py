@@ -4,6 +4,7 @@ A schedule sees a share of the run in [0, 1], not a step number. So it needs no 
 budget as well as to epochs, and follows when a resumed run gets more epochs or another batch size.
 """
 
+import logging
 import math
 import re
 import time
@@ -15,6 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from imagier.errors import ConfigError
 from imagier.training.processes import agreed
+
+log = logging.getLogger(__name__)
 
 
 class Curve(Protocol):
@@ -118,6 +121,11 @@ class Schedule(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock. A resumed run may have made all of its steps, spent its budget, or be in its last epoch."""
+        if self.budget is not None and self.earlier >= self.budget:
+            log.warning(
+                "the budget of %.0f s was spent before: nothing more is trained; give a larger one, such as "
+                "trainer.budget=%.0fs", self.budget, 2 * self.budget,
+            )  # fmt: skip
         self._began = time.monotonic()
         trainer.should_stop |= self._is_over(trainer)
         self.on_train_epoch_start(trainer, pl_module)  # which Lightning does not call where a run goes on in mid-epoch

@@ -275,8 +275,8 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["formats=tflite"], "formats=tflite is not known; choose of: onnx, pt2, openvino"),
-        (["precision=fp16"], "precision=fp16 is not known; choose of: fp32, int8"),
+        (["formats=tflite"], "formats=tflite is not known; choose from: onnx, pt2, openvino"),
+        (["precision=fp16"], "precision=fp16 is not known; choose from: fp32, int8"),
         (["formats=pt2", "precision=int8"], "precision=int8 is for formats=onnx and openvino, and formats are pt2"),
     ],
 )

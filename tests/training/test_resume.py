@@ -165,8 +165,8 @@ def test_a_finished_run_goes_on_with_more_epochs_another_batch_size_and_dropout(
         "callbacks.early_stopping.patience": (9, 8), "model.dropout": (0.2, 0.3),
     }  # fmt: skip
     said = imagier(f"resume={copy}", *(f"{key}={now}" for key, (_, now) in others.items()), cwd=tmp_path)
-    told = {line.removeprefix("note: ") for line in said.splitlines() if " until here" in line}
-    assert told == {f"{key} was {before} until here, and is {now} now" for key, (before, now) in others.items()}
+    told = {line.removeprefix("note: ") for line in said.splitlines() if " changed from " in line}
+    assert told == {f"{key} changed from {before} to {now}" for key, (before, now) in others.items()}
     saved = last(copy)
     assert [group["weight_decay"] for group in saved["optimizer_states"][0]["param_groups"]] == [0.1, 0.0]
     assert [state["patience"] for key, state in saved["callbacks"].items() if key.startswith("EarlyStopping")] == [8]
@@ -181,8 +181,8 @@ THEN = {"trainer": {"limit_train_batches": 1, "threads": 2}, "noise": {"sigma": 
 @pytest.mark.parametrize(("now", "told"), [
     ({}, []),
     ({"trainer": {"limit_train_batches": 1, "threads": 8}, "data": {"cache": "/elsewhere"}}, []),
-    ({"augment": {"heights": [120, 360]}}, ["augment.heights was [180, 360] until here, and is [120, 360] now"]),
-    ({"trainer": {"limit_train_batches": 1.0}}, ["trainer.limit_train_batches was 1 until here, and is 1.0 now"]),
+    ({"augment": {"heights": [120, 360]}}, ["augment.heights changed from [180, 360] to [120, 360]"]),
+    ({"trainer": {"limit_train_batches": 1.0}}, ["trainer.limit_train_batches changed from 1 to 1.0"]),
     ({"augment": {"heights": [*range(50)]}}, ["augment.heights is another one now"]),
     ({"noise": None}, ["noise.sigma, which was 25, is gone", "noise is new, with null"]),
 ])  # fmt: skip
