@@ -76,7 +76,7 @@ def _placed(word: str, places: dict[str, Path]) -> str:
     shorter = {
         "trainer.max_epochs=20": "trainer.max_epochs=2", "trainer.budget=20m": "trainer.budget=1s",
         "trainer.max_epochs=3": "trainer.max_epochs=1", "sweep.trials=12": "sweep.trials=2",
-        "seed=0,1,2": "seed=0,1", "seeds=3": "seeds=2",
+        "seed=0,1,2": "seed=0,1", "seeds=3": "seeds=2", "optimizer.lr=1e-3,3e-4": "optimizer.lr=1e-3",
     }  # fmt: skip
     if key == "source":
         return word.replace("/data/photos", str(places["/data/photos"]))

@@ -251,7 +251,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
 @pytest.mark.parametrize(
     ("words", "sentence", "code"),
     [
-        (["source=nowhere"], "source=nowhere is no file or folder", 3),
+        (["source=nowhere"], "source=nowhere is not a file or folder", 3),
         (["source=photos", "runtime=tensorrt"], "runtime=tensorrt is not known", 2),
         (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
         (["source=photos", "precision=fp16"], "precision=fp16 is not known; it is one of: fp32, int8", 2),
