@@ -28,7 +28,7 @@ def completed(verb: str, words: Sequence[str]) -> list[str]:
         words: behind it.
 
     Raises:
-        ConfigError: where `resume` names no run folder.
+        ConfigError: where `resume` names no run folder, or `launcher` stands without a sweep.
     """
     words = [_quoted(word, sweeps=verb == "train") for word in words]
     if verb in ("compress", "decompress", "transfer-report"):

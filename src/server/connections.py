@@ -30,9 +30,10 @@ class Impatient(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count a head's bytes."""
+        """Count a head's bytes, but not those of a body before it."""
+        expected = self._head is not None
         super().data_received(data)
-        if self._head is not None:
+        if expected and self._head is not None:
             self._head += len(data)
             if self._head > LONGEST_HEAD:
                 self._end(431, "the head of a request is longer than 64 KB")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import re
 import socket
 import subprocess
@@ -56,6 +57,16 @@ def test_other_programs_ask_the_graph_as_the_bundle_says(
     found: dict[str, Any] = {}
     exec(code, found)
     assert np.array_equal(found["answer"], open_runtime(read_bundle(folder), "onnx")(image))
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_predictor_goes_to_another_process(form: str, tmp_path: Path) -> None:
+    folder = bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle", formats=[form]).folder
+    predictor = imagier.load(folder, runtime=form)
+    assert isinstance(predictor, Predictor)
+    image = pictures(1, (28, 28))
+    sent = pickle.loads(pickle.dumps(predictor))
+    assert np.array_equal(sent.runtime(image), predictor.runtime(image))
 
 
 def sure(net: torch.nn.Module) -> torch.nn.Module:

@@ -10,25 +10,29 @@ from made import Slow
 from imagier.server.batching import Batched
 
 
-def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
-    slow, sizes = Slow(), list[int]()
+def ask_at_once(images: list[np.ndarray]) -> tuple[dict[int, np.ndarray], list[int]]:
+    """The answers to pictures that all come while the net is busy with the first, and the sizes of its batches."""
+    slow, sizes, answers = Slow(), list[int](), dict[int, np.ndarray]()
     batched = Batched(slow, most=4, tell=sizes.append)
-    asked = [np.full((1, 3, 2, 2 + number % 2), number, np.uint8) for number in range(9)]
-    answers: dict[int, np.ndarray] = {}
 
     def ask(number: int) -> None:
-        answers[number] = batched(asked[number])
+        answers[number] = batched(images[number])
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(9)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(images))]
     threads[0].start()
     slow.asked.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while len(batched._waiting) < 8:
+    while len(batched._waiting) < len(images) - 1:
         time.sleep(0.001)
     slow.go.set()
     for thread in threads:
         thread.join()
+    return answers, sizes
+
+
+def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
+    answers, sizes = ask_at_once([np.full((1, 3, 2, 2 + number % 2), number, np.uint8) for number in range(9)])
     assert {number: answer.tolist() for number, answer in answers.items()} == {
         number: [[number] * 3] for number in range(9)
     }
@@ -37,20 +41,7 @@ def test_what_waits_is_answered_together_and_each_gets_its_own() -> None:
 
 
 def test_large_pictures_are_answered_one_by_one() -> None:
-    sizes: list[int] = []
-    slow = Slow()
-    batched = Batched(slow, most=4, tell=sizes.append)
-    large = np.zeros((1, 1, 800, 800), np.uint8)
-    threads = [threading.Thread(target=batched, args=(large,)) for _ in range(3)]
-    threads[0].start()
-    slow.asked.wait(10)
-    for thread in threads[1:]:
-        thread.start()
-    while len(batched._waiting) < 2:
-        time.sleep(0.001)
-    slow.go.set()
-    for thread in threads:
-        thread.join()
+    _, sizes = ask_at_once([np.zeros((1, 1, 800, 800), np.uint8)] * 3)
     assert sizes == [1, 1, 1]
 
 
