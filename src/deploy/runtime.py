@@ -1,5 +1,6 @@
 """What computes a net's answer: onnxruntime, OpenVINO or torch. Each takes uint8 pixels and answers with float32."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,11 +74,10 @@ class OpenVino:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self._made_of = path, threads
-        openvino = _installed("openvino", "openvino")
         # Where the processor has bf16, it would be chosen, and answers would be far from those that were compared.
         settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         try:
-            self._model = openvino.Core().compile_model(path, "CPU", settings)
+            self._model = _openvino_core().compile_model(path, "CPU", settings)
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be opened by OpenVINO ({error}). Export it again.") from error
 
@@ -147,6 +147,16 @@ def open_graph(
         return OnnxRuntime(bundle.path(graph.file), threads)
     bundle.path(Path(graph.file).with_suffix(".bin").name)
     return OpenVino(bundle.path(graph.file), threads)
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one core of this process.
+
+    Each core gives the thread another stack for signals. The first of two that goes takes its stack with it, the second
+    puts that one back, and the next signal ends the process.
+    """
+    return _installed("openvino", "openvino").Core()
 
 
 def _installed(module: str, extra: str) -> Any:

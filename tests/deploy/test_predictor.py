@@ -1,6 +1,7 @@
 """Pictures in, answers out, whatever the picture comes as."""
 
 import io
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import imagier
 from imagier.deploy.bundle import Description
 from imagier.deploy.predictor import Predictor
 from imagier.deploy.results import Classes, Mask, Picture
+from imagier.deploy.runtime import OpenVino
 from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError, DataError
 
@@ -189,3 +191,18 @@ def test_a_graph_is_used_without_torch_or_lightning(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = imagier.load(tmp_path / "bundle", runtime="torch")(tmp_path / "picture.png").label
     assert said == f"{expected} []\n"
+
+
+def test_signals_are_answered_when_several_graphs_have_been_open(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    pixel = openvino.opset13.parameter([1, 3, 8, 8], np.float32)
+    openvino.save_model(openvino.Model([openvino.opset13.relu(pixel)], [pixel]), tmp_path / "relu.xml")
+    first, second = (OpenVino(tmp_path / "relu.xml") for _ in range(2))
+    del first, second
+    answered: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: answered.append(number))
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert answered == [signal.SIGUSR1]
