@@ -42,7 +42,7 @@ def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
         refuse_unknown("augment", Augment, map(str, cfg.augment), ["transforms", *OF_TRANSFORMS])
     extra = {"augment": call_nested(cfg.augment.transforms, "augment.transforms")} if "augment" in cfg else {}
     if not isinstance(extra.get("augment", []), list):
-        raise ConfigError(f"augment.transforms={extra['augment']} is no list of transforms; see conf/augment.")
+        raise ConfigError(f"augment.transforms={extra['augment']} is not a list of transforms; see conf/augment.")
     data: ImageData = call(cfg.data, "data", extra)
     data.prepare_data()
     data.setup(measured=measured)
@@ -71,26 +71,26 @@ def refuse_unfinished(made: Task | type[Task]) -> None:
     missing += [name for name in ("monitor", "mode") if not hasattr(made, name)]
     if missing:
         raise ConfigError(
-            f"task._target_={own.__module__}.{own.__name__} has no {' and no '.join(missing)}, which every task has; "
+            f"task._target_={own.__module__}.{own.__name__} lacks {' and '.join(missing)}, which every task defines; "
             "see imagier.tasks.base.Task."
         )
     if made.mode not in ("max", "min"):
-        raise ConfigError(f"{own.__name__} has mode={made.mode}; it is one of: max, min.")
+        raise ConfigError(f"{own.__name__} has mode={made.mode}; it must be one of: max, min.")
 
 
 def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
     if cfg.task.get("classes", 0) > facts.num_classes:
         raise ConfigError(
-            f"task={cfg.task.name} needs data with classes, and data={facts.name} has {facts.num_classes}; "
+            f"task={cfg.task.name} needs data with classes, but data={facts.name} has {facts.num_classes}; "
             f"{'set data.labels=true' if 'labels' in cfg.data else 'choose other data'}."
         )
     if not cfg.task.get("labelled", True) and facts.num_classes:
         raise ConfigError(
-            f"task={cfg.task.name} takes pictures without labels, and data={facts.name} has {facts.num_classes} "
+            f"task={cfg.task.name} takes images without labels, but data={facts.name} has {facts.num_classes} "
             f"classes; {'set data.labels=false' if 'labels' in cfg.data else 'choose other data'}."
         )
     if cfg.get("noise") and "noise" not in parameters_of(target_of(cfg.task, "task"))[0]:
-        raise ConfigError(f"task={cfg.task.name} adds no noise; leave noise={cfg.noise.get('name')} out.")
+        raise ConfigError(f"task={cfg.task.name} does not add noise; remove noise={cfg.noise.get('name')}.")
 
 
 def net(cfg: DictConfig, facts: Facts) -> FromPixels:
@@ -160,11 +160,13 @@ def _weights(cfg: DictConfig, facts: Facts) -> torch.Tensor | None:
         return None
     if len(wanted) != facts.num_classes:
         raise ConfigError(
-            f"task.class_weights holds {len(wanted)} numbers, but {facts.name} has {facts.num_classes} classes: "
-            f"{', '.join(facts.classes)}. Give one number each, or task.class_weights=auto."
+            f"task.class_weights has {len(wanted)} values, but {facts.name} has {facts.num_classes} classes: "
+            f"{', '.join(facts.classes)}. Give one value per class, or task.class_weights=auto."
         )
     if not any(wanted):
-        raise ConfigError(f"task.class_weights={list(wanted)} counts no class; give one of them a weight above 0.")
+        raise ConfigError(
+            f"task.class_weights={list(wanted)} ignores every class; give at least one class a weight above 0."
+        )
     return torch.tensor(list(wanted), dtype=torch.float32)
 
 
@@ -191,7 +193,7 @@ def _optimizer(cfg: DictConfig) -> Any:
         optimizer([{"params": [matrix], "matrices": [True]}, {"params": [vector], "matrices": [False]}])
     except (TypeError, ValueError) as error:  # of settings that do not go together
         said = ", ".join(f"{key}={value}" for key, value in settings.items())
-        raise ConfigError(f"optimizer: {target.__name__} refuses {said}: {error}. Change one of them.") from error
+        raise ConfigError(f"optimizer: {target.__name__} rejects {said}: {error}. Change one of them.") from error
     return optimizer
 
 
@@ -208,8 +210,8 @@ def _fused(cfg: DictConfig) -> bool:
     clipped = precision == "16-mixed" and cfg.trainer.gradient_clip_val is not None
     if clipped and cfg.trainer.fused is True:
         raise ConfigError(
-            "trainer.fused=true cannot clip gradients in trainer.precision=16-mixed; leave trainer.fused at auto, set "
-            "trainer.gradient_clip_val=null, or choose bf16-mixed."
+            "trainer.fused=true cannot clip gradients with trainer.precision=16-mixed; leave trainer.fused at auto, "
+            "set trainer.gradient_clip_val=null, or choose bf16-mixed."
         )
     return not clipped and cfg.trainer.fused is not False
 
@@ -231,8 +233,8 @@ def _known_to(name: str, node: DictConfig, known: dict[str, Any]) -> dict[str, A
         return known
     if "mode" not in node:
         raise ConfigError(
-            f"callbacks.{name}.monitor={node.monitor}: say whether more of it is better, by +callbacks.{name}.mode=max "
-            "or min."
+            f"callbacks.{name}.monitor={node.monitor} needs to know whether higher is better: add "
+            f"+callbacks.{name}.mode=max or min."
         )
     return {key: value for key, value in known.items() if key not in ("monitor", "mode")}
 
@@ -264,8 +266,8 @@ def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task
         made.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise TrainingError(
-            f"{path} does not hold the weights of its net ({' '.join(str(error).split())[:200]}). It was changed, or "
-            "written by another version; train anew, or use that version."
+            f"{path} does not hold the weights of its network ({' '.join(str(error).split())[:200]}). It was "
+            "modified, or written by another version of imagier; train again, or use that version."
         ) from error
     return made.eval(), cfg, said
 
@@ -278,9 +280,9 @@ def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> 
         if target not in own:
             mine = CONF / place.partition(".")[0].partition("[")[0] / "mine.yaml"
             raise TrainingError(
-                f"{path} wants {target} called for its {place}, which no file of conf/ offers. If you trust it, let "
-                f"one hold `_target_: {target}`, such as {mine}, or set {OWN} to a folder of your own, laid out as "
-                "conf/, in which a file does."
+                f"{path} needs {target} for its {place}, which no file in conf/ offers. If you trust it, add a file "
+                f"with `_target_: {target}`, such as {mine}, or set {OWN} to a folder of your own, laid out like "
+                "conf/, that contains such a file."
             )
 
 

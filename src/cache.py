@@ -15,10 +15,10 @@ from imagier.synthetic import SETS
 
 # folder below the cache -> what is in it
 KINDS = {
-    "decoded": "pictures decoded and resized once",
-    "embedded": "sets that were generated",
-    "features": "what frozen nets made of samples",
-    "examined": "what examinations of data sets found",
+    "decoded": "decoded and resized images",
+    "embedded": "generated data sets",
+    "features": "features computed by frozen networks",
+    "examined": "results of data set checks",
 }
 
 _CLEARED = ".cleared."  # before the name of what is being removed
@@ -67,8 +67,8 @@ def run(cfg: DictConfig) -> None:
     names = ["all", *KINDS, *(entry.path.name for entry in entries)]
     if unknown := [word for word in wanted if word not in names]:
         raise ConfigError(
-            f"clear={unknown[0]} names nothing in {cache}; it is all, {', '.join(KINDS)}, or a name that "
-            f"`imagier cache` lists.{nearest(unknown[0], names)}"
+            f"clear={unknown[0]} matches nothing in {cache}; it is all, {', '.join(KINDS)}, or a name listed by "
+            f"`imagier cache`.{nearest(unknown[0], names)}"
         )
     chosen = [entry for entry in entries if {"all", entry.kind, entry.path.name} & set(wanted)]
     for entry in chosen:
@@ -91,7 +91,7 @@ def _entries(cache: Path) -> Iterator[Entry]:
 
 def _what(kind: str, path: Path) -> str:
     if path.name.startswith("."):
-        return "unfinished: being written, or left by a process that died"
+        return "incomplete: still being written, or left by a process that died"
     if kind != "decoded":
         return KINDS[kind]
     try:
@@ -104,17 +104,17 @@ def _what(kind: str, path: Path) -> str:
 
 def _table(cache: Path, entries: list[Entry]) -> str:
     if not entries:
-        return f"{cache} holds nothing of this program's."
+        return f"{cache} holds nothing written by imagier."
     free = shutil.disk_usage(cache).free
     total = sum(entry.size for entry in entries)
-    lines = [f"{cache}: {_bytes(total)} in {len(entries)} entries; {_bytes(free)} of the disk are free"]
+    lines = [f"{cache}: {_bytes(total)} in {len(entries)} entries; {_bytes(free)} of disk space free"]
     for kind, meaning in KINDS.items():
         mine = [entry for entry in entries if entry.kind == kind]
         if not mine:
             continue
         lines += ["", f"{kind}, {meaning}: {_bytes(sum(entry.size for entry in mine))}"]
         if kind == "examined":
-            lines.append(f"  {len(mine)} files of a few lines")
+            lines.append(f"  {len(mine)} small files")
             continue
         for entry in mine:
             used = time.strftime("%Y-%m-%d", time.localtime(entry.used))
@@ -136,7 +136,7 @@ def _remove(entry: Entry) -> None:
         if aside.exists():
             shutil.rmtree(aside)
     except OSError as error:
-        raise DataError(f"{entry.path} cannot be removed: {error.strerror}. Mend its permissions.") from error
+        raise DataError(f"{entry.path} cannot be removed: {error.strerror}. Fix its permissions.") from error
 
 
 def _bytes(count: int) -> str:

@@ -20,11 +20,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]}); it is damaged or no "
-            "checkpoint. A run folder keeps another one: checkpoints/best.ckpt or checkpoints/last.ckpt."
+            f"{path} cannot be read as a checkpoint ({' '.join(str(error).split())[:200]}); it is damaged or not a "
+            "checkpoint. A run folder has another one: checkpoints/best.ckpt or checkpoints/last.ckpt."
         ) from error
     if not isinstance(checkpoint, dict) or "imagier" not in checkpoint:
-        raise TrainingError(f"{path} was not written by imagier: it holds no configuration. Name one of a run folder.")
+        raise TrainingError(
+            f"{path} was not written by imagier: it holds no configuration. Name a checkpoint of a run folder."
+        )
     return checkpoint
 
 
@@ -32,7 +34,7 @@ def _refuse_damage(path: Path) -> None:
     """Check the file's own checksums, which torch does not: it takes damaged weights for others."""
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
-            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
 
 
 def learnt_classes(path: Path) -> list[str]:

@@ -25,16 +25,16 @@ from imagier.version import __version__
 # verb -> (function, what it does)
 VERBS = {
     "train": ("imagier.training.run:run", "train, validate, test and report"),
-    "evaluate": ("imagier.training.evaluation:run", "measure a checkpoint on its own or on other data"),
-    "export": ("imagier.exporting:run", "turn a checkpoint into a bundle, for use without the training libraries"),
-    "predict": ("imagier.predicting:run", "run a bundle or a checkpoint on pictures"),
-    "serve": ("imagier.serving:run", "run networks on pictures over HTTP, and in a page"),
-    "compress": ("imagier.coding:compress", "compress pictures with a trained codec"),
-    "decompress": ("imagier.coding:decompress", "decompress those files"),
-    "transfer-report": ("imagier.transfer:run", "send photographs as such files and in other formats, and compare"),
-    "doctor": ("imagier.doctor:run", "look through a data set for broken files and print its facts"),
-    "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in pictures"),
-    "cache": ("imagier.cache:run", "list what is kept on disk to save time, and clear it"),
+    "evaluate": ("imagier.training.evaluation:run", "evaluate a checkpoint on its own or on other data"),
+    "export": ("imagier.exporting:run", "export a checkpoint as a bundle, usable without the training libraries"),
+    "predict": ("imagier.predicting:run", "run a bundle or a checkpoint on images"),
+    "serve": ("imagier.serving:run", "serve networks over HTTP, with a web page"),
+    "compress": ("imagier.coding:compress", "compress images with a trained codec"),
+    "decompress": ("imagier.coding:decompress", "decompress files made by compress"),
+    "transfer-report": ("imagier.transfer:run", "compare a codec with other formats: size, quality, transfer time"),
+    "doctor": ("imagier.doctor:run", "check a data set for broken files and print its facts"),
+    "leaderboard": ("imagier.training.leaderboard:run", "compare runs in tables, on a page and in plots"),
+    "cache": ("imagier.cache:run", "list the files cached on disk, and clear them"),
 }
 
 
@@ -80,7 +80,7 @@ def _sentences() -> Iterator[None]:
         if error.errno not in _MENDABLE or error.filename is None:
             raise
         named = f"{str(error.filename)[:200]} cannot be used: {error.strerror}."
-        _say_and_exit(ConfigError(f"{named} Name another path, or give yourself the right to it."))
+        _say_and_exit(ConfigError(f"{named} Name another path, or fix its permissions."))
 
 
 def _end_unread() -> NoReturn:
@@ -115,7 +115,7 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
         if (CONF / group).is_dir():
             from imagier.configuration import choices
 
-            raise ConfigError(f"{group}=null is no choice; {group} is one of: {', '.join(choices(group))}.")
+            raise ConfigError(f"{group}=null is not allowed; {group} is one of: {', '.join(choices(group))}.")
     _search_own_conf()
     typed, sys.argv = sys.argv, [program, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
@@ -147,13 +147,13 @@ def _search_own_conf() -> None:
     if own is None:
         return
     if not own.is_dir():
-        raise ConfigError(f"{OWN}={own} is no folder; let it name one that is laid out as {CONF}, or unset it.")
+        raise ConfigError(f"{OWN}={own} is not a folder; set it to one laid out like {CONF}, or unset it.")
     for path in own.rglob("*.yaml"):
         ours = CONF / path.relative_to(own)
         if ours.is_file() and ours.read_bytes() != path.read_bytes():
             raise ConfigError(
-                f"{OWN}={own} holds {path.relative_to(own)}, and {CONF} another file of that name, which would be "
-                "taken for it; rename yours."
+                f"{OWN}={own} holds {path.relative_to(own)}, but {CONF} has a file of that name, which would be used "
+                "instead; rename yours."
             )
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -217,13 +217,14 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         names = [option for option in error.options or () if not option.startswith("_")]
         names = _of_the_task(names, group, words)
         sentence = f"{group}={name} is not known; {group} is one of: {', '.join(names)}.{nearest(name, names)}"
-        more = " pip install 'imagier[sweep]' brings joblib, submitit_slurm and submitit_local."
+        more = " pip install 'imagier[sweep]' adds joblib, submitit_slurm and submitit_local."
         return ConfigError(sentence + (more if group == "hydra/launcher" and "joblib" not in names else ""))
     if isinstance(error, OverrideParseException):
         return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(
-            f"{found[1]} names several choices; to try them one after another, add -m; a comma of its own wants quotes."
+            f"{found[1]} has several values; to try them one after another, add -m; if the comma belongs to the "
+            "value, quote it."
         )
     if found := re.search(r"You must specify '([^']+)'", text):
         from imagier.configuration import choices
@@ -231,10 +232,10 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         group = found[1]
         return ConfigError(f"{group} is not given; {group} is one of: {', '.join(choices(group))}.")
     if found := re.search(r"Could not append to config\. An item is already at '([^']+)", text):
-        return ConfigError(f"{found[1]} is there already; write it without a plus: {found[1]}=VALUE.")
+        return ConfigError(f"{found[1]} already exists; write it without a plus: {found[1]}=VALUE.")
     if found := re.search(r"Could not (?:override|delete) '([^'@]+)([^']*)", text):
         if any(word.startswith(f"{found[1]}@") for word in words):
-            return ConfigError(f"{found[1]}{found[2]} is none of the choices' places; write {found[1]}=CHOICE.")
+            return ConfigError(f"{found[1]}{found[2]} is not a group of choices; write {found[1]}=CHOICE.")
         return _unknown(found[1], verb, words)
     lines = [line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines()]
     return ConfigError(" ".join(line for line in lines if line) or f"the configuration cannot be composed ({error!r})")
@@ -247,12 +248,12 @@ def _place_of_a_path(missing: str) -> ConfigError | None:
         return None
     if group == "data":
         return ConfigError(
-            f"data={given} is a place, and data=NAME says how pictures lie: data=photos data.root={given} for a folder "
-            f"a class, data=masks data.root={given} for pictures with masks; docs/data.md has others."
+            f"data={given} is a path, but data=NAME names the layout of the data: use data=photos data.root={given} "
+            f"for a folder per class, data=masks data.root={given} for images with masks; docs/data.md lists others."
         )
     return ConfigError(
-        f"model={given} is a file, and model=NAME a kind of net: weights to begin with are model.weights={given}, a "
-        "run goes on by resume=RUN, and what is trained is used by imagier predict ckpt=RUN."
+        f"model={given} is a file, but model=NAME names an architecture. Use model.weights={given} to start from its "
+        "weights, resume=RUN to continue a run, or imagier predict ckpt=RUN to run a trained model."
     )
 
 
@@ -278,7 +279,7 @@ def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
     for group, choice in (("sweep", "sweep=optuna"), ("hydra/launcher", "launcher=joblib or launcher=submitit_slurm")):
         chosen = any(word.startswith(f"{group}=") for word in words)
         if not chosen and key.replace(".", "/").startswith(f"{group}/"):
-            return ConfigError(f"{key.removeprefix('hydra.')} means nothing by itself; add {choice}.")
+            return ConfigError(f"{key.removeprefix('hydra.')} has no effect by itself; add {choice}.")
     others = [word for word in words if "=" in word and word.lstrip("+~").split("=")[0] != key]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):

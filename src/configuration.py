@@ -38,13 +38,13 @@ _ASKED = {
 _HELD = {
     "callbacks": "add one as +callbacks.NAME._target_=CLASS",
     "logger": "choose logger=NAME",
-    "plugins": "it writes checkpoints whole, and knows who started its processes",
-    "default_root_dir": "paths.runs says where runs lie",
+    "plugins": "imagier writes whole checkpoints itself, and detects how its processes were started",
+    "default_root_dir": "paths.runs says where run folders go",
     "enable_checkpointing": "callbacks.checkpoints keeps the best and the last",
-    "enable_progress_bar": "a bar is shown where a terminal reads it, and a line an epoch is always logged",
+    "enable_progress_bar": "a progress bar is shown in a terminal, and one line per epoch is always logged",
     "enable_model_summary": "add +callbacks.summary._target_=pytorch_lightning.callbacks.ModelSummary",
-    "num_sanity_val_steps": "one batch of validation goes ahead of training, so that a fault there costs nothing",
-    "use_distributed_sampler": "its loaders share out their samples themselves",
+    "num_sanity_val_steps": "one validation batch always runs before training, so that an error there shows early",
+    "use_distributed_sampler": "the data loaders split samples between processes themselves",
 }
 
 
@@ -62,7 +62,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
     if unknown := [str(key) for key in cfg if key not in KNOWN]:
         raise ConfigError(
-            f"{unknown[0]} means nothing here; there are: {', '.join(KNOWN)}.{nearest(unknown[0], KNOWN)}"
+            f"{unknown[0]} is not known here; the keys are: {', '.join(KNOWN)}.{nearest(unknown[0], KNOWN)}"
         )
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
@@ -97,10 +97,10 @@ def _check_augment(augment: DictConfig) -> None:
     for key in OF_TRANSFORMS:
         if key in augment and is_said(f"augment.{key}") and not re.search(rf"\$\{{[\w.]*\b{key}\}}", text):
             used = sorted(set(re.findall(r"\$\{augment\.(\w+)\}", text)))
-            there = f"it has {', '.join(f'augment.{name}' for name in used)}" if used else "it has no such key"
+            there = f"it uses {', '.join(f'augment.{name}' for name in used)}" if used else "it has no such key"
             raise ConfigError(
-                f"augment.{key}={augment[key]} would do nothing, for the chosen list of transforms does not refer to "
-                f"it; {there}. Leave it out, or choose another augment=NAME."
+                f"augment.{key}={augment[key]} would have no effect, as the chosen list of transforms does not use "
+                f"it; {there}. Remove it, or choose another augment=NAME."
             )
 
 
@@ -109,11 +109,11 @@ def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str]) -> None:
     lacking = [key for key in asked if chosen.get(key) is None]
     if len(lacking) == len(asked):  # a word alone, of a verb that has no such group
         words = " and ".join(f"{group}.{key}" for key in chosen) or "the other groups"
-        raise ConfigError(f"{group} is not chosen: say {group}=NAME where that is asked for, or leave {words} out.")
+        raise ConfigError(f"{group} is not set: add {group}=NAME if this command supports it, or remove {words}.")
     if lacking:
         raise ConfigError(
-            f"{group} has no {lacking[0]}, which every file of {CONF / group} gives, itself or by its defaults: "
-            f"{', '.join(asked)}. Add `{lacking[0]}: ...` to the one that was chosen."
+            f"{group} has no {lacking[0]}, which every file in {CONF / group} must set, itself or by its defaults: "
+            f"{', '.join(asked)}. Add `{lacking[0]}: ...` to the chosen one."
         )
 
 
@@ -152,17 +152,19 @@ def _check_parts(cfg: DictConfig) -> None:
     """Refuse what a run sets itself, and a run without its parts."""
     if missing := [key for key in ("trainer", "callbacks", "logger", "paths") if cfg.get(key) is None]:
         raise ConfigError(
-            f"{missing[0]} is left out, and a run needs it: leave out a part by its name, as in ~callbacks.NAME, or "
-            "say logger=none."
+            f"{missing[0]} was removed, but a run needs it: remove single entries by name, as in ~callbacks.NAME, or "
+            "use logger=none."
         )
     if held := [key for key in cfg.trainer if key in _HELD]:
-        raise ConfigError(f"trainer.{held[0]} is for imagier to set: {_HELD[str(held[0])]}.")
+        raise ConfigError(f"trainer.{held[0]} is set by imagier: {_HELD[str(held[0])]}.")
 
 
 def _text(value: Any) -> str:
     """A hint at a number that came as text, as from the environment."""
     number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", value)
-    return f" '{value}' is text; of a number in the environment, say ${{oc.decode:${{oc.env:NAME}}}}." if number else ""
+    return (
+        f" '{value}' is text; for a number from the environment, use ${{oc.decode:${{oc.env:NAME}}}}." if number else ""
+    )
 
 
 def _word(value: Any) -> str:
@@ -176,8 +178,8 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
         files = _files("data")
         folders = [name for name in fitting("data", plain.task.name) if "root" in OmegaConf.load(files[name])]
         return ConfigError(
-            f"data.root does not exist: data={plain.data.name} is drawn by this program, in no folder of yours; "
-            f"choose how your pictures lie by data=NAME, one of: {', '.join(folders)}."
+            f"data.root does not exist: data={plain.data.name} is generated and reads no folder; choose the layout of "
+            f"your data with data=NAME, one of: {', '.join(folders)}."
         )
     node: Any = cfg
     parent, _, last = key.rpartition(".")
@@ -188,7 +190,7 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     if not isinstance(node, DictConfig):
         return ConfigError(f"{key} does not exist: {parent} holds no keys.")
     names = [str(name) for name in node if name not in ("_target_", "hydra")]
-    where = f"{parent} holds" if parent else "there are"
+    where = f"{parent} holds" if parent else "the keys are"
     meant = "" if parent else _place_of(cfg, key)
     return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{meant or nearest(last, names)}")
 

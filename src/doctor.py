@@ -21,4 +21,4 @@ def run(cfg: DictConfig) -> None:
     print(report(data))
     if bad := len(data.findings.problems):
         samples = "sample" if bad == 1 else "samples"
-        raise DataError(f"{bad} {samples} cannot be used; mend or remove them, or train with data.on_error=skip.")
+        raise DataError(f"{bad} {samples} cannot be used; fix or remove them, or train with data.on_error=skip.")

@@ -52,4 +52,6 @@ def writing_to(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"output={output} cannot be written: {error}. Make room, or name another folder.") from error
+        raise ConfigError(
+            f"output={output} cannot be written: {error}. Free some disk space, or name another folder."
+        ) from error

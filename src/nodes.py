@@ -52,7 +52,7 @@ def call(
         if below is None or (isinstance(error, TypeError) and below.tb_next is None):  # by the call, or its first lines
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
         if isinstance(error, ValueError):
-            raise ConfigError(f"{where} was refused by {target.__name__}: {error}") from error
+            raise ConfigError(f"{where} was rejected by {target.__name__}: {error}") from error
         raise
 
 
@@ -99,7 +99,7 @@ def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
     """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported or called."""
     if node.get("_target_") is None:
         raise ConfigError(
-            f"{where} says nothing to be called; add `_target_: NAME`, a class or function by its full name."
+            f"{where} does not say what to call; add `_target_: NAME`, the full name of a class or function."
         )
     name = str(node["_target_"])
     target, path = None, ""

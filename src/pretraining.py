@@ -63,13 +63,13 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     _check_same_net(cfg, first)
     if process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
-            f"pretrain={cfg.pretrain} is for one process: train experiment={cfg.pretrain} by itself, and say "
-            "model.weights=RUN/checkpoints/best.ckpt."
+            f"pretrain={cfg.pretrain} runs in a single process only: train experiment={cfg.pretrain} separately, then "
+            "set model.weights=RUN/checkpoints/best.ckpt."
         )
     length = first.trainer.budget or f"{first.trainer.max_epochs} epochs"
     _say(
-        f"pretraining: experiment={cfg.pretrain}, for its own {length}. Should it be stopped, resume=RUN goes on with "
-        "it, and this sentence with model.weights=RUN/checkpoints/best.ckpt begins where it ends."
+        f"pretraining: experiment={cfg.pretrain}, {length}. If interrupted: resume=RUN continues it; then repeat this "
+        "command with model.weights=RUN/checkpoints/best.ckpt."
     )
     _check_same_shares(cfg, first)
     with _spoken_as(first):
@@ -87,15 +87,13 @@ def _composed(cfg: DictConfig) -> DictConfig:
     names = choices("experiment")
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
-        raise ConfigError(f"pretrain={cfg.pretrain} is no experiment; there are: {', '.join(names)}.{meant}")
+        raise ConfigError(f"pretrain={cfg.pretrain} is not an experiment; there are: {', '.join(names)}.{meant}")
     said = [f"experiment={cfg.pretrain}", *(word for word in HydraConfig.get().overrides.task if is_shared(word))]
     with _hydra_set_aside(), initialize_config_dir(str(CONF), version_base="1.3"):
         _check_same_kind(cfg, compose("train", [word for word in said if word.startswith(("experiment=", "model="))]))
         first = compose("train", said, return_hydra_config=True)
     if first.pretrain is not None:
-        raise ConfigError(
-            f"pretrain={cfg.pretrain} has a pretraining of its own ({first.pretrain}); name that instead."
-        )
+        raise ConfigError(f"pretrain={cfg.pretrain} itself has a pretraining ({first.pretrain}); name that instead.")
     return first
 
 
@@ -112,8 +110,8 @@ def _check_same_kind(cfg: DictConfig, first: DictConfig) -> None:
     """Of nets that differ, one would not know the other's options."""
     if first.model.name != cfg.model.name or "weights" not in cfg.model:
         raise ConfigError(
-            f"pretrain={cfg.pretrain} trains model={first.model.name}, whose weights model={cfg.model.name} cannot "
-            "begin with; let both be one net that has model.weights."
+            f"pretrain={cfg.pretrain} trains model={first.model.name}, whose weights cannot initialise "
+            f"model={cfg.model.name}; use the same model for both, one that has model.weights."
         )
 
 
@@ -122,8 +120,8 @@ def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
         one, other = first.model.get(option), cfg.model.get(option)
         if one != other:
             raise ConfigError(
-                f"pretrain={cfg.pretrain} trains its net with model.{option}={one}, and this run has model.{option}="
-                f"{other}: say model.{option}=... in the sentence, which counts for both."
+                f"pretrain={cfg.pretrain} trains with model.{option}={one}, but this run has model.{option}={other}: "
+                f"set model.{option}=... on the command line, which applies to both."
             )
 
 
@@ -136,8 +134,9 @@ def _check_same_shares(cfg: DictConfig, first: DictConfig) -> None:
         one, other = first.data.get(key), cfg.data.get(key)
         if one != other and first.data.get("root") == cfg.data.get("root"):
             raise ConfigError(
-                f"pretrain={cfg.pretrain} shares its pictures out by data.{key}={one}, and this run by {other}, so "
-                f"that it may be measured on what it began with: say data.{key}=..., which counts for both."
+                f"pretrain={cfg.pretrain} splits its images by data.{key}={one}, but this run by {other}, so that "
+                f"images used in pretraining may be in its validation or test split: set data.{key}=..., which "
+                "applies to both."
             )
 
 

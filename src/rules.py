@@ -109,7 +109,7 @@ class Names:
 
     def __str__(self) -> str:
         also = "".join(f", or {'null' if value is None else value}" for value in self.also)
-        return f"a list of names{also}; names that are numbers want quotes, such as \"['0','1']\""
+        return f"a list of names{also}; quote names that are numbers, such as \"['0','1']\""
 
 
 @dataclass(frozen=True)

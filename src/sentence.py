@@ -75,7 +75,7 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
     others = [word for word in words if word not in ("-m", "--multirun")]
     swept = others != words or any(re.match("sweep=(?!null)", word) for word in words)
     if not swept and any(re.match("hydra/launcher=(?!null)", word) for word in words):
-        raise ConfigError("launcher=... starts several trainings: add -m and a key of several values, or sweep=optuna.")
+        raise ConfigError("launcher=... runs several trainings: add -m and a key with several values, or sweep=optuna.")
     return ["-m", *others] if swept else words
 
 
@@ -114,7 +114,7 @@ def _saved_words(resume: str) -> list[str]:
     saved = folder / "overrides.txt"
     if not saved.is_file():
         raise ConfigError(
-            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint "
-            "in one."
+            f"resume={resume}: there is no {saved}; name a run folder (runs/latest is the newest) or a checkpoint in "
+            "one."
         )
     return saved.read_text(encoding="utf-8").splitlines()

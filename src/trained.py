@@ -94,8 +94,8 @@ def refuse_unknown_task(cfg: DictConfig) -> None:
     """Raise ConfigError where the checkpoint of this configuration is of a task whose answers nobody can read."""
     if cfg.task.name not in TASKS:
         raise ConfigError(
-            f"the checkpoint is of task={cfg.task.name}, and what is in use knows {', '.join(TASKS)}: `imagier "
-            'evaluate` measures it, and ARCHITECTURE.md says below "Add a task" how its answers would be known.'
+            f"the checkpoint is of task={cfg.task.name}, but deployment supports only {', '.join(TASKS)}: `imagier "
+            "evaluate` evaluates it; section 'Add a task' of ARCHITECTURE.md says how to support it."
         )
 
 

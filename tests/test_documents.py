@@ -170,7 +170,7 @@ def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
     assert "all must have one size" in unequal
     assert "run folder" not in unequal
     trained = said(house, 0, *second.split(), "data.on_error=skip", "debug=one_batch")
-    assert "unreadable samples left out: 1" in trained
+    assert "unreadable samples skipped: 1" in trained
     assert "2 classes" in trained
     third = third.replace("/data/apples", str(materials_root))
     assert "val/off" in said(house, 0, *third.split(), "data.size=[32,32]", "debug=one_batch")

@@ -111,10 +111,13 @@ def pretraining(run: Path) -> float:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["pretrain=transfer_sauce"], "pretrain=transfer_sauce is no experiment; .*Did you mean 'transfer_source'?"),
-        (["pretrain=first_run"], "trains model=unet, whose weights model=densenet cannot begin with"),
-        (["pretrain=transfer_cpu"], "has a pretraining of its own .transfer_source.; name that"),
-        (["trainer.devices=2"], "is for one process: train experiment=transfer_source by itself"),
+        (
+            ["pretrain=transfer_sauce"],
+            "pretrain=transfer_sauce is not an experiment; .*Did you mean 'transfer_source'?",
+        ),
+        (["pretrain=first_run"], "trains model=unet, whose weights cannot initialise model=densenet"),
+        (["pretrain=transfer_cpu"], "itself has a pretraining .transfer_source.; name that"),
+        (["trainer.devices=2"], "runs in a single process only: train experiment=transfer_source separately"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -133,14 +136,14 @@ def test_pictures_that_would_measure_what_they_taught_are_refused(
     sentence = ["task=classify", "model=densenet", "data=photos", "model.upsample=64", "pretrain=transfer_source"]
     with pytest.raises(SystemExit):
         train(objects, sentence=sentence, runs="none")
-    told = "shares its pictures out by data.split=[0.9, 0.1, 0.0], and this run by [0.7, 0.1, 0.2]"
+    told = "splits its images by data.split=[0.9, 0.1, 0.0], but this run by [0.7, 0.1, 0.2]"
     assert told in capsys.readouterr().err
 
 
 def test_another_net_is_refused_before_it_is_trained(objects: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train(objects, sentence=["experiment=transfer_cpu", "pretrain=baseline_densenet"], runs="none")
-    told = "trains its net with model.upsample=None, and this run has model.upsample=64: say model.upsample=... in the"
+    told = "trains with model.upsample=None, but this run has model.upsample=64: set model.upsample=... on the"
     assert told in capsys.readouterr().err
     assert not (objects.parent / "none").exists()
 

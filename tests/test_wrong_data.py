@@ -91,7 +91,7 @@ def test_bad_samples_are_left_out_and_counted_when_asked(streets_root: Path, tmp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *words])
         cli.main("train")
-    assert "unreadable samples left out: 1" in (tmp_path / "runs" / "latest" / "log.txt").read_text()
+    assert "unreadable samples skipped: 1" in (tmp_path / "runs" / "latest" / "log.txt").read_text()
     assert mask_of(tmp_path / "set").name in (tmp_path / "runs" / "latest" / "report.html").read_text()
 
 

@@ -18,7 +18,7 @@ class Charbonnier(nn.Module):
     def __init__(self, epsilon: float = 1e-3) -> None:
         super().__init__()
         if epsilon <= 0:
-            raise ConfigError(f"loss.epsilon={epsilon} is out of range: it must be above 0; 0.001 is usual.")
+            raise ConfigError(f"loss.epsilon={epsilon} is out of range: it must be above 0, typically 0.001.")
         self.epsilon = epsilon
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:

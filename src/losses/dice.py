@@ -29,7 +29,7 @@ class Dice(nn.Module):
     ) -> None:
         super().__init__()
         if smooth < 0:
-            raise ConfigError(f"loss.smooth={smooth} is out of range: it must be at least 0; 1 is usual.")
+            raise ConfigError(f"loss.smooth={smooth} is out of range: it must be at least 0, typically 1.")
         self.ignore_index, self.smooth = ignore_index, smooth
         self.register_buffer("class_weights", class_weights, persistent=False)
 

@@ -29,7 +29,7 @@ class Focal(nn.Module):
     ) -> None:
         super().__init__()
         if gamma < 0:
-            raise ConfigError(f"loss.gamma={gamma} is out of range: it must be at least 0; 2 is usual.")
+            raise ConfigError(f"loss.gamma={gamma} is out of range: it must be at least 0, typically 2.")
         self.ignore_index, self.gamma = ignore_index, gamma
         self.register_buffer("class_weights", class_weights, persistent=False)
 

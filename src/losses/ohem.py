@@ -36,7 +36,7 @@ class OHEM(nn.Module):
         if not 0 < threshold <= 1:
             raise ConfigError(f"loss.threshold={threshold} is out of range: it must be above 0 and at most 1.")
         if not 0 <= minimum_kept <= 1:
-            raise ConfigError(f"loss.minimum_kept={minimum_kept} is out of range: it is a share, from 0 to 1.")
+            raise ConfigError(f"loss.minimum_kept={minimum_kept} is out of range: it is a fraction, from 0 to 1.")
         self.ignore_index, self.minimum_kept = ignore_index, minimum_kept
         self.least = -math.log(threshold)
         self.register_buffer("class_weights", class_weights, persistent=False)

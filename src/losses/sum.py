@@ -52,7 +52,7 @@ class Sum(nn.Module):
             weight = options.pop("weight", 1.0)
             if weight <= 0:
                 raise ConfigError(
-                    f"loss.terms.{name}.weight={weight} is out of range: it must be above 0. Leave a term out with "
+                    f"loss.terms.{name}.weight={weight} is out of range: it must be above 0. Remove a term with "
                     f"~loss.terms.{name}."
                 )
             build = _term(name, options)
@@ -68,7 +68,7 @@ class Sum(nn.Module):
 def _term(name: str, options: Mapping[str, Any]) -> type[nn.Module]:
     """Return the class of the term, having checked that it has these options."""
     if name not in TERMS:
-        raise ConfigError(f"loss.terms.{name} is unknown: choose of {', '.join(TERMS)}.{nearest(name, TERMS)}")
+        raise ConfigError(f"loss.terms.{name} is unknown: choose from {', '.join(TERMS)}.{nearest(name, TERMS)}")
     known = [key for key in inspect.signature(TERMS[name]).parameters if key not in ("ignore_index", "class_weights")]
     for option in options:
         if option not in known:

@@ -42,7 +42,7 @@ class ConfusionMatrix(Metric):
         if truth.device.type != "cpu":
             self.strays += stray.sum()
         elif stray.any():
-            raise ValueError(f"a truth of {int(truth[stray][0])} lies outside 0 to {size - 1} and is not ignored")
+            raise ValueError(f"a target of {int(truth[stray][0])} lies outside 0 to {size - 1} and is not ignored")
         # What is not counted falls into one bin past the matrix, so that no boolean mask has to be gathered.
         truth = torch.where(outside | ignored, size, truth)
         counts = counted(truth * size + prediction.long().flatten(), size * (size + 1))
@@ -52,7 +52,7 @@ class ConfusionMatrix(Metric):
         """Return the counts so far, int64 [K, K]."""
         if self.strays:
             last = self.num_classes - 1
-            raise ValueError(f"{int(self.strays)} truths lie outside 0 to {last} and are not ignored")
+            raise ValueError(f"{int(self.strays)} targets lie outside 0 to {last} and are not ignored")
         return self.counts
 
 

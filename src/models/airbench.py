@@ -73,7 +73,7 @@ class Airbench(Mirrored):
         super().__init__()
         check_minimum("members", members)
         if isinstance(widths, str | int) or len(widths) != 3:
-            raise ConfigError(f"model.widths={widths} is no list of three: give the channels of each group.")
+            raise ConfigError(f"model.widths={widths} is not a list of three: give the channels of each group.")
         for width in widths:
             check_minimum("widths", width)
         if depth not in (2, 3):
@@ -162,6 +162,6 @@ def _conv(channels: int) -> list[nn.Module]:
 def _check(height: int, width: int) -> None:
     if min(height, width) < SHORTEST:
         raise ConfigError(
-            f"airbench met images of {height}x{width} pixels and needs at least {SHORTEST} a side: set a larger "
+            f"airbench got images of {height}x{width} pixels but needs at least {SHORTEST} on each side: set a larger "
             "data.size."
         )

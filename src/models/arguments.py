@@ -30,13 +30,13 @@ def check_image_size(net: str, size: tuple[int, int] | None, minimum: int = 1) -
     """Return (height, width), or raise ConfigError where images have no common size or one smaller than `minimum`."""
     if size is None:
         raise ConfigError(
-            f"{net} needs images of one size, and those of this data set differ: set data.size=[HEIGHT,WIDTH]."
+            f"{net} needs images of one size, but those of this data set differ: set data.size=[HEIGHT,WIDTH]."
         )
     height, width = size
     if min(height, width) < minimum:
         raise ConfigError(
-            f"{net} met images of {height}x{width} pixels and needs at least {minimum}x{minimum}: "
-            "set a larger data.size."
+            f"{net} got images of {height}x{width} pixels but needs at least {minimum}x{minimum}: set a larger "
+            "data.size."
         )
     return height, width
 
@@ -45,6 +45,6 @@ def check_met_size(net: str, met: tuple[int, int], built_for: tuple[int, int]) -
     """Raise ConfigError where an image has another (height, width) than the net was built for."""
     if met != built_for:
         raise ConfigError(
-            f"{net} was built for images of {built_for[0]}x{built_for[1]} pixels and met {met[0]}x{met[1]}: "
-            f"set data.size=[{built_for[0]},{built_for[1]}]."
+            f"{net} was built for images of {built_for[0]}x{built_for[1]} pixels but got {met[0]}x{met[1]}: set "
+            f"data.size=[{built_for[0]},{built_for[1]}]."
         )

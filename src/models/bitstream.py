@@ -22,7 +22,7 @@ MAGIC = b"imgr"
 VERSION = 3  # 1 had hyper-synthesis on another grid, 2 shorter factors in transposed convolutions
 _MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a file of twenty bytes must not be able to claim all memory
 Analysis = Callable[[Tensor, int], Sequence[Tensor]]  # of a picture, uint8 [1, C, H, W] of any size, and a rate
-_ANEW = "Compress the picture anew, or take an intact copy of the file."
+_ANEW = "Compress the image again, or use an intact copy of the file."
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, analyse: Analysi
     codec = codec_of(net)
     channels, height, width = image_CHW.shape
     if not 0 <= rate < len(codec.lambdas):
-        raise ConfigError(f"rate={rate} is out of range: this net's rates are 0 to {len(codec.lambdas) - 1}.")
+        raise ConfigError(f"rate={rate} is out of range: the rates of this network are 0 to {len(codec.lambdas) - 1}.")
     _check_channels(net, channels)
     _check_size(height, width)
     header = Header(channels, rate, height, width, codec.fingerprint()).to_bytes()
@@ -77,12 +77,13 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
     header, payload = read(data)
     if header.fingerprint != codec.fingerprint():
         raise DataError(
-            "The file was written with another net, or with other weights of this one: only the same weights can "
-            "read it. Name the checkpoint or bundle that it was compressed with."
+            "The file was written with another network, or with other weights: only the same weights can read it. "
+            "Name the checkpoint or bundle that it was compressed with."
         )
     if header.rate >= len(codec.lambdas):
         raise DataError(
-            f"The file was written at rate {header.rate}, and this net's are 0 to {len(codec.lambdas) - 1}."
+            f"The file was written at rate {header.rate}, but the rates of this network are 0 to "
+            f"{len(codec.lambdas) - 1}."
         )
     height, width = (int(extended(size, codec.stride)) for size in (header.height, header.width))
     image_1CHW = codec.decode(payload, height, width, header.rate)
@@ -92,14 +93,14 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
 def read(data: bytes) -> tuple[Header, bytes]:
     """Take a file apart into header and payload. Raises DataError where it is of another kind or damaged."""
     if not data.startswith(MAGIC):
-        raise DataError("The file is no compressed picture of this program: it begins otherwise.")
+        raise DataError("The file was not written by imagier compress: its first bytes differ.")
     stream = io.BytesIO(data[len(MAGIC) :])
     try:
         version = _number(stream)
         if version != VERSION:
             raise DataError(
-                f"The file is of version {version}, and this program reads version {VERSION}. Update the program, or "
-                "read an older file with the one that wrote it and compress the picture anew."
+                f"The file has format version {version}, but this program reads version {VERSION}. Update the "
+                "program, or decompress an older file with the version that wrote it and compress the image again."
             )
         channels, rate, height, width = (_number(stream) for _ in range(4))
         fingerprint = struct.unpack("<I", stream.read(4))[0]
@@ -109,7 +110,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
         raise DataError(f"The file ends within its header. {_ANEW}") from error
     header, payload = Header(channels, rate, height, width, fingerprint), stream.read()
     if zlib.crc32(payload, zlib.crc32(said)) != checksum:
-        raise DataError(f"The file is damaged or cut short: its checksum does not fit. {_ANEW}")
+        raise DataError(f"The file is damaged or truncated: its checksum does not match. {_ANEW}")
     _check_size(height, width)
     return header, payload
 
@@ -124,21 +125,23 @@ def codec_of(net: FromPixels) -> Codec:
     """The codec behind the pixels. Raises ConfigError where the net is none."""
     if not isinstance(net.net, Codec):
         raise ConfigError(
-            f"{type(net.net).__name__} is no codec: compress and decompress need a checkpoint of task=compress."
+            f"{type(net.net).__name__} is not a codec: compress and decompress need a checkpoint of task=compress."
         )
     return net.net
 
 
 def _check_channels(net: FromPixels, channels: int) -> None:
     if channels != len(net.mean):
-        raise DataError(f"The picture has {channels} channels and the net takes {len(net.mean)}: grey is 1, RGB is 3.")
+        raise DataError(
+            f"The image has {channels} channels, but the network takes {len(net.mean)}: grey has 1, RGB has 3."
+        )
 
 
 def _check_size(height: int, width: int) -> None:
     if not 0 < height * width <= _MOST_PIXELS or max(height, width) > _LONGEST_SIDE:
         raise DataError(
-            f"A picture of {height} x {width} pixels cannot be coded: sides may have up to {_LONGEST_SIDE} and the "
-            f"whole 1 to {_MOST_PIXELS}. Cut it into tiles."
+            f"An image of {height} x {width} pixels cannot be compressed: sides may have up to {_LONGEST_SIDE} pixels "
+            f"and the image 1 to {_MOST_PIXELS}. Cut it into tiles."
         )
 
 

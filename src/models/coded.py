@@ -160,8 +160,8 @@ def check_lambdas(lambdas: Sequence[float]) -> tuple[float, ...]:
         values = ()
     if not values or values[0] <= 0 or list(values) != sorted(set(values)) or values[-1] == float("inf"):
         raise ConfigError(
-            f"model.lambdas={lambdas} are no trade-offs: give positive numbers in ascending order, "
-            "such as [0.0018,0.0067,0.025], or a single one, [0.01]."
+            f"model.lambdas={lambdas} is invalid: give positive numbers in ascending order, such as "
+            "[0.0018,0.0067,0.025], or a single one, [0.01]."
         )
     return values
 

@@ -49,8 +49,8 @@ class DenseNet121(Mirrored):
         check_choice("stem", stem, ("imagenet", "small"))
         if freeze and weights == "imagenet" and stem == "small":
             raise ConfigError(
-                "densenet with model.stem=small and model.freeze=true would keep its first convolution as it was "
-                "drawn, for ImageNet's is of 7 x 7. Set model.stem=imagenet, or model.freeze=false."
+                "densenet with model.stem=small and model.freeze=true would keep its first convolution at random "
+                "values, as the pretrained one is 7 x 7. Set model.stem=imagenet, or model.freeze=false."
             )
         self.frozen = freeze
         self.enlargement = None
@@ -60,8 +60,8 @@ class DenseNet121(Mirrored):
             self.enlargement = upsample / short
         elif image_size is not None and min(image_size) < SHORTEST[stem]:
             raise ConfigError(
-                f"densenet with model.stem={stem} met images of {image_size[0]}x{image_size[1]} pixels and needs at "
-                f"least {SHORTEST[stem]} a side: enlarge them with model.upsample=32, or set model.stem=small."
+                f"densenet with model.stem={stem} got images of {image_size[0]}x{image_size[1]} pixels but needs at "
+                f"least {SHORTEST[stem]} on each side: enlarge them with model.upsample=32, or set model.stem=small."
             )
         # Named as in torchvision, whose files then fit.
         self.features = zoo.densenet121(num_classes=1).features

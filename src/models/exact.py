@@ -63,8 +63,8 @@ def _run(layer: nn.Module, x_BCHW: Tensor) -> Tensor:
         first, *others = (run_exactly(branch, x_BCHW) for branch in layer.sequences())
         return sum(others, start=first)
     raise NotImplementedError(
-        f"{layer} cannot be computed exactly, as codecs ask of their synthesis. Take Conv2d of stride 1, "
-        "ConvTranspose2d, GDN, ReLU, LeakyReLU or nearest Upsample, or teach imagier.models.exact this one."
+        f"{layer} cannot be computed exactly, as the synthesis of a codec must be. Use Conv2d of stride 1, "
+        "ConvTranspose2d, GDN, ReLU, LeakyReLU or nearest Upsample, or add support for it to imagier.models.exact."
     )
 
 

@@ -40,7 +40,8 @@ class Pair(Codec):
         super().__init__(lambdas)
         if len(self.lambdas) > 1:
             raise ConfigError(
-                f"model.lambdas={list(self.lambdas)}: pair has one rate, a byte for four pixels; give one number."
+                f"model.lambdas={list(self.lambdas)}: pair has a single rate, one byte per four pixels; give one "
+                "number."
             )
         check_minimum("width", width)
         self.in_channels = in_channels
@@ -97,8 +98,8 @@ class Pair(Codec):
         levels = np.frombuffer(data, np.uint8)
         if levels.size != np.prod(shape):
             raise DataError(
-                f"The coded picture has {levels.size} bytes where a picture of {height} x {width} has "
-                f"{np.prod(shape)}: it is cut short or another net's. Compress the picture anew."
+                f"The compressed image has {levels.size} bytes, but an image of {height} x {width} has "
+                f"{np.prod(shape)}: it is truncated or from another network. Compress the image again."
             )
         return torch.from_numpy(levels.reshape(shape).astype(np.float32))
 

@@ -47,8 +47,8 @@ class FromPixels(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise ConfigError(
-                f"mean={list(mean)} and std={list(std)} cannot normalise an image: give one number a channel in each, "
-                "and deviations above 0."
+                f"mean={list(mean)} and std={list(std)} cannot normalise an image: give one number per channel in "
+                "each, and std above 0."
             )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
@@ -78,9 +78,9 @@ class FromPixels(nn.Module):
         output = self.net(self.normalized(image_BCHW), *given)
         if not isinstance(output, _ANSWERS):
             raise ConfigError(
-                f"{type(self.net).__name__} answers with a {type(output).__name__}; a net returns its logits, a "
-                "tensor, and while training maybe a tuple (logits, *auxiliary logits). Let its forward pick them, as "
-                'by ["out"].'
+                f"{type(self.net).__name__} returns a {type(output).__name__}; a network must return its logits as a "
+                "tensor, or, while training, optionally a tuple (logits, *auxiliary logits). Select them in its "
+                'forward, for instance by ["out"].'
             )
         if self.stride is None:
             return output
@@ -163,15 +163,15 @@ def refuse_misshapen(net: FromPixels, image_BCHW: Tensor) -> None:
     shape = _shape_of_answers(net, image_BCHW, net.stride)
     if shape is not None and len(shape) == 4 and shape[-2:] != (height, width):
         raise ConfigError(
-            f"{name} answers {list(shape)} for pictures of {height} x {width}: what a dense net returns has the height "
-            "and width of what it is given; let its forward enlarge it, by torch.nn.functional.interpolate."
+            f"{name} returns {list(shape)} for images of {height} x {width}: the output of a dense network must have "
+            "the height and width of its input; upsample it in forward, with torch.nn.functional.interpolate."
         )
     for stride in _STRIDES if shape is None else ():
         found = _shape_of_answers(net, image_BCHW, stride)
         if found is not None and len(found) == 4:
             raise ConfigError(
-                f"{name} has stride={net.stride}, and fails for pictures of {height} x {width} extended to multiples "
-                f"of it, but not to multiples of {stride}: set stride = {stride} in its class."
+                f"{name} has stride={net.stride}, but fails for images of {height} x {width} padded to multiples of "
+                f"it; multiples of {stride} work: set stride = {stride} in its class."
             )
 
 

@@ -166,4 +166,4 @@ def _length(number: np.ndarray) -> np.ndarray:
 
 
 def _damaged() -> DataError:
-    return DataError("The coded picture is damaged: no net writes such bytes. Compress the picture anew.")
+    return DataError("The compressed image is damaged: no network writes such bytes. Compress the image again.")

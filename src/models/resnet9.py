@@ -79,8 +79,8 @@ class ResNet9(Mirrored):
     def _check(self, height: int, width: int) -> None:
         if min(height, width) < self.shortest:
             raise ConfigError(
-                f"resnet9 with model.stride={self.shortest // 4} met images of {height}x{width} pixels and needs at "
-                f"least {self.shortest} a side: set a larger data.size, or model.stride=1."
+                f"resnet9 with model.stride={self.shortest // 4} got images of {height}x{width} pixels but needs at "
+                f"least {self.shortest} on each side: set a larger data.size, or model.stride=1."
             )
 
 

@@ -72,8 +72,8 @@ class Sliced(WithHyperlatents):
             check_minimum(name, value)
         if not slices <= latents <= in_channels * 256 or 2 ** (slices - 1) > latents:
             raise ConfigError(
-                f"model.latents={latents} cannot be cut into model.slices={slices}, each twice as wide as the last, or "
-                f"are more than the {in_channels * 256} that a block has; give fewer slices, or other latents."
+                f"model.latents={latents} cannot be split into model.slices={slices}, each twice as wide as the last, "
+                f"or exceeds the {in_channels * 256} values of a block; use fewer slices, or another model.latents."
             )
         self.channels = in_channels
         self.analysis = analysis(in_channels, width, latents)

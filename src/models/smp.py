@@ -74,8 +74,8 @@ def _learnt_by(encoder: str, weights: str) -> tuple[Sequence[float], Sequence[fl
     said = json.loads(hugging_face_file(origin["repo_id"], ["config.json"], origin["revision"]).read_text())
     if said.get("input_space", "RGB") != "RGB":
         raise ConfigError(
-            f"model.weights={weights} of model.encoder={encoder} have learnt {said['input_space']}, and pictures come "
-            "as RGB; choose another encoder, such as one of timm's, tu-NAME."
+            f"model.weights={weights} of model.encoder={encoder} were trained on {said['input_space']}, but images "
+            "are read as RGB; choose another encoder, such as one of timm's, tu-NAME."
         )
     if "mean" not in said or "std" not in said:
         return None

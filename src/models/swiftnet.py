@@ -61,7 +61,9 @@ class SwiftNet(Mirrored):
         check_minimum("ladder", ladder)
         check_probability("dropout", dropout)
         if cell not in (2, 4):
-            raise ConfigError(f"model.cell={cell} is out of range: the finest map of swiftnet has cells of 2 or 4.")
+            raise ConfigError(
+                f"model.cell={cell} is out of range: the finest feature map of swiftnet has cells of 2 or 4 pixels."
+            )
         self.cell, self.stride = cell, 4 * cell
         widths = [width // 2, width, 2 * width, 4 * width]
         self.stem = conv(in_channels, widths[0], stride=cell // 2)

@@ -75,8 +75,8 @@ def pretrained_file(architecture: str) -> Path:
     if origin and isinstance(origin.url, str):
         return torch_hub_file(origin.url)
     raise ConfigError(
-        f"model.weights=imagenet: timm has no weights for {architecture}; choose one that "
-        "`timm.list_pretrained()` names, or set model.weights=null."
+        f"model.weights=imagenet: timm has no weights for {architecture}; choose one listed by "
+        "`timm.list_pretrained()`, or set model.weights=null."
     )
 
 
@@ -91,6 +91,6 @@ def _check_patches(net: nn.Module, architecture: str, image_size: tuple[int, int
     height, width = to_2tuple(getattr(getattr(net, "patch_embed", None), "patch_size", 1))
     if image_size[0] % height or image_size[1] % width:
         raise ConfigError(
-            f"model.architecture={architecture} cuts images into patches of {height}x{width} pixels, which do not fill "
-            f"{image_size[0]}x{image_size[1]}: set data.size to multiples of them, or choose another architecture."
+            f"model.architecture={architecture} splits images into patches of {height}x{width} pixels, which do not "
+            f"fit {image_size[0]}x{image_size[1]}: set data.size to multiples of them, or choose another architecture."
         )

@@ -61,8 +61,8 @@ def load_weights(
     if weights == "imagenet":
         if imagenet is None:
             raise ConfigError(
-                f"model.weights=imagenet: there are no ImageNet weights for {type(net).__name__}; "
-                "leave model.weights=null or name a file with model.weights=PATH."
+                f"model.weights=imagenet: there are no ImageNet weights for {type(net).__name__}; leave "
+                "model.weights=null or name a file with model.weights=PATH."
             )
         load_file(parts[0], torch_hub_file(imagenet))
     else:
@@ -87,9 +87,9 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
     missing = [name for name in wanted if name not in found]
     if len(missing) * 2 > len(wanted):
         raise ConfigError(
-            f"model.weights={path} fits {len(wanted) - len(missing)} of the {len(wanted)} tensors of "
-            f"{type(net).__name__} ({missing[0]} is the first that is missing or has another shape): a file must fit "
-            "at least half of them. Choose the net and the options that it was trained with, or another file."
+            f"model.weights={path} matches {len(wanted) - len(missing)} of the {len(wanted)} tensors of "
+            f"{type(net).__name__} (the first missing or of another shape is {missing[0]}): a file must match at "
+            "least half of them. Choose the model and the options that it was trained with, or another file."
         )
     module.load_state_dict(found, strict=False)
     if pixels := _normalisation(stored):
@@ -97,7 +97,7 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
     if missing:
         shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
         warnings.warn(
-            f"{path.name} filled {len(wanted) - len(missing)} of {len(wanted)} tensors; these keep their initial "
+            f"{path.name} set {len(wanted) - len(missing)} of {len(wanted)} tensors; the others keep their initial "
             f"values because the file lacks them or has them in another shape: {shown}",
             stacklevel=2,
         )
@@ -133,7 +133,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
             f"{', '.join(SUFFIXES)}, or null."
         )
     if not path.is_file():
-        raise ConfigError(f"model.weights={path}: there is no such file; check the path, or set model.weights=null.")
+        raise ConfigError(f"model.weights={path}: no such file; check the path, or set model.weights=null.")
     content: Any
     try:
         if path.suffix == ".safetensors":
@@ -143,8 +143,8 @@ def read_file(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
         (reason, *_) = str(error).splitlines() or ["it ends too soon"]
         raise ConfigError(
-            f"model.weights={path} cannot be read as plain tensors ({reason}): it is incomplete, "
-            "or holds pickled objects, which are not executed. Fetch it anew, or store its state_dict() alone."
+            f"model.weights={path} cannot be read as plain tensors ({reason}): it is incomplete, or holds pickled "
+            "objects, which are never executed. Download it again, or save only its state_dict()."
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -255,6 +255,6 @@ def _check_online(name: str, address: str, place: str) -> None:
 
 def _unfetched(name: str, address: str, place: str, reason: object) -> ConfigError:
     return ConfigError(
-        f"model.weights=imagenet needs {name}, which is not on this machine and could not be fetched from {address} "
-        f"({reason}): put it {place}, name a copy with model.weights=PATH, or set model.weights=null."
+        f"model.weights=imagenet needs {name}, which is not on this machine and could not be downloaded from "
+        f"{address} ({reason}): put it {place}, name a copy with model.weights=PATH, or set model.weights=null."
     )

@@ -49,7 +49,7 @@ class WideResNet(Mirrored):
         if (depth - 4) % 6:
             nearest = 6 * round((depth - 4) / 6) + 4
             raise ConfigError(
-                f"model.depth={depth} is no depth of a wide ResNet: it must be 6 n + 4, such as {nearest}."
+                f"model.depth={depth} is not possible for a wide ResNet: it must be 6 n + 4, such as {nearest}."
             )
         self.mirror = mirror
         self.features = nn.Sequential(nn.Conv2d(in_channels, 16, 3, padding=1, bias=False))

@@ -225,7 +225,7 @@ class Task(LightningModule):
         table of something else: Muon moves the two in different ways.
         """
         if self._optimizer is None:
-            raise RuntimeError("this task was built for evaluation and has no optimiser")
+            raise RuntimeError("this task was built for evaluation and has no optimizer")
         trained = [named for named in self.net.named_parameters() if named[1].requires_grad]
         # By its name, too: divisive normalisation and a density's biases have several dimensions.
         kernels = [parameter for name, parameter in trained if parameter.ndim > 1 and _is_weight(name)]

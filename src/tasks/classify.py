@@ -30,7 +30,7 @@ class Classify(Task):
     def __init__(self, *args: Any, cutmix: float = 0.0, cutmix_epochs: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= cutmix <= 1:
-            raise ConfigError(f"task.cutmix={cutmix} is no share of the batches; give a number from 0 to 1.")
+            raise ConfigError(f"task.cutmix={cutmix} is not a fraction of the batches; give a number from 0 to 1.")
         if cutmix_epochs < 0:
             raise ConfigError(f"task.cutmix_epochs={cutmix_epochs} is negative; give 0 or more epochs.")
         facts, self.cutmix, self.cutmix_epochs = self.facts, cutmix, cutmix_epochs
@@ -50,7 +50,9 @@ class Classify(Task):
 
     def _measure_mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "features" in batch:
-            raise ConfigError("task.cutmix mixes images, and a frozen net has seen them already: set task.cutmix=0.")
+            raise ConfigError(
+                "task.cutmix mixes images, but the features of a frozen network are computed before: set task.cutmix=0."
+            )
         target = batch["target"]
         grown = min(1.0, self.current_epoch / self.cutmix_epochs) if self.cutmix_epochs else 1.0
         image, share = cut_mixed(batch["image"], self._numbers, self.cutmix * grown)

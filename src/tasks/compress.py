@@ -60,8 +60,8 @@ class Compress(Task):
         self.lambdas: tuple[float, ...] = tuple(inner.lambdas)
         if len(self.lambdas) > 1 and not isinstance(self.loss, RateDistortion):
             raise ConfigError(
-                f"model.lambdas={list(self.lambdas)} would mean nothing, as the loss ({type(self.loss).__name__}) "
-                "leaves out the rate; set loss=rate_distortion, or give one lambda."
+                f"model.lambdas={list(self.lambdas)} would have no effect, as the loss ({type(self.loss).__name__}) "
+                "does not include the rate; set loss=rate_distortion, or give a single lambda."
             )
         names = [self._at(rate, name) for rate in range(len(self.lambdas)) for name in FIGURES]
         self.means = PerStage(lambda: Means(names))

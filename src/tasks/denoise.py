@@ -41,11 +41,11 @@ class Denoise(Task):
     ) -> None:
         super().__init__(*args, **kwargs)
         if noise is None:
-            raise ConfigError("task=denoise needs noise to remove, and noise=null adds none: choose noise=blind.")
+            raise ConfigError("task=denoise needs noise to remove, but noise=null adds none: choose noise=blind.")
         if isinstance(levels, int | float | str) or len(set(levels)) < len(levels) or min(levels, default=1) <= 0:
             raise ConfigError(
-                f"task.levels={levels} is no list of noise levels: give different standard deviations above 0, in "
-                "units of pixel values from 0 to 255, as in [15,25,50], or [] for none."
+                f"task.levels={levels} is not a list of noise levels: give distinct standard deviations above 0, on "
+                "the scale of pixel values 0 to 255, as in [15,25,50], or [] for none."
             )
         self.noise, self.levels = noise, tuple(levels)
         own = [*SCORES, "psnr_noisy"]

@@ -39,9 +39,9 @@ def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
         if not str(error).startswith(_NO_SPREAD):
             raise
         raise ConfigError(
-            "the net normalises maps of one pixel over a batch, and data.batch_size leaves each process a single "
-            "sample: two are needed, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large step of "
-            "small batches."
+            "the network has BatchNorm over feature maps of one pixel, and data.batch_size leaves each process a "
+            "single sample: use two or more, or a larger data.size. trainer.accumulate_grad_batches=2 makes a large "
+            "step of small batches."
         ) from error
     except torch.OutOfMemoryError as error:
         raise FullMemoryError(str(error), tuple(batch["image"].shape)) from error
@@ -72,7 +72,7 @@ def refuse_unmeasured(task: "Task", stage: str, values: Mapping[str, Tensor]) ->
     if name not in values:
         names = [f"val/{one}" for one in values]
         raise ConfigError(
-            f"{type(task).__name__} has monitor={task.monitor}, which it does not score; its scores are: "
+            f"{type(task).__name__} has monitor={task.monitor}, which is not one of its scores: "
             f"{', '.join(names)}.{nearest(task.monitor, names)}"
         )
     if not values[name].isnan() or task.trainer.sanity_checking or (task.reports_anyway and stage == "test"):
@@ -81,11 +81,11 @@ def refuse_unmeasured(task: "Task", stage: str, values: Mapping[str, Tensor]) ->
         nothing = not task.mean_loss[stage].weight
     if nothing:
         raise DataError(
-            f"none of the samples measured on {stage} shows a labelled pixel, so that {stage}/{name} is not known; "
-            f"measure more of them (trainer.limit_{stage}_batches) or label some."
+            f"none of the {stage} samples has a labelled pixel, so {stage}/{name} is undefined; use more of them "
+            f"(trainer.limit_{stage}_batches) or label some."
         )
     if task.trainer.state.fn != "fit":  # while training it may be a number again
         raise TrainingError(
-            f"{stage}/{name} is no number, though samples were measured; look at what {type(task).__name__} scores, or "
-            "train anew with a lower optimizer.lr."
+            f"{stage}/{name} is NaN, though samples were evaluated; check how {type(task).__name__} computes it, or "
+            "train again with a lower optimizer.lr."
         )

@@ -104,8 +104,8 @@ class WholeFileIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             kept = f"; the earlier {path} is untouched" if path.exists() else ""
             raise TrainingError(
-                f"cannot write {path}: {error}{kept}. Make room on that disk, then continue with "
-                f"imagier train resume={path.parent.parent}"
+                f"cannot write {path}: {error}{kept}. Free space on that disk, then continue with imagier train "
+                f"resume={path.parent.parent}"
             ) from error
 
 

@@ -91,7 +91,7 @@ class Companions(Callback):
 
     def _ended(self) -> str | None:
         if self.parent is not None and os.getppid() != self.parent:
-            return "the process that has started this one has ended"
+            return "the process that started this one has ended"
         for rank, child in enumerate(self.children, start=1):
             if code := child.poll():
                 how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -104,8 +104,8 @@ class Companions(Callback):
         orphan = self.parent is not None and os.getppid() != self.parent
         if here.rank == 0 or orphan:  # else the leader says it
             kept = (self.run_dir / "checkpoints" / "last.ckpt").exists()
-            cure = f"go on from its last checkpoint with the word resume={self.run_dir}" if kept else "start it anew"
-            print(f"imagier: {what}, and the run ends with it; {cure}.", file=sys.stderr, flush=True)
+            cure = f"continue from its last checkpoint with resume={self.run_dir}" if kept else "start it again"
+            print(f"imagier: {what}, so the run ends; {cure}.", file=sys.stderr, flush=True)
         self._end_children(0)
         os._exit(TrainingError.exit_code)  # the main thread may be waiting for ever
 

@@ -57,8 +57,8 @@ def run(cfg: DictConfig) -> float:
     """
     if cfg.output and (Path(cfg.output).expanduser() / "config.yaml").is_file():
         raise ConfigError(
-            f"output={cfg.output} is a run's folder, whose own metrics.json would be lost; name another, or leave "
-            "output out: what is measured is then kept below evaluate/ in the checkpoint's run."
+            f"output={cfg.output} is a run folder, whose own metrics.json would be overwritten; name another, or "
+            "remove output: results then go to evaluate/ in the checkpoint's run folder."
         )
     with log_to(console()):
         return _evaluate(cfg, find_checkpoint(cfg.ckpt, prefer="best"))
@@ -82,7 +82,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
         log.info("note: %s", note)
     if skipped:
-        log.warning("unreadable samples left out: %d; metrics.json names them", len(skipped))
+        log.warning("unreadable samples skipped: %d; metrics.json lists them", len(skipped))
     usual = _usual_folder(path, said["data_fingerprint"], facts, data, f"{limit}{cfg.split}")
     folder = Path(cfg.output).expanduser() if cfg.output else usual
     with writing_to(folder):
@@ -131,13 +131,13 @@ def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same
     """What a reader of the scores may not think of: pictures that trained, and most of a folder that were left out."""
     if same_folder:
         if split == "all":
-            yield "these are also the pictures that trained; split=all is for others."
+            yield "these images include those used for training; split=all is meant for other data."
         elif not same:
-            yield "the folder that trained, parted or read otherwise, or changed since: some of these may have trained."
+            yield "the training data, but split or read differently, or changed since: may include training samples."
     elif split != "all":
         own = [source for name, source in data.sources.items() if name not in data.stand_ins]
         if samples < (total := sum(map(len, own))):
-            yield f"{samples} of {total} samples; split=all measures every one."
+            yield f"{samples} of {total} samples; split=all evaluates all of them."
 
 
 def measured_samples(trainer: Trainer, data: ImageData, split: Split) -> int:
@@ -201,7 +201,7 @@ def _refuse_other_task(trained: DictConfig, given: DictConfig) -> None:
     tasks = given.get("tasks", [trained.task.name])
     if trained.task.name not in tasks:
         raise ConfigError(
-            f"data={given.name} is for task={' or '.join(tasks)}, and the checkpoint is of task={trained.task.name}."
+            f"data={given.name} is for task={' or '.join(tasks)}, but the checkpoint is of task={trained.task.name}."
         )
 
 
@@ -209,13 +209,13 @@ def refuse_other_meaning(trained: Facts, given: Facts) -> None:
     """Raise ConfigError where the given data have other classes or channels than those that were trained on."""
     if given.classes != trained.classes:
         raise ConfigError(
-            f"the checkpoint knows the classes {', '.join(trained.classes)}, but {given.name} has "
+            f"the checkpoint has the classes {', '.join(trained.classes)}, but {given.name} has "
             f"{', '.join(given.classes)}; evaluate on data with the same classes in the same order."
         )
     if given.channels != trained.channels:
         raise ConfigError(
-            f"the checkpoint takes {trained.channels} channels, but {given.name} has {given.channels}; "
-            f"set data.channels={trained.channels}."
+            f"the checkpoint takes {trained.channels} channels, but {given.name} has {given.channels}; set "
+            f"data.channels={trained.channels}."
         )
 
 

@@ -39,7 +39,7 @@ class StopOnNonFiniteLoss(Callback):
             where = f"at epoch {trainer.current_epoch}, step {trainer.global_step}, on the batch of {shown}"
             became = f"the loss became {value} {where}"
             if loss.device.type != "cpu":  # what it is now may be the doing of a batch that nobody looked at
-                became = f"the loss is {value} {where}, or has been so for up to {self.every_n_steps - 1} steps"
+                became = f"the loss is {value} {where}, or became so up to {self.every_n_steps - 1} steps before"
             raise everywhere(TrainingError(f"{became}. {_advice(trainer)}"))
 
 
@@ -51,14 +51,14 @@ def refuse_non_finite(trainer: Trainer) -> None:
     """
     if agreed(not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters())):
         raise everywhere(
-            TrainingError(f"weights are no numbers any more after step {trainer.global_step}. {_advice(trainer)}")
+            TrainingError(f"weights became NaN or infinite after step {trainer.global_step}. {_advice(trainer)}")
         )
 
 
 def _advice(trainer: Trainer) -> str:
     """What to do about numbers that are none any more, and which checkpoint is from before."""
     last = getattr(trainer.checkpoint_callback, "last", None)
-    kept = f" {last} holds the last good state." if last is not None and last.exists() else ""
+    kept = f" {last} holds the last valid state." if last is not None and last.exists() else ""
     return (
         "Try a lower optimizer.lr, trainer.gradient_clip_val=1.0, a longer scheduler.warmup, or "
         f"trainer.precision=32-true; `imagier doctor` finds bad samples.{kept}"

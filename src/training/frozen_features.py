@@ -49,8 +49,8 @@ class FrozenFeatures(Callback):
             splits.remove("val")  # measured over two views, while features are of one
         if self.data.augment:
             log.info(
-                "the frozen part of the net runs in every training step, because augment changes the pictures; "
-                "augment=none computes its features once"
+                "the frozen part of the network runs in every training step, because augment changes the images; with "
+                "augment=none its features are computed only once"
             )
             splits.remove("train")
         for split in splits:
@@ -73,7 +73,7 @@ class FrozenFeatures(Callback):
         try:
             write_aside(path, lambda aside: _save(aside, features_NF))
         except OSError as error:
-            log.warning("the features are kept in memory, since %s cannot hold them: %s", self.folder, error)
+            log.warning("the features are kept in memory, as %s cannot hold them: %s", self.folder, error)
             return features_NF
         return np.load(path, mmap_mode="r").view(np.ndarray)
 
@@ -91,8 +91,8 @@ class FrozenFeatures(Callback):
         if places != list(range(len(self.data.sources[split]))):  # each row would be taken for that of another sample
             lost = len(self.data.sources[split]) - len(places)
             raise DataError(
-                f"{lost} samples of {split} cannot be read any more, though they could when the data were examined; "
-                "the lines above name them. Restore them, or train again to leave them out."
+                f"{lost} samples of {split} can no longer be read, although they could when the data were checked; "
+                "the lines above name them. Restore them, or train again to skip them."
             )
         return np.concatenate(parts)
 

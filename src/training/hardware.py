@@ -54,8 +54,8 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         settings["devices"] = 1
     if settings["accelerator"] == "cpu" and (settings["devices"] == -1 or isinstance(settings["devices"], list)):
         raise ConfigError(
-            f"trainer.devices={settings['devices']} speaks of GPUs, and this run is on the CPU; say how many processes "
-            "share its cores, such as trainer.devices=2."
+            f"trainer.devices={settings['devices']} selects GPUs, but this run is on the CPU; give the number of "
+            "processes that share its cores, such as trainer.devices=2."
         )
     if settings["precision"] == "auto":
         settings["precision"] = "32-true" if settings["accelerator"] == "cpu" else half_precision()
@@ -90,19 +90,17 @@ def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None)
         yield
     except torch.OutOfMemoryError as error:
         count, *_, height, width = error.asked if isinstance(error, FullMemoryError) else (batch_size, 0, 0)
-        met = (
-            f"pictures of {height} x {width}, {count} at once" if height else f"batches of data.batch_size={batch_size}"
-        )
+        met = f"images of {height} x {width}, {count} at once" if height else f"batches of data.batch_size={batch_size}"
         if count > 1:
             cure = f"data.batch_size={batch_size // 2}"
             if gathered and batch_size % 2 == 0:
-                cure += f" trainer.accumulate_grad_batches={2 * gathered}, which makes steps of as many"
+                cure += f" trainer.accumulate_grad_batches={2 * gathered}, which keeps the step size"
         else:
-            cure = "smaller pictures (data.size, or a crop in augment), or another device by trainer=cpu"
-        resumed = f" Go on with imagier train resume={last.parent.parent}." if last and last.exists() else ""
+            cure = "smaller images (data.size, or a crop in augment), or trainer=cpu"
+        resumed = f" Continue with imagier train resume={last.parent.parent}." if last and last.exists() else ""
         raise TrainingError(
-            f"the GPU's memory does not hold {met} ({str(error).split('. ')[0]}); take {cure}, or end what else uses "
-            f"it.{resumed}"
+            f"GPU out of memory with {met} ({str(error).split('. ')[0]}); use {cure}, or stop other programs on the "
+            f"GPU.{resumed}"
         ) from error
 
 
@@ -114,12 +112,12 @@ def _launched(devices: Any, accelerator: str) -> dict[str, int]:
     if devices not in (1, "auto", here.local_world):
         raise ConfigError(
             f"trainer.devices={devices}, but {here.by} has started {here.local_world} processes on this machine; "
-            "leave that word out."
+            "remove trainer.devices."
         )
     if accelerator != "cpu" and here.local_world > torch.cuda.device_count():
         raise ConfigError(
             f"{here.by} has started {here.local_world} processes on this machine, but torch sees "
-            f"{torch.cuda.device_count()} GPUs here; start one process a GPU."
+            f"{torch.cuda.device_count()} GPUs; start one process per GPU."
         )
     return {"devices": here.local_world, "num_nodes": here.nodes}
 
@@ -130,43 +128,44 @@ def _refuse_misfits(settings: dict[str, Any], ema: bool) -> None:
         raise ConfigError(f"trainer.strategy={strategy} is not known; it is one of: auto, ddp, fsdp.")
     if ema and settings["precision"] in ("bf16-true", "64-true"):
         raise ConfigError(
-            f"callbacks.ema.decay keeps averages in single precision, and trainer.precision={settings['precision']} "
-            "has no such weights; set trainer.precision=bf16-mixed or callbacks.ema.decay=null."
+            "callbacks.ema.decay averages weights in single precision, which "
+            f"trainer.precision={settings['precision']} does not have; set trainer.precision=bf16-mixed or "
+            "callbacks.ema.decay=null."
         )
     if process_count(settings) < 1:
-        raise ConfigError(f"trainer.devices={settings['devices']} is no device; say how many there are to be.")
+        raise ConfigError(f"trainer.devices={settings['devices']} is invalid; give the number of devices.")
     if settings["sync_batchnorm"] and settings["accelerator"] == "cpu" and process_count(settings) > 1:
         raise ConfigError(
-            "trainer.sync_batchnorm=true needs GPUs; leave it at auto, or choose a net without BatchNorm."
+            "trainer.sync_batchnorm=true needs GPUs; leave it at auto, or choose a model without BatchNorm."
         )
 
 
 def _refuse_shards(settings: dict[str, Any], ema: bool, cfg: DictConfig) -> None:
     if settings["fused"] is not False:
         raise ConfigError(
-            f"trainer.fused={settings['fused']}, but not all of torch's fused optimisers know the shards of "
+            f"trainer.fused={settings['fused']}, but not all of torch's fused optimizers support "
             "trainer.strategy=fsdp; set trainer.fused=false, as trainer=fsdp does."
         )
     if settings["channels_last"] is not False:
         raise ConfigError(
-            f"trainer.channels_last={settings['channels_last']}, but trainer.strategy=fsdp splits only kernels that "
-            "lie in memory channels first; set trainer.channels_last=false, as trainer=fsdp does."
+            f"trainer.channels_last={settings['channels_last']}, but trainer.strategy=fsdp can only shard kernels in "
+            "channels-first memory layout; set trainer.channels_last=false, as trainer=fsdp does."
         )
     if ema:
         raise ConfigError(
-            "callbacks.ema.decay needs the whole net in every process, and trainer.strategy=fsdp splits it; "
-            "set callbacks.ema.decay=null or trainer.strategy=ddp."
+            "callbacks.ema.decay needs the whole model in every process, but trainer.strategy=fsdp shards it; set "
+            "callbacks.ema.decay=null or trainer.strategy=ddp."
         )
     if process_count(settings) == 1:
         return
     if "task" in cfg and cfg.task.name == "compress":
         raise ConfigError(
-            "task=compress writes files with the whole net, and trainer.strategy=fsdp splits it; use trainer=ddp."
+            "task=compress needs the whole model to write files, but trainer.strategy=fsdp shards it; use trainer=ddp."
         )
     if "model" in cfg and cfg.model.get("freeze"):
         raise ConfigError(
-            "model.freeze=true asks the frozen part and the head one by one, and trainer.strategy=fsdp gathers a net "
-            "as a whole; use trainer=ddp."
+            "model.freeze=true calls the frozen part and the head separately, but trainer.strategy=fsdp gathers a "
+            "model as a whole; use trainer=ddp."
         )
 
 
@@ -174,8 +173,8 @@ def refuse_no_batches(stage: str, limit: float, batches: int) -> None:
     """Raise ConfigError where `limit`, a number of batches or a share of them, is none of a loader's `batches`."""
     if isinstance(limit, float) and limit * batches < 1:
         raise ConfigError(
-            f"trainer.limit_{stage}_batches={limit:g} is a share of {batches} batches, and less than one of them; say "
-            "a number of batches, such as 1, or a larger share."
+            f"trainer.limit_{stage}_batches={limit:g} of {batches} batches is less than one batch; give a number of "
+            "batches, such as 1, or a larger fraction."
         )
 
 
@@ -183,7 +182,7 @@ def refuse_precision(precision: str, task: Task) -> None:
     """Raise ConfigError where the nets of `task` do not compute in this precision of a Trainer."""
     if task.precisions and precision not in task.precisions:
         raise ConfigError(
-            f"trainer.precision={precision}, but parts of these nets need single precision; use one of: "
+            f"trainer.precision={precision}, but parts of this model need single precision; use one of: "
             f"{', '.join(task.precisions)}."
         )
 
@@ -295,5 +294,5 @@ def describe_hardware(cfg: DictConfig, workers: int) -> None:
         name = torch.cuda.get_device_name() if torch.cuda.is_available() else settings["accelerator"]
         log.info("on %d x %s, %s, precision %s", count, name, loading, settings["precision"])
     if count > 1:
-        split = " and of the net" if settings["strategy"] == "fsdp" else ""
+        split = " and of the model" if settings["strategy"] == "fsdp" else ""
         log.info("%d processes, each with its share of every batch%s", count, split)

@@ -38,8 +38,8 @@ def tell_settings(everywhere: Sequence[Logger], cfg: DictConfig) -> None:
             except Error as error:
                 said = " ".join(str(error).split())[:300]
                 raise ConfigError(
-                    f"W&B refuses this run: {said}. Mend its key, project or entity, or do without it for now by "
-                    "logger.wandb.mode=offline."
+                    f"W&B rejects this run: {said}. Correct the key, project or entity, or use "
+                    "logger.wandb.mode=offline for now."
                 ) from error
 
 

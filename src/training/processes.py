@@ -39,7 +39,7 @@ def together(settings: Mapping[str, Any]) -> Iterator[None]:
     except RuntimeError as error:
         if not lost(error):
             raise
-        raise TrainingError(f"another process of this run has ended, so this one does: {error}") from error
+        raise TrainingError(f"another process of this run has ended, so this one ends too: {error}") from error
     finally:
         part()
 

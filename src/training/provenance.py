@@ -53,7 +53,10 @@ class Provenance(Callback):
         """
         said = checkpoint["imagier"]
         if said["data_fingerprint"] != self.fingerprint:
-            log.warning("the data are not those of the checkpoint: the run goes on, but equals no unbroken one")
+            log.warning(
+                "the data differ from those of the checkpoint: the run continues, but its result will not equal an "
+                "uninterrupted one"
+            )
         loops = checkpoint["loops"]["fit_loop"]
         states = loops["state_dict"].get("combined_loader") or []
         if not states or _epoch_is_over(loops):

@@ -59,7 +59,7 @@ class Finished:
         """What a reader of the scores must know."""
         whole = {split: len(self.data.sources[split]) for split in self.measured}
         parts = [
-            f"the {split} scores are of the first {self.samples[split]:,} of {total:,} samples."
+            f"the {split} scores are computed on the first {self.samples[split]:,} of {total:,} samples."
             for split, total in whole.items()
             if self.samples[split] < total
         ]
@@ -188,6 +188,6 @@ def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
         words.append(f"callbacks.early_stopping.patience={2 * patience}")
     longer = shlex.join(["imagier", "train", f"resume={run_dir}", *words])
     return [
-        ("measure the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
+        ("evaluate the best checkpoint again", f"imagier evaluate ckpt={run_dir}"),
         ("train longer", longer),
     ]

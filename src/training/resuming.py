@@ -28,7 +28,7 @@ _UNTOLD = (
     "callbacks.pruning", "pretrain", "model.weights",
 )  # fmt: skip
 _NO_TENSORS = {"weights", "dropout"}  # of a net: what it began with, which is in the checkpoint; what has no state
-_BEGIN_WITH = ", which may begin with model.weights={}"
+_BEGIN_WITH = ", for instance with model.weights={}"
 # Of an optimiser's group, what is no setting, the schedule's own, or goes with where the state lies.
 _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
@@ -49,8 +49,9 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
     _refuse_other_optimizer(path, checkpoint, task, then, now)
     if now["trainer"]["strategy"] == "fsdp" != then["trainer"]["strategy"] and process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
-            f"trainer.strategy=fsdp cannot split the optimiser's state in {path}, a run of trainer.strategy="
-            f"{then['trainer']['strategy']}; go on with that, or start a new run{_BEGIN_WITH.format(path)}."
+            f"trainer.strategy=fsdp cannot shard the optimizer state in {path}, a run with "
+            f"trainer.strategy={then['trainer']['strategy']}; continue with that, or start a new "
+            f"run{_BEGIN_WITH.format(path)}."
         )
     _refuse_other_measure(path, task.monitor, then, now)
     _refuse_done(path, checkpoint, cfg)
@@ -67,7 +68,7 @@ def _refuse_other_net(
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
     if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
-        _refuse_difference(path, "the images' size", trained.size, facts.size)
+        _refuse_difference(path, "the image size", trained.size, facts.size)
 
 
 def _refuse_other_optimizer(
@@ -79,8 +80,9 @@ def _refuse_other_optimizer(
         _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
     if (parted := _parts(checkpoint["optimizer_states"][0])) != (ours := _parts(task.configure_optimizers())):
         raise ConfigError(
-            f"{path} is of version {checkpoint['imagier']['version']}, whose optimiser parted the weights in {parted}, "
-            f"which are {ours} now; go on with that version, or start a new run{_BEGIN_WITH.format(path)}."
+            f"{path} was written by version {checkpoint['imagier']['version']}, whose optimizer had the parameter "
+            f"groups {parted}, which are now {ours}; continue with that version, or start a new "
+            f"run{_BEGIN_WITH.format(path)}."
         )
 
 
@@ -100,13 +102,13 @@ def _refuse_done(path: Path, checkpoint: dict[str, Any], cfg: DictConfig) -> Non
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
-            f"trainer.max_epochs={cfg.trainer.max_epochs}, but {path} has {done} epochs behind it already; "
-            f"ask for at least {done}."
+            f"trainer.max_epochs={cfg.trainer.max_epochs}, but {path} has already been trained for {done} epochs; set "
+            f"at least {done}."
         )
     if 0 < cfg.trainer.max_steps < checkpoint["global_step"]:
         raise ConfigError(
-            f"trainer.max_steps={cfg.trainer.max_steps}, but {path} has {checkpoint['global_step']} steps behind it "
-            "already; ask for at least as many."
+            f"trainer.max_steps={cfg.trainer.max_steps}, but {path} has already been trained for "
+            f"{checkpoint['global_step']} steps; set at least as many."
         )
 
 
@@ -131,12 +133,12 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
     )
     for key in dict.fromkeys([*before, *now]):
         if key not in before:
-            yield f"{key} is new, with {now[key]}"
+            yield f"{key} is new: {now[key]}"
         elif key not in now:
-            yield f"{key}, which was {before[key]}, is gone"
+            yield f"{key} is gone; it was {before[key]}"
         elif before[key] != now[key]:
             brief = len(before[key]) + len(now[key]) < 80
-            yield f"{key} changed from {before[key]} to {now[key]}" if brief else f"{key} is another one now"
+            yield f"{key} changed from {before[key]} to {now[key]}" if brief else f"{key} has changed"
 
 
 class SentenceHolds(Callback):
@@ -165,7 +167,7 @@ class SentenceHolds(Callback):
             group.update(asked)
         for callback in trainer.early_stopping_callbacks:  # Lightning would ask it after another epoch only
             if callback.wait_count >= callback.patience:
-                log.info("callbacks.early_stopping.patience=%d is at its end: no more is trained", callback.patience)
+                log.info("callbacks.early_stopping.patience=%d is exhausted: training stops", callback.patience)
                 trainer.should_stop = True
 
 
@@ -176,6 +178,6 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 def _refuse_difference(path: Path, what: str, then: Any, now: Any, new_run: str = "") -> None:
     if then != now:
         raise ConfigError(
-            f"{what} was {then} in {path}, but is {now} now; a run is resumed as what it was. Leave that word out, "
-            f"say what it was if a recipe has changed since, or start a new run{new_run}."
+            f"{what} was {then} in {path}, but is now {now}; a run must be resumed with its own settings. Remove that "
+            f"setting, restore the old value if a config file has changed since, or start a new run{new_run}."
         )

@@ -103,7 +103,7 @@ def _fit_and_report(
     trainer = make_trainer(cfg, run_dir, callbacks, loggers)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
-        raise ConfigError("callbacks.checkpoints is off, but a run without checkpoints leaves nothing; leave it in.")
+        raise ConfigError("callbacks.checkpoints is off, but a run needs its checkpoints; leave it on.")
     outlets.tell_settings(loggers, cfg)  # which W&B may refuse: before anything is replaced
     if leader():
         write_records(cfg, run_dir, data)
@@ -119,7 +119,7 @@ def _fit_and_report(
     if not leader():
         return float("nan")  # measuring and reporting are for one process
     with ending_at_once(checkpoints.best):
-        log.info("the best checkpoint is of epoch %d", checkpoints.best_epoch + 1)
+        log.info("the best checkpoint is from epoch %d", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # anew: the trained net may be in shards
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
         splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
@@ -232,14 +232,14 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     size = "{} x {} pixels".format(*data.facts.size) if data.facts.size else "images of several sizes"
     classes = f"; {data.facts.num_classes} classes" if data.facts.classes else ""
     log.info("data: %s (%s)%s; %s", data.name, sizes, classes, size)
-    log.info("net: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
+    log.info("network: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
         build.learning_rate(cfg, data.samples_an_epoch), cfg.optimizer.lr, cfg.optimizer.reference_batch,
         build.step_size(cfg, data.samples_an_epoch),
     )  # fmt: skip
     if cfg.trainer.budget is not None:
-        log.info("budget: %s of training, in place of epochs", cfg.trainer.budget)
+        log.info("budget: %s of training (replaces trainer.max_epochs)", cfg.trainer.budget)
     describe_hardware(cfg, data.worker_count("train"))
     data.notes += doubts(data) if leader() else []
     for note in data.notes:
@@ -247,16 +247,16 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     assert isinstance(task.net, FromPixels)
     if task.net.frozen and cfg.model.get("weights") is None and cfg.resume is None:
         log.info(
-            "note: model.freeze=true, and what it freezes has learnt nothing; add model.weights=imagenet or a file."
+            "note: model.freeze=true, but the frozen part has random weights; add model.weights=imagenet or a file."
         )
     for place, target in build.foreign_targets(cfg):
         log.info(
-            "note: the checkpoint will want %s for its %s, which no file of conf/ offers: IMAGIER_CONF is to name a "
-            "folder with one that does, wherever it is opened.", target, place,
+            "note: loading the checkpoint will need %s for its %s, which no file in conf/ offers: set IMAGIER_CONF to "
+            "a folder with one that does, wherever it is loaded.", target, place,
         )  # fmt: skip
     if data.findings.problems:
         names = ", ".join(problem.id for problem in data.findings.problems[:MOST_NAMES])
         log.warning(
-            "unreadable samples left out: %d (%s%s); `imagier doctor` says what is wrong with each",
+            "unreadable samples skipped: %d (%s%s); `imagier doctor` says what is wrong with each",
             len(data.findings.problems), names, ", ..." if len(data.findings.problems) > MOST_NAMES else "",
         )  # fmt: skip

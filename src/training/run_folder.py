@@ -33,7 +33,7 @@ def new_folder(runs: Path, *below: str) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise ConfigError(f"{home} already holds a thousand runs of this second; choose another paths.runs.")
+    raise ConfigError(f"{home} already has a thousand runs started in this second; choose another paths.runs.")
 
 
 def shared_run_folder(make: Callable[[], Path]) -> Path:
@@ -59,7 +59,7 @@ def name_latest(runs: Path, folder: Path) -> None:
             aside.symlink_to(os.path.relpath(folder, runs))
             aside.replace(runs / name)
         except OSError as error:
-            log.warning("%s does not name this run (%s); it lies in %s", runs / name, error, folder)
+            log.warning("%s could not be linked to this run (%s); the run is in %s", runs / name, error, folder)
 
 
 def find_checkpoint(word: str | Path, prefer: str) -> Path:
@@ -78,13 +78,13 @@ def find_checkpoint(word: str | Path, prefer: str) -> Path:
     path = path.resolve()
     if (path / "bundle.json").is_file():
         raise ConfigError(
-            f"{word} is a bundle, and this needs the run that it was exported from: name the run's folder."
+            f"{word} is a bundle, but this command needs the run that it was exported from: name the run folder."
         )
     for name in (prefer, "last", "best"):
         found = path / "checkpoints" / f"{name}.ckpt"
         if found.is_file():
             return found
     raise ConfigError(
-        f"{word} holds no checkpoints/{prefer}.ckpt; it is not a run folder, or its run was stopped before the first "
+        f"{word} has no checkpoints/{prefer}.ckpt; it is not a run folder, or its run stopped before the first "
         "checkpoint was written."
     )

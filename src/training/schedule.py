@@ -123,7 +123,7 @@ class Schedule(Callback):
         """Start the clock. A resumed run may have made all of its steps, spent its budget, or be in its last epoch."""
         if self.budget is not None and self.earlier >= self.budget:
             log.warning(
-                "the budget of %.0f s was spent before: nothing more is trained; give a larger one, such as "
+                "the budget of %.0f s is already used up: no further training; set a larger one, such as "
                 "trainer.budget=%.0fs", self.budget, 2 * self.budget,
             )  # fmt: skip
         self._began = time.monotonic()
@@ -215,5 +215,5 @@ def seconds(budget: str | float) -> float:
     else:
         total = 0.0
     if total <= 0:
-        raise ConfigError(f"trainer.budget={budget!r} is no length of time; write it as 90s, 20m or 1h30m.")
+        raise ConfigError(f"trainer.budget={budget!r} is not a duration; write it as 90s, 20m or 1h30m.")
     return total

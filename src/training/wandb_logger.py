@@ -42,9 +42,11 @@ def wandb_logger(
 
     run_dir, offline = Path(run_dir), False
     if os.environ.get("WANDB_MODE") == "disabled":  # Lightning's offline would undo it
-        log.info("W&B is off, as WANDB_MODE=disabled says")
+        log.info("W&B is off (WANDB_MODE=disabled)")
     elif offline := _is_offline(mode, _has_key(wandb)):
-        log.info("W&B is offline (no key, or asked so); send it later: wandb sync %s/wandb/offline-run-*", run_dir)
+        log.info(
+            "W&B is offline (no key, or offline mode); upload it later: wandb sync %s/wandb/offline-run-*", run_dir
+        )
     else:
         log.info("W&B is online: project %s, run %s", project, run_id)
     run_dir.mkdir(parents=True, exist_ok=True)

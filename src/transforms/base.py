@@ -50,6 +50,6 @@ def refuse_unequal(images: Sequence[np.ndarray]) -> None:
     if len(sizes) > 1:
         listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
         raise ConfigError(
-            f"a batch would hold images of {listed} (height x width), but all must have one size. Set data.size=[H,W], "
-            "let a transform of augment crop them to one size, or set data.batch_size=1."
+            f"a batch would hold images of {listed} (height x width), but all must have one size. Set "
+            "data.size=[H,W], crop them to one size in augment, or set data.batch_size=1."
         )

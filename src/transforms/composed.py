@@ -67,8 +67,8 @@ class Composed:
         except CropSizeError as error:
             height, width = pair["image"].shape[:2]
             raise ConfigError(
-                f"augment.transforms holds a crop that does not fit an image of {height} x {width} (height x width): "
-                f"{error} Choose a smaller crop, give it pad_if_needed=true, or a larger data.size=[H,W]."
+                f"augment.transforms has a crop that does not fit an image of {height} x {width} (height x width): "
+                f"{error} Choose a smaller crop, give it pad_if_needed=true, or set a larger data.size=[H,W]."
             ) from error
         return result
 
@@ -79,8 +79,9 @@ def _refuse_clipped(crop: A.RandomSizedCrop, height: int, width: int) -> None:
     wide = int(tall * crop.w2h_ratio)
     if tall > height or wide > width:
         raise ConfigError(
-            f"augment.transforms crops up to {tall} x {wide} and met an image of {height} x {width} (height x width). "
-            "Choose lower crops, such as augment.heights=[64,128] of augment=street_crops, or a larger data.size=[H,W]."
+            f"augment.transforms crops up to {tall} x {wide} but got an image of {height} x {width} (height x width). "
+            "Choose smaller crops, such as augment.heights=[64,128] of augment=street_crops, or a larger "
+            "data.size=[H,W]."
         )
 
 
@@ -119,5 +120,5 @@ def _settle_fill(transform: Any, num_classes: int, ignore_index: int | None) -> 
         ignored = "nothing is ignored" if ignore_index is None else f"{ignore_index} is ignored"
         raise ConfigError(
             f"augment: {type(transform).__name__} has fill_mask={fill}, but this data set has classes 0 to "
-            f"{num_classes - 1} and {ignored}. Leave fill_mask out, and uncovered pixels become unlabelled."
+            f"{num_classes - 1} and {ignored}. Remove fill_mask, and uncovered pixels become unlabelled."
         )

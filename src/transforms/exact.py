@@ -33,7 +33,7 @@ class HorizontalFlip(Transform):
         if alternate is not False and (alternate is not True or p != 0.5):
             raise ConfigError(
                 f"augment: HorizontalFlip has alternate={alternate} and p={p}; alternate is true or false, and true "
-                "goes with p=0.5 alone."
+                "requires p=0.5."
             )
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
@@ -98,8 +98,8 @@ class RandomCrop(Transform):
         if height < self.height or width < self.width:
             if not self.pad:
                 raise ConfigError(
-                    f"augment.transforms crops {self.height} x {self.width} and met an image of {height} x {width} "
-                    "(height x width). Choose a smaller crop, give it pad=true, or a larger data.size=[H,W]."
+                    f"augment.transforms crops {self.height} x {self.width} but got an image of {height} x {width} "
+                    "(height x width). Choose a smaller crop, give it pad=true, or set a larger data.size=[H,W]."
                 )
             pixels = _reflected(pixels, self.height, self.width)
             height, width = pixels.shape[:2]
@@ -132,7 +132,9 @@ class RandomPart(Transform):
 
     def __init__(self, area: Sequence[float] = (0.08, 1.0), ratio: float = 0.75) -> None:
         if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
-            raise ConfigError(f"augment: RandomPart has area={list(area)}; give two ascending shares above 0, up to 1.")
+            raise ConfigError(
+                f"augment: RandomPart has area={list(area)}; give two ascending fractions above 0, up to 1."
+            )
         if not 0 < ratio <= 1:
             raise ConfigError(f"augment: RandomPart has ratio={ratio}; give the smallest height over width, up to 1.")
         self.area, self.ratio = (area[0], area[1]), ratio
@@ -187,7 +189,7 @@ class Erase(Transform):
 
     def __init__(self, p: float = 0.5, area: Sequence[float] = (0.02, 0.4), ratio: float = 0.3) -> None:
         if len(area) != 2 or not 0 < area[0] <= area[1] < 1:
-            raise ConfigError(f"augment: Erase has area={list(area)}; give two ascending shares between 0 and 1.")
+            raise ConfigError(f"augment: Erase has area={list(area)}; give two ascending fractions between 0 and 1.")
         if not 0 < ratio <= 1:
             raise ConfigError(f"augment: Erase has ratio={ratio}; give the smallest height over width, up to 1.")
         self.p, self.area, self.ratio = _probability("Erase", p), (area[0], area[1]), ratio
@@ -234,7 +236,7 @@ def _windows(pixels_BHW: np.ndarray, tops: np.ndarray, lefts: np.ndarray, height
 
 def _probability(name: str, p: float) -> float:
     if not 0 <= p <= 1:
-        raise ConfigError(f"augment: {name} has p={p}, which is no probability; give a number from 0 to 1.")
+        raise ConfigError(f"augment: {name} has p={p}, which is not a probability; give a number from 0 to 1.")
     return p
 
 

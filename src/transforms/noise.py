@@ -31,8 +31,8 @@ class GaussianNoise:
             low = high = float("nan")
         if not 0 <= low <= high < float("inf") or high == 0:
             raise ConfigError(
-                f"noise.sigma={sigma} is no standard deviation: give a number above 0 in units of pixel values from 0 "
-                "to 255, such as 25, or a range of them, such as [0,55]."
+                f"noise.sigma={sigma} is not a standard deviation: give a number above 0 on the scale of pixel values "
+                "0 to 255, such as 25, or a range, such as [0,55]."
             )
         self.low, self.high, self.clip = low, high, clip
 

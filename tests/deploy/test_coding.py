@@ -119,7 +119,7 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
     said = decompress("some", f"output={tmp_path}/out", cwd=house, code=3)
     assert "cut.imgr: The file is damaged or cut short" in said
     assert "changed.imgr: The file is damaged or cut short" in said
-    assert "foreign.imgr: The file is no compressed picture" in said
+    assert "foreign.imgr: The file was not written by imagier compress" in said
     assert "forged.imgr: the file promises 16384 x 16384 pixels, more than max_megapixels=64" in said
     assert "1 of 5 files in" in said
     assert "Traceback" not in said

@@ -47,7 +47,7 @@ def test_scores_of_a_table_worked_by_hand() -> None:
 @pytest.mark.parametrize("ignore", [None, 9])
 @pytest.mark.parametrize("stray", [255, 7, -1])
 def test_a_truth_outside_the_classes_is_refused(stray: int, ignore: int | None) -> None:
-    with pytest.raises(ValueError, match=f"a truth of {stray} lies outside 0 to 6"):
+    with pytest.raises(ValueError, match=f"a target of {stray} lies outside 0 to 6"):
         ConfusionMatrix(7, ignore).update(torch.zeros(4, dtype=torch.long), torch.tensor([0, 1, stray, 2]))
 
 

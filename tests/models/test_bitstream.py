@@ -83,7 +83,7 @@ def test_a_number_that_is_written_another_way_is_noticed(net: FromPixels, data: 
 
 @pytest.mark.parametrize("foreign", [b"", b"\xff\xd8\xff\xe0 a JPEG", b"img"])
 def test_a_foreign_file_is_refused(net: FromPixels, foreign: bytes) -> None:
-    with pytest.raises(DataError, match="begins otherwise"):
+    with pytest.raises(DataError, match="first bytes differ"):
         decompress(net, foreign)
 
 
@@ -104,7 +104,7 @@ def test_another_net_or_other_weights_cannot_read_the_file(net: FromPixels, data
 
 
 def test_a_picture_that_does_not_fit_is_refused(net: FromPixels) -> None:
-    with pytest.raises(DataError, match="3 channels and the net takes 1"):
+    with pytest.raises(DataError, match="3 channels, but the network takes 1"):
         compress(net, torch.zeros(3, 8, 8, dtype=torch.uint8))
     with pytest.raises(DataError, match="0 x 8 pixels"):
         compress(net, torch.zeros(1, 0, 8, dtype=torch.uint8))
@@ -117,5 +117,5 @@ def test_bytes_that_no_net_writes_are_refused(net: FromPixels) -> None:
     for data in (b"12345", b"1234" * 4096):
         with pytest.raises(DataError, match="damaged"):
             net.net.decode(data, 32, 32, 0)
-    with pytest.raises(DataError, match="5 bytes where a picture of 32 x 32 has 256"):
+    with pytest.raises(DataError, match="5 bytes, but an image of 32 x 32 has 256"):
         Pair(1).decode(b"12345", 32, 32, 0)

@@ -245,14 +245,14 @@ def test_a_short_training_lowers_the_loss(name: str) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Factorized(3, lambdas=[]), r"model\.lambdas=\[\] are no trade-offs.*ascending"),
+        (lambda: Factorized(3, lambdas=[]), r"model\.lambdas=\[\] is invalid.*ascending"),
         (lambda: Factorized(3, lambdas=[0.02, 0.01]), "ascending"),
         (lambda: Hyperprior(3, lambdas=[0.0, 0.01]), "positive"),
-        (lambda: Sliced(1, latents=257), "model.latents=257 .* 256 that a block has"),
-        (lambda: Sliced(3, latents=7, slices=4), "cannot be cut into model.slices=4"),
-        (lambda: Hyperprior(3, lambdas="many"), "are no trade-offs"),
+        (lambda: Sliced(1, latents=257), "model.latents=257 .* 256 values of a block"),
+        (lambda: Sliced(3, latents=7, slices=4), "cannot be split into model.slices=4"),
+        (lambda: Hyperprior(3, lambdas="many"), "is invalid"),
         (lambda: Factorized(3, latents=0), r"model\.latents=0 .* at least 1"),
-        (lambda: Pair(3, lambdas=[0.01, 0.02]), r"one rate.*give one number"),
+        (lambda: Pair(3, lambdas=[0.01, 0.02]), r"a single rate.*give one number"),
     ],
 )
 def test_an_argument_out_of_range_is_explained(build: Callable[[], Codec], message: str) -> None:

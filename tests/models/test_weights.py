@@ -135,7 +135,7 @@ def test_timm_and_smp_load_from_the_hubs_cache(machine: Path) -> None:
     mean, std = FromPixels(smp, [0.5] * 3, [0.5] * 3).normalisation
     assert (mean, std) == (pytest.approx((0.2, 0.4, 0.6)), pytest.approx((0.2, 0.2, 0.2)))
     (snapshot / "config.json").write_text('{"input_space": "BGR"}')
-    with pytest.raises(ConfigError, match="have learnt BGR, and pictures come as RGB"):
+    with pytest.raises(ConfigError, match="were trained on BGR, but images are read as RGB"):
         SMP(3, 4, encoder="resnet18", weights="imagenet")
 
 
@@ -204,9 +204,9 @@ class Payload:
         ("short.pth", b"PK\x03\x04", "cannot be read"),
         ("empty.pth", b"", "cannot be read as plain tensors .it ends too soon"),
         ("short.safetensors", b"\x10", "cannot be read"),
-        ("pickle.pth", Payload(), "not executed"),
-        ("other.pth", {"some.weight": torch.zeros(3)}, r"fits 0 of the \d+ tensors of UNet"),
-        ("list.pth", [1, 2], r"fits 0 of the"),
+        ("pickle.pth", Payload(), "never executed"),
+        ("other.pth", {"some.weight": torch.zeros(3)}, r"matches 0 of the \d+ tensors of UNet"),
+        ("list.pth", [1, 2], r"matches 0 of the"),
     ],
 )
 def test_an_unfitting_file_is_explained(

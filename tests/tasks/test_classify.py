@@ -90,7 +90,7 @@ def test_nothing_is_mixed_outside_of_training() -> None:
 
 
 def test_a_share_out_of_range_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"task\.cutmix=1\.5 is no share"):
+    with pytest.raises(ConfigError, match=r"task\.cutmix=1\.5 is not a fraction"):
         Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=1.5)
 
 

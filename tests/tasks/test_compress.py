@@ -216,5 +216,5 @@ def test_a_loss_without_the_rate_is_for_nets_of_one_rate() -> None:
 def test_a_precision_in_which_a_codec_cannot_compute_is_refused(leaves_root: Path, tmp_path: Path) -> None:
     words = ["task=compress", "data=photos", f"data.root={leaves_root}", "trainer.precision=64-true"]
     said = spoken("train", *words, cwd=tmp_path, code=2)
-    assert "trainer.precision=64-true, but parts of these nets need single precision; use one of: 32-true" in said
+    assert "trainer.precision=64-true, but parts of this model need single precision; use one of: 32-true" in said
     assert not (tmp_path / "runs").exists()

@@ -166,7 +166,7 @@ def test_judge_shows_the_noisy_picture_and_ranks_by_gain() -> None:
         ({"noise": None}, r"noise=null .* noise=blind"),
         ({"levels": [15, 0]}, r"task\.levels=\[15, 0\] .* above 0"),
         ({"levels": [15, 15]}, r"task\.levels=\[15, 15\] .* different"),
-        ({"levels": 25}, r"task\.levels=25 is no list"),
+        ({"levels": 25}, r"task\.levels=25 is not a list"),
     ],
 )
 def test_an_argument_out_of_range_is_explained(options: dict[str, Any], message: str) -> None:

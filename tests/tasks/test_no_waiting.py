@@ -102,7 +102,7 @@ def test_what_could_not_be_refused_in_the_step_is_refused_with_the_scores() -> N
     confusion = ConfusionMatrix(3)
     confusion.update(torch.tensor([0]), torch.tensor([1]))
     confusion.strays += 2
-    with pytest.raises(ValueError, match="2 truths lie outside 0 to 2"):
+    with pytest.raises(ValueError, match="2 targets lie outside 0 to 2"):
         confusion.compute()
 
 

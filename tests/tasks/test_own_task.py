@@ -128,9 +128,9 @@ def test_a_score_may_be_a_plain_number(garments_root: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (Silent, "Silent has no judge and no monitor and no mode, which every task has"),
-        (Misspelt, "monitor=val/errror, which it does not score; its scores are: val/loss, val/error. Did you mean"),
-        (Upwards, "Upwards has mode=up; it is one of: max, min"),
+        (Silent, "Silent lacks judge and monitor and mode, which every task defines"),
+        (Misspelt, "monitor=val/errror, which is not one of its scores: val/loss, val/error. Did you mean"),
+        (Upwards, "Upwards has mode=up; it must be one of: max, min"),
     ],
 )
 def test_what_a_task_lacks_is_said_before_it_is_trained(
@@ -160,7 +160,7 @@ def test_a_validation_without_a_labelled_pixel_is_said_before_the_training_goes_
 ) -> None:
     words = [*SEGMENT, f"data.root={unlabelled}", "trainer.limit_val_batches=1", "callbacks.early_stopping.patience=2"]
     said = spoken("train", *words, cwd=tmp_path, code=3)
-    assert "none of the samples measured on val shows a labelled pixel, so that val/iou is not known" in said
+    assert "none of the val samples has a labelled pixel, so val/iou is undefined" in said
 
 
 def test_a_test_without_a_labelled_pixel_loses_no_report(unlabelled: Path, tmp_path: Path) -> None:
@@ -170,21 +170,21 @@ def test_a_test_without_a_labelled_pixel_loses_no_report(unlabelled: Path, tmp_p
     assert scores["val"]["iou"] >= 0
     assert scores["test"] == {}
     assert json.loads((run / "summary.json").read_text())["samples"] == {"val": 3, "test": 1}
-    assert "the test scores are of the first 1 of 3 samples." in (run / "report.html").read_text()
+    assert "the test scores are computed on the first 1 of 3 samples." in (run / "report.html").read_text()
     for split in ("val", "test"):
         words = [f"ckpt={run}", f"split={split}", f"trainer.limit_{split}_batches=1"]
         said = spoken("evaluate", *words, cwd=tmp_path, code=3)
-        assert f"so that {split}/iou is not known; measure more of them (trainer.limit_{split}_batches)" in said
+        assert f"so {split}/iou is undefined; use more of them (trainer.limit_{split}_batches)" in said
     assert "unet" in spoken("leaderboard", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (Halved, "Halved answers [1, 2, 15, 18] for pictures of 30 x 36: what a dense net returns has the height"),
-        (Named, "Named answers with a dict; a net returns its logits, a tensor"),
-        (Strict, "Strict has stride=2, and fails for pictures of 30 x 36 extended to multiples of it"),
-        (Strict, "but not to multiples of 8: set stride = 8 in its class"),
+        (Halved, "Halved returns [1, 2, 15, 18] for images of 30 x 36: the output of a dense network must have"),
+        (Named, "Named returns a dict; a network must return its logits as a tensor"),
+        (Strict, "Strict has stride=2, but fails for images of 30 x 36 padded to multiples of it"),
+        (Strict, "multiples of 8 work: set stride = 8 in its class"),
     ],
 )
 def test_what_is_wrong_with_the_sizes_of_a_net_is_said(
@@ -211,7 +211,7 @@ def test_a_task_that_is_not_known_in_use_is_measured_and_refused_by_all_else(
     own = ["task.name=own", "model.tasks=[own]", "data.tasks=[own]", "loss.tasks=[own]", "report=false"]
     spoken("train", *CLASSIFY, *as_task(Off), *own, f"data.root={garments_root}", cwd=tmp_path)
     assert "error" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)
-    told = "the checkpoint is of task=own, and what is in use knows segment, classify, denoise, compress"
+    told = "the checkpoint is of task=own, but deployment supports only segment, classify, denoise, compress"
     for verb, word in (("export", "samples=2"), ("predict", "source=."), ("serve", "port=0")):
         (tmp_path / "one.png").write_bytes(b"")
         assert told in spoken(verb, "ckpt=runs/latest", word, cwd=tmp_path, code=2)
@@ -228,7 +228,7 @@ def test_what_torch_offers_trains_and_is_measured(garments_root: Path, tmp_path:
     spoken("train", *words, *others, *lossy, "+callbacks.early_stopping.mode=min", cwd=tmp_path)
     assert "accuracy" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)  # for which no optimiser is made
     said = spoken("train", *words, "loss._target_=torch.nn.CrossEntropyLoss", cwd=tmp_path)
-    assert "the checkpoint will want torch.nn.CrossEntropyLoss for its loss" in said
+    assert "loading the checkpoint will need torch.nn.CrossEntropyLoss for its loss" in said
 
 
 def test_a_net_of_ones_own_package_is_found_and_trusted_where_its_owner_says(
@@ -243,11 +243,11 @@ def test_a_net_of_ones_own_package_is_found_and_trusted_where_its_owner_says(
     assert ", own, " in spoken("train", "--help", cwd=tmp_path)
     (offered / "model" / "unet.yaml").write_text("name: unet\n")
     said = spoken("train", "task=classify", cwd=tmp_path, code=2)
-    assert "holds model/unet.yaml, and" in said
+    assert "holds model/unet.yaml, but" in said
     assert "rename yours" in said
     monkeypatch.delenv("IMAGIER_CONF")
     said = spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path, code=4)
-    assert f"let one hold `_target_: {__name__}.Own`" in said
+    assert f"add a file with `_target_: {__name__}.Own`" in said
     assert "or set IMAGIER_CONF to a folder of your own" in said
     monkeypatch.setenv("IMAGIER_CONF", "nowhere")
     assert f"IMAGIER_CONF={tmp_path}/nowhere is no folder" in spoken("train", "task=classify", cwd=tmp_path, code=2)

@@ -35,7 +35,7 @@ def test_a_checkpoint_without_a_tensor_of_its_net_gets_a_sentence(tmp_path: Path
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"].popitem()
     torch.save(checkpoint, path)
-    with pytest.raises(TrainingError, match=r"best\.ckpt does not hold the weights of its net \(.*Missing key"):
+    with pytest.raises(TrainingError, match=r"best\.ckpt does not hold the weights of its network \(.*Missing key"):
         from_checkpoint(path)
 
 

@@ -65,7 +65,7 @@ def test_what_they_depend_on_makes_new_ones(garments_root: Path, tmp_path: Path)
 
 def test_augmentation_is_told_to_forbid_it(garments_root: Path, tmp_path: Path) -> None:
     train(garments_root, tmp_path / "runs", f"paths.cache={tmp_path / 'cache'}", "augment=flip", "trainer.max_epochs=1")
-    assert "augment=none computes its features once" in said(tmp_path / "runs")
+    assert "with augment=none its features are computed only once" in said(tmp_path / "runs")
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # validation's, which nothing changes
 
 
@@ -84,4 +84,4 @@ def test_a_sample_that_is_gone_shifts_no_other(
 
 def test_what_is_frozen_and_has_learnt_nothing_is_told(garments_root: Path, tmp_path: Path) -> None:
     train(garments_root, tmp_path, "trainer.max_epochs=1", f"paths.cache={tmp_path / 'cache'}")
-    assert "note: model.freeze=true, and what it freezes has learnt nothing" in said(tmp_path)
+    assert "note: model.freeze=true, but the frozen part has random weights" in said(tmp_path)

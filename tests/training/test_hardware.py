@@ -111,10 +111,10 @@ print(given, faults())
 @pytest.mark.parametrize(
     ("size", "gathered", "told"),
     [
-        (8, 0, r"of data\.batch_size=8 \(CUDA out of memory\); take data\.batch_size=4, or end"),
-        (8, 3, r"take data\.batch_size=4 trainer\.accumulate_grad_batches=6, which makes.*Go on with .*resume="),
-        (5, 1, r"take data\.batch_size=2, or end"),
-        (1, 3, r"take smaller pictures \(data\.size"),
+        (8, 0, r"with batches of data\.batch_size=8 \(CUDA out of memory\); use data\.batch_size=4, or stop"),
+        (8, 3, r"use data\.batch_size=4 trainer\.accumulate_grad_batches=6, which keeps.*Continue with .*resume="),
+        (5, 1, r"use data\.batch_size=2, or stop"),
+        (1, 3, r"use smaller images \(data\.size"),
     ],
 )
 def test_a_full_memory_is_told_with_what_helps(tmp_path: Path, size: int, gathered: int, told: str) -> None:
@@ -133,7 +133,7 @@ def test_a_full_memory_tells_which_pictures_filled_it() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     batch: Any = {"image": torch.zeros(1, 3, 40, 60)}
-    told = r"does not hold pictures of 40 x 60, 1 at once .*; take smaller pictures"
+    told = r"with images of 40 x 60, 1 at once .*; use smaller images"
     with pytest.raises(TrainingError, match=told), hardware.held_by_memory(16, 1), told_of(Full(), batch):
         Full()(batch["image"])
 

@@ -149,7 +149,7 @@ def test_a_sharded_net_trains_as_a_whole_one_and_leaves_whole_checkpoints(
 def test_a_whole_optimiser_is_not_split(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         say("resume=runs/latest", "trainer=fsdp", *OWN[1:], "trainer.max_epochs=9", cwd=alone)
-    assert "trainer.strategy=fsdp cannot split the optimiser's state in" in capsys.readouterr().err
+    assert "trainer.strategy=fsdp cannot shard the optimizer state in" in capsys.readouterr().err
     assert (alone / "runs" / "latest" / "metrics.json").is_file()  # nothing has been begun
 
 
@@ -164,7 +164,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_one_process_goes_on(
 ) -> None:
     kill = [STOP, "+callbacks.stop.step=5", "+callbacks.stop.rank=1"]
     said = imagier(*words, *OWN, *kill, cwd=tmp_path, code=4)
-    assert said.count("process 1 of 2, counted from 0, was killed by SIGKILL, and the run ends with it") == 1
+    assert said.count("process 1 of 2, counted from 0, was killed by SIGKILL, so the run ends") == 1
     assert f"resume={(tmp_path / 'runs' / 'latest').resolve()}" in said
     assert "Traceback" not in said
     assert last(tmp_path / "runs" / "latest")["global_step"] == 4
@@ -222,10 +222,10 @@ def test_a_process_knows_its_place(environment: dict[str, str], found: Launch, m
 
 
 @pytest.mark.parametrize(("extra", "told"), [
-    (["trainer=fsdp", "callbacks.ema.decay=0.9"], "callbacks.ema.decay needs the whole net"),
-    (["trainer=fsdp", "trainer.channels_last=true"], "only kernels that lie in memory channels first"),
-    (["trainer=fsdp", *OWN[1:], "+model.freeze=true"], "model.freeze=true asks the frozen part and the head"),
-    (["trainer.precision=bf16-true", "callbacks.ema.decay=0.9"], "callbacks.ema.decay keeps averages in single"),
+    (["trainer=fsdp", "callbacks.ema.decay=0.9"], "callbacks.ema.decay needs the whole model"),
+    (["trainer=fsdp", "trainer.channels_last=true"], "can only shard kernels in channels-first memory layout"),
+    (["trainer=fsdp", *OWN[1:], "+model.freeze=true"], "model.freeze=true calls the frozen part and the head"),
+    (["trainer.precision=bf16-true", "callbacks.ema.decay=0.9"], "callbacks.ema.decay averages weights in single"),
     ([*OWN, "trainer.sync_batchnorm=true"], "trainer.sync_batchnorm=true needs GPUs"),
     (["trainer.strategy=deepspeed"], "it is one of: auto, ddp, fsdp"),
 ])  # fmt: skip

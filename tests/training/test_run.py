@@ -121,7 +121,7 @@ def test_measurements_of_two_checkpoints_lie_side_by_side_and_no_place_to_write_
     assert f"output={net}/below cannot be written" in capsys.readouterr().err
     kept = (segmented / "metrics.json").read_text()
     assert refused("evaluate", f"ckpt={net}", f"output={segmented}") == 2
-    assert "is a run's folder, whose own metrics.json would be lost" in capsys.readouterr().err
+    assert "is a run folder, whose own metrics.json would be overwritten" in capsys.readouterr().err
     assert (segmented / "metrics.json").read_text() == kept
 
 
@@ -192,9 +192,9 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
 ) -> None:
     say("train", *CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=1", *SHORT)
     assert refused("train", f"resume={tmp_path}/latest", "data.size=[32,32]", "trainer.max_epochs=2") == 2
-    assert "the images' size was (28, 28) in" in capsys.readouterr().err
+    assert "the image size was (28, 28) in" in capsys.readouterr().err
     assert refused("evaluate", f"ckpt={tmp_path}/latest", "data.size=[32,32]") == 2
-    assert "mlp was built for images of 28x28 pixels and met 32x32: set data.size=[28,28]" in capsys.readouterr().err
+    assert "mlp was built for images of 28x28 pixels but got 32x32: set data.size=[28,28]" in capsys.readouterr().err
     summary = json.loads((tmp_path / "latest" / "summary.json").read_text())
     assert (summary["model"], summary["epochs"], summary["seed"]) == ("mlp", 1, 0)
     assert summary["parameters"] == 28 * 28 * 32 + 32 + 32 * 10 + 10
@@ -206,7 +206,7 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
         ("model.width=8", "model.width was 4 in"),
         ("optimizer=sgd", "optimizer was torch.optim.AdamW in"),
         ("data.label_set=train", "the list of classes was flat, construction"),
-        ("trainer.max_epochs=1", "has 2 epochs behind it already"),
+        ("trainer.max_epochs=1", "has already been trained for 2 epochs"),
         ("data.limit=3", "data.limit was None in"),  # the best score so far would be one of other pictures
         ("trainer.limit_val_batches=1", "trainer.limit_val_batches was 1.0 in"),  # and 1 is not 1.0 here
     ],
@@ -259,7 +259,7 @@ def test_a_checkpoint_may_have_nothing_called_but_what_the_configuration_offers(
     torch.save(saved, tmp_path / "foreign.ckpt")
     with pytest.raises(SystemExit):
         say("evaluate", f"ckpt={tmp_path}/foreign.ckpt")
-    assert "wants os.mkdir called for its loss.terms[0], which no file of conf/ offers" in capsys.readouterr().err
+    assert "needs os.mkdir for its loss.terms[0], which no file in conf/ offers" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
 
 
@@ -308,4 +308,4 @@ def test_a_batch_of_one_that_the_net_cannot_normalise(
     words = ["task=classify", "model=timm", "model.architecture=resnet18", "data=fashion_mnist", "data.batch_size=1"]
     words += [f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer=cpu", "data.limit=2"]
     assert refused("train", *words) == 2
-    assert "leaves each process a single sample: two are needed" in capsys.readouterr().err
+    assert "leaves each process a single sample: use two or more" in capsys.readouterr().err

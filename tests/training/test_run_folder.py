@@ -22,4 +22,4 @@ def test_a_disk_without_links_costs_a_warning_and_no_run(
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
     name_latest(tmp_path / "runs", tmp_path)
-    assert f"latest does not name this run (Operation not supported); it lies in {tmp_path}" in caplog.text
+    assert f"latest could not be linked to this run (Operation not supported); the run is in {tmp_path}" in caplog.text

@@ -130,7 +130,7 @@ def test_a_refusal_is_told_and_replaces_nothing(
 
     monkeypatch.setattr(WandbLogger, "log_hyperparams", refuse)
     said = spoken("train", "resume=runs/latest", "trainer.max_epochs=2", "logger=wandb", cwd=tmp_path, code=2)
-    assert "W&B refuses this run: permission denied for entity nobody. Mend its key" in said
+    assert "W&B rejects this run: permission denied for entity nobody. Correct the key" in said
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "runs" / "latest").glob("*.json")}
 
 

@@ -83,7 +83,7 @@ def test_small_pictures_are_reflected_before_a_crop() -> None:
     cut = RandomCrop(5, 4, pad=True).apply(picture, [0.0, 0.0], 0)
     assert cut[:, 0].tolist() == [4, 0, 4, 8, 4]
     assert RandomCrop(9, 9, pad=True).apply(picture[:1, :1], [0.5, 0.5], 0).shape == (9, 9)
-    with pytest.raises(ConfigError, match=r"crops 5 x 4 and met an image of 3 x 4.*pad=true"):
+    with pytest.raises(ConfigError, match=r"crops 5 x 4 but got an image of 3 x 4.*pad=true"):
         RandomCrop(5, 4).apply(picture, [0.0, 0.0], 0)
 
 

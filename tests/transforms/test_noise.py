@@ -95,5 +95,5 @@ def test_every_config_makes_its_noise(path: Path) -> None:
     "sigma", [-1, 0, [10, 5], [0, 0], [-1, 5], [1, 2, 3], "strong", None, float("nan"), float("inf")]
 )
 def test_a_sigma_that_is_none_is_explained(sigma: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"noise\.sigma={re.escape(str(sigma))} is no standard deviation"):
+    with pytest.raises(ConfigError, match=rf"noise\.sigma={re.escape(str(sigma))} is not a standard deviation"):
         GaussianNoise(sigma)
