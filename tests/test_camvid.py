@@ -75,7 +75,7 @@ def _broken_chunk(path: Path) -> None:
         (lambda folder: (folder / "val" / "0006R0_f00930.png").rename(folder / "val" / "a.png"), "is not named as"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").unlink(), "val holds no .png"),
         (lambda folder: _broken_chunk(folder / "valannot" / "0006R0_f00930.png"), "cannot be decoded"),
-        (lambda folder: Image.new("1", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "8 bits a pixel"),
+        (lambda folder: Image.new("1", (32, 24)).save(folder / "valannot" / "0006R0_f00930.png"), "8 bits per pixel"),
         (lambda folder: (folder.parent / "out").touch(), "out cannot be written"),
     ],
 )  # fmt: skip

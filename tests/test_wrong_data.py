@@ -51,7 +51,7 @@ STREETS: dict[str, tuple[Damage, tuple[str, ...]]] = {
         lambda root: image_of(root).write_bytes(image_of(root).read_bytes()[:200]), ("_leftImg8bit.png",),
     ),
     "an empty file": (lambda root: image_of(root).write_bytes(b""), ("_leftImg8bit.png", "empty")),
-    "validation without a class": (unlabelled_validation, ("split 'val' shows", "nothing could be measured")),
+    "validation without a class": (unlabelled_validation, ("split 'val' belongs", "nothing to evaluate")),
     "no images at all": (lambda root: shutil.rmtree(root / "leftImg8bit" / "train"), ("leftImg8bit", "at least one")),
 }  # fmt: skip
 
@@ -106,7 +106,7 @@ def loose_picture(root: Path) -> None:
 
 PHOTOS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "no such folder": (shutil.rmtree, ("is not a folder",)),
-    "an empty folder": (lambda root: [shutil.rmtree(folder) for folder in root.iterdir()], ("holds no",)),
+    "an empty folder": (lambda root: [shutil.rmtree(folder) for folder in root.iterdir()], ("no images",)),
     "one class only": (only_one_class, ("class",)),
     "a picture outside the classes": (loose_picture, ("loose.png",)),
     "a text called .jpg": (

@@ -72,8 +72,8 @@ class ImageData(LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         if isinstance(size, str):
             raise ConfigError(
-                f"data.size={size} is for folders of pictures (data=photos), and data={name} is none; give "
-                "[height, width], or null to leave sizes alone."
+                f"data.size={size} is only for image folders (data=photos), not for data={name}; give [height, "
+                "width], or null to keep the original sizes."
             )
         self.size: tuple[int, int] | None = (size[0], size[1]) if size else None
         self.augment, self.augment_first, self.repeat = augment, augment_first, repeat
@@ -110,7 +110,7 @@ class ImageData(LightningDataModule):
         self.findings: Findings = examine(sources, self.cache, self.on_error, keep)
         self.facts = self.describe()
         if odd := [name for name in self.facts.classes if "${" in name]:
-            raise DataError(f"a class is called {odd[0]}, which a configuration takes for a reference: rename it.")
+            raise DataError(f"a class is called {odd[0]}, which a configuration would read as a reference: rename it.")
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
         if self.limit is not None:  # class weights and balance are those of what trains
             self.findings = among_the_first(self.limit, self.findings, sources, self.cache)
@@ -129,21 +129,21 @@ class ImageData(LightningDataModule):
         for split in asked if self.facts.num_classes else ():
             if split != "all" and not self.findings.splits[split].counts and self.findings.sizes(split):
                 raise DataError(
-                    f"no target of data={self.name}'s split '{split}' is a class: those are whole numbers, int, or "
+                    f"no target of data={self.name}'s split '{split}' is a class: classes are whole numbers (int) or "
                     "masks of them."
                 )
             if not self._shows_classes(split):
                 raise DataError(
-                    f"no target of data={self.name}'s split '{split}' shows any of its {self.facts.num_classes} "
-                    f"classes: all are ignored, and nothing could be {'learnt' if split == 'train' else 'measured'}. "
-                    "Check the masks, or choose another label set."
+                    f"no target of data={self.name}'s split '{split}' belongs to any of its {self.facts.num_classes} "
+                    "classes: all are ignored, so there is nothing to "
+                    f"{'train on' if split == 'train' else 'evaluate'}. Check the masks, or choose another label set."
                 )
         if "train" not in self.sources or measured is not None:
             return
         if self.facts.num_classes and not self._shows_classes("test"):
-            self.sources["test"] = self.sources[self.let_val_be_test("nothing is labelled in the test part")]
+            self.sources["test"] = self.sources[self.let_val_be_test("the test split has no labels")]
         if absent := [name for name, count in zip(self.facts.classes, self.class_counts(), strict=True) if not count]:
-            self.notes.append(f"no training sample shows {', '.join(absent)}; nothing can be learnt of it.")
+            self.notes.append(f"classes without training samples, which cannot be learned: {', '.join(absent)}.")
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
         """(height, width) to which samples will be resized, as far as it can be said before they are read."""
@@ -173,15 +173,15 @@ class ImageData(LightningDataModule):
             source = self.open_split(split)
         except OSError as error:
             raise DataError(
-                f"data={self.name} cannot list its files: {error}. Is data.root={self.root} their folder?"
+                f"data={self.name} cannot list its files: {error}. Is data.root={self.root} the right folder?"
             ) from error
         if not len(source):
-            raise DataError(f"data={self.name} lists no sample for the split '{split}' in data.root={self.root}.")
+            raise DataError(f"data={self.name} has no samples for the split '{split}' in data.root={self.root}.")
         return source
 
     def let_val_be_test(self, reason: str) -> Split:
         """Note that the samples of "val", which is returned, stand in for those of "test"."""
-        self.notes.append(f"data={self.name}: {reason}, so the test score is that of val.")
+        self.notes.append(f"data={self.name}: {reason}, so the validation split is used as test split.")
         self.stand_ins["test"] = "val"
         return "val"
 
@@ -223,16 +223,16 @@ class ImageData(LightningDataModule):
         samples = Samples(source, transform, self.seed, self.on_error)
         if self.batch_size % world:
             raise ConfigError(
-                f"data.batch_size={self.batch_size} cannot be shared equally by {world} processes; "
-                f"choose a multiple of {world}."
+                f"data.batch_size={self.batch_size} cannot be split equally between {world} processes; choose a "
+                f"multiple of {world}."
             )
         # Pictures of several sizes do not stack, and whole photographs are many times the crops that training stacks.
         together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
         samples_an_epoch = self.samples_an_epoch if shuffle else len(source)
         if shuffle and samples_an_epoch < world:  # one without any would leave the others waiting for its gradients
             raise ConfigError(
-                f"{samples_an_epoch} training samples an epoch are fewer than the {world} processes, each of which "
-                "needs one; start fewer, or set data.repeat higher."
+                f"{samples_an_epoch} training samples per epoch are fewer than the {world} processes, each of which "
+                "needs at least one; use fewer processes, or a higher data.repeat."
             )
         batches = EpochBatches(samples_an_epoch, together, shuffle=shuffle, seed=self.seed, rank=rank, world=world)
         return Loader(

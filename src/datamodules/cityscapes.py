@@ -23,8 +23,8 @@ from imagier.errors import DataError
 _IMAGE, _MASK = "_leftImg8bit.png", "_gtFine_labelIds.png"
 _LAST_VOID_ID = 6
 _EXPECTS = (
-    "the folder that holds leftImg8bit/ and gtFine/, each with train/ and val/ and in them a folder a city; the "
-    "environment variable CITYSCAPES_DATASET is read as well (the files themselves are given to registered users of "
+    "the folder that holds leftImg8bit/ and gtFine/, each with train/ and val/, which contain one folder per city; "
+    "the environment variable CITYSCAPES_DATASET is read as well (registered users get the files from "
     "https://www.cityscapes-dataset.com)"
 )
 
@@ -95,7 +95,7 @@ class Cityscapes(ImageData):
         images, masks = self._pairs(split)
         if not images:
             raise DataError(
-                f"{self._folders[0] / split} holds no file CITY/*{_IMAGE}; the split '{split}' needs at least one. Set "
+                f"{self._folders[0] / split} has no file CITY/*{_IMAGE}; the split '{split}' needs at least one. Set "
                 f"data.root to {_EXPECTS}."
             )
         return MaskedImages(images, masks, self.labels)
@@ -139,12 +139,12 @@ class Cityscapes(ImageData):
             dummy = read_ids(present).max() <= _LAST_VOID_ID
         except DataError:
             return None  # the examination will report it with the others
-        return "nothing is labelled in the test masks" if dummy else None
+        return "the test masks have no labels" if dummy else None
 
 
 def read_ids(path: Path) -> np.ndarray:
     """Read label ids, uint8 [H, W]. Raises DataError as `read_mask` does."""
-    return read_mask(path, f"Take *{_MASK}, not *_gtFine_color.png.")
+    return read_mask(path, f"Use *{_MASK}, not *_gtFine_color.png.")
 
 
 def _find_folder(root: Path, name: str) -> Path:
@@ -163,8 +163,9 @@ def _unknown_ids(path: Path, ids_HW: np.ndarray, unknown_HW: np.ndarray) -> str:
     row, column = np.argwhere(unknown_HW)[0]
     listed = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
     return (
-        f"{path} holds {listed} in {int(unknown_HW.sum())} pixels, first at row {row}, column {column}; a mask may "
-        "hold only Cityscapes' label ids 0 to 33, and 255 for -1. Map the values to those ids, 0 being unlabelled."
+        f"{path} holds {listed} in {int(unknown_HW.sum())} pixels, the first at row {row}, column {column}; a mask "
+        "may contain only Cityscapes' label ids 0 to 33, and 255 for -1. Map the values to those ids, 0 being "
+        "unlabelled."
     )
 
 

@@ -133,7 +133,9 @@ class Writer:
         self._written += stored.length
         whole = self._written / (self._counted / self._samples)
         if self._written > self._most or (self._counted >= _FOREBODING and whole > self._most):
-            raise OSError(f"they take some {whole / 1e9:.3g} GB and may take {self._most / 1e9:.3g} GB")
+            raise OSError(
+                f"they would take about {whole / 1e9:.3g} GB, more than the limit of {self._most / 1e9:.3g} GB"
+            )
 
     def finish(self) -> None:
         """Put the folder into its place, unless the samples are of several kinds, which cannot be kept."""

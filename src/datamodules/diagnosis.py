@@ -26,17 +26,18 @@ def report(data: ImageData) -> str:
     parts = [f"{head}, fingerprint {data.findings.fingerprint}", _splits(data)]
     if facts.num_classes:
         weights = ", ".join(f"{weight:.3g}" for weight in data.class_weights())
-        alike = ", in which pictures of all sizes count alike" if len(data.findings.sizes("train")) > 1 else ""
-        parts += [_classes(data), f"To raise rare classes in the loss{alike}: 'task.class_weights=[{weights}]'"]
+        alike = ", counting images of all sizes alike" if len(data.findings.sizes("train")) > 1 else ""
+        parts += [
+            _classes(data),
+            f"To give rare classes more weight in the loss{alike}: 'task.class_weights=[{weights}]'",
+        ]
     notes = [*data.notes, *doubts(data)]
     if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     parts += [f"note: {note}" for note in notes]
     problems = data.findings.problems
     parts += [f"{problem.split} {problem.id}: {problem.sentence}" for problem in problems]
-    parts.append(
-        f"{len(problems)} unreadable; data.on_error=skip leaves them out." if problems else "Nothing is broken."
-    )
+    parts.append(f"{len(problems)} unreadable; data.on_error=skip skips them." if problems else "No broken files.")
     return "\n\n".join(parts)
 
 
@@ -77,14 +78,14 @@ def doubts(data: ImageData) -> list[str]:
     notes = []
     facts, findings = data.facts, data.findings
     if not data.stand_ins and findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
-        notes.append("the test split is the validation split.")
+        notes.append("the test split is the same as the validation split.")
     for split in ("val", "test"):
         notes += _leaks(data, split)
     notes += _odd_files(data.sources["train"])
     counts = {split: findings.class_counts(split, facts.num_classes) for split in SPLITS}
     untested = [facts.classes[index] for index in np.flatnonzero((counts["train"] > 0) & (counts["val"] == 0))]
     if untested:
-        notes.append(f"validation does not show {', '.join(untested)}; its score says nothing of it.")
+        notes.append(f"the validation split does not contain {', '.join(untested)}; its score says nothing about it.")
     return notes
 
 
@@ -103,8 +104,8 @@ def _leaks(data: ImageData, split: Split) -> list[str]:
     notes = []
     if equal := sorted(set(train.ids).intersection(measured.ids)):
         notes.append(
-            f"{split} has names that train has too ({len(equal)}), such as {equal[0]}: if they are of the same "
-            "pictures, its score is one of what was learnt by heart."
+            f"{split} and train share names ({len(equal)}), such as {equal[0]}: if they are the same images, its "
+            "score is too optimistic (data leakage)."
         )
     # Names that are paths begin with the split's folder, and 1.jpg may be in all of them: the files decide.
     learnt = {_without_split(name): name for name in train.ids}
@@ -112,8 +113,8 @@ def _leaks(data: ImageData, split: Split) -> list[str]:
     root = _root(measured)
     if copies := sorted(name for name, twin in twins if twin != name and _are_equal(root / name, root / twin)):
         notes.append(
-            f"{split} has pictures that train has too ({len(copies)}), such as {copies[0]}: its score is one of what "
-            "was learnt by heart."
+            f"{split} and train share images ({len(copies)}), such as {copies[0]}: its score is too optimistic (data "
+            "leakage)."
         )
     return notes
 

@@ -236,7 +236,9 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
             write_text(kept, examined.to_json())
         except OSError as error:
             log.warning(
-                "data.cache=%s cannot hold what was found (%s), so the next run reads every file again", cache, error
+                "data.cache=%s cannot store the results of the data check (%s), so the next run reads every file again",
+                cache,
+                error,
             )
     return examined
 
@@ -259,6 +261,6 @@ def _complaint(problems: Sequence[Problem], total: int) -> str:
         lines.append(f"  and {len(problems) - _SHOWN} more")
     samples = "sample" if len(problems) == 1 else "samples"
     return (
-        f"{len(problems)} {samples} of {total} cannot be read. Mend or remove them, leave them out with "
-        "data.on_error=skip, or list them all with `imagier doctor` and the same words of data:\n" + "\n".join(lines)
+        f"{len(problems)} {samples} of {total} cannot be read. Fix or remove them, skip them with data.on_error=skip, "
+        "or list them all with `imagier doctor` and the same data settings:\n" + "\n".join(lines)
     )

@@ -76,7 +76,7 @@ class FashionMNIST(ImageData):
         super().__init__(**options)
         if not 0 < val_fraction < 1:
             raise ConfigError(
-                f"data.val_fraction={val_fraction} is not a share of the training files; give a number above 0 and "
+                f"data.val_fraction={val_fraction} is not a fraction of the training files; give a number above 0 and "
                 "below 1, such as 0.1."
             )
         self.download, self.val_fraction, self.embedded = download, val_fraction, embedded
@@ -99,8 +99,8 @@ class FashionMNIST(ImageData):
         positions = np.flatnonzero(held_out if split == "val" else ~held_out)
         if not len(positions):
             raise ConfigError(
-                f"data.val_fraction={self.val_fraction} of {len(images)} pictures leaves none for the split '{split}'; "
-                "choose a share nearer to 0.5."
+                f"data.val_fraction={self.val_fraction} of {len(images)} images leaves none for the split '{split}'; "
+                "choose a fraction closer to 0.5."
             )
         return PictureArray(images, labels, ids, positions, files)
 
@@ -131,7 +131,7 @@ class FashionMNIST(ImageData):
             root=self.root,
             embedded=self.embedded,
             cache=self.cache,
-            expects=f"the folder that holds {_RAW}, as torchvision keeps it (with data.download=true it is fetched)",
+            expects=f"the folder that holds {_RAW}, as torchvision stores it (data.download=true downloads it)",
         )
 
     def _read(self, part: str) -> tuple[np.ndarray, np.ndarray, list[Path]]:
@@ -139,8 +139,8 @@ class FashionMNIST(ImageData):
         folder = _raw_folder(self._locate())
         if missing := [name for name in _missing(folder) if name.startswith(part)]:
             raise DataError(
-                f"{folder} lacks {', '.join(missing)} (plain or with .gz) of Fashion-MNIST; the files may also lie in "
-                "data.root itself. Correct data.root, or add data.download=true to have them fetched."
+                f"{folder} lacks {', '.join(missing)} (plain or with .gz) of Fashion-MNIST; the files may also be in "
+                "data.root itself. Correct data.root, or add data.download=true to download them."
             )
         images_path, labels_path = (path for name in FILES if name.startswith(part) and (path := _file(folder, name)))
         images_NHW, labels = read_idx(images_path, dimensions=3), read_idx(labels_path, dimensions=1)
@@ -164,17 +164,17 @@ def _file(folder: Path, name: str) -> Path | None:
 def _check(images_NHW: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
     if len(images_NHW) != len(labels) or not len(labels):
         raise DataError(
-            f"{images_path} holds {len(images_NHW)} pictures and {labels_path} {len(labels)} labels; there must be one "
-            "label a picture, and at least one. Take both files from the same set."
+            f"{images_path} has {len(images_NHW)} images but {labels_path} has {len(labels)} labels; there must be "
+            "one label per image, and at least one image. Use both files from the same data set."
         )
     if images_NHW.shape[1:] != SIZE:
         height, width = images_NHW.shape[1:]
-        raise DataError(f"{images_path} holds pictures of {height} x {width}; those of Fashion-MNIST are 28 x 28.")
+        raise DataError(f"{images_path} holds images of {height} x {width}; those of Fashion-MNIST are 28 x 28.")
     if labels.max() >= len(CLASSES):
         first = int(np.argmax(labels >= len(CLASSES)))
         raise DataError(
             f"{labels_path} gives sample {first} the label {labels[first]}; the {len(CLASSES)} classes are numbered 0 "
-            f"to {len(CLASSES) - 1}. Delete the file and fetch it again, or use a set with these classes."
+            f"to {len(CLASSES) - 1}. Delete the file and download it again, or use a data set with these classes."
         )
 
 
@@ -210,6 +210,6 @@ def _fetch(root: Path) -> None:
     except (RuntimeError, OSError, HTTPException) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(
-            f"data.download=true could not fetch Fashion-MNIST ({reason}); check the connection, or copy "
+            f"data.download=true could not download Fashion-MNIST ({reason}); check the connection, or copy "
             f"{', '.join(FILES)} into {root / _RAW} from another machine."
         ) from error

@@ -57,7 +57,9 @@ def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split,
         if split is None:
             continue
         if split in found:
-            raise DataError(f"{root} holds both '{found[split].name}' and '{name}' for one split; merge or rename one.")
+            raise DataError(
+                f"{root} has both '{found[split].name}' and '{name}' for the same split; merge or rename one."
+            )
         found[split] = root / name
     if "train" in found:
         return found if len(found) > 1 or len(names) == 1 else {"train": root}
@@ -87,9 +89,7 @@ def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) ->
     try:
         return list(_walk(folder, "", suffixes, ignored))
     except OSError as error:
-        cure = (
-            "Mend its permissions." if isinstance(error, PermissionError) else "Mend it, or take it out of the folder."
-        )
+        cure = "Fix its permissions." if isinstance(error, PermissionError) else "Fix it, or remove it from the folder."
         raise DataError(f"{error.filename or folder} cannot be read: {error.strerror}. {cure}") from error
 
 
@@ -138,8 +138,8 @@ def check_shares(split: Sequence[float]) -> None:
     """Raise ConfigError where `split` is not three shares of a whole, of which train has some."""
     if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
         raise ConfigError(
-            f"data.split={list(split)} cannot share pictures out; give three shares, of train, val and test, none "
-            "negative and the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
+            f"data.split={list(split)} is invalid; give three fractions, for train, val and test, none negative and "
+            "the first above 0, that add up to 1, such as [0.7,0.1,0.2]."
         )
 
 

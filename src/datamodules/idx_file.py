@@ -13,7 +13,7 @@ import numpy as np
 from imagier.errors import DataError
 
 _UINT8 = 8
-_CURE = "Delete the file and fetch or unpack it again."
+_CURE = "Delete the file and download or unpack it again."
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -32,8 +32,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     expected = bytes([0, 0, _UINT8, dimensions])
     if data[:4] != expected:
         raise DataError(
-            f"{path} begins with the bytes {data[:4].hex(' ') or '(none, it is empty)'}; an IDX file of uint8 values "
-            f"in {dimensions} dimension(s) begins with {expected.hex(' ')}. {_CURE}"
+            f"{path} starts with the bytes {data[:4].hex(' ') or '(none, it is empty)'}; an IDX file of uint8 values "
+            f"in {dimensions} dimension(s) starts with {expected.hex(' ')}. {_CURE}"
         )
     if len(data) < header:
         raise DataError(f"{path} ends within its header, after {len(data)} of {header} bytes. {_CURE}")
@@ -41,7 +41,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     size = int(np.prod(shape, dtype=object))
     if len(data) - header != size:
         raise DataError(
-            f"{path} holds {len(data) - header} values, but its header announces "
-            f"{' x '.join(map(str, shape))} = {size}. {_CURE}"
+            f"{path} has {len(data) - header} values, but its header announces {' x '.join(map(str, shape))} = "
+            f"{size}. {_CURE}"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

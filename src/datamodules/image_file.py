@@ -67,7 +67,7 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
 def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
     """Decode the bytes of a file, as `read_image` does; `name` is what errors call it."""
     if not data:
-        raise DataError(f"{name} is empty (0 bytes), as an interrupted copy leaves it. {_CURE}")
+        raise DataError(f"{name} is empty (0 bytes), as after an interrupted copy. {_CURE}")
     if (pixels := decode_jpeg(data, channels)) is not None:
         return pixels
     try:
@@ -82,12 +82,11 @@ def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
     except UnidentifiedImageError as error:
         if data[:4] in (b"II*\0", b"MM\0*"):
             raise DataError(
-                f"{name} is a TIFF of a kind that is not read here, such as of floating-point colours. Save it with 8 "
-                "bits a channel."
+                f"{name} is an unsupported kind of TIFF, such as floating-point RGB. Save it with 8 bits per channel."
             ) from error
-        raise DataError(f"{name} is not a picture: it begins like none of {', '.join(FORMATS)}. {_CURE}") from error
+        raise DataError(f"{name} is not an image in one of the formats {', '.join(FORMATS)}. {_CURE}") from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
-        raise DataError(f"{name} cannot be decoded, probably damaged or cut short: {error}. {_CURE}") from error
+        raise DataError(f"{name} cannot be decoded, probably damaged or truncated: {error}. {_CURE}") from error
 
 
 def told_of(path: Path) -> str | None:
@@ -95,9 +94,9 @@ def told_of(path: Path) -> str | None:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if (count := getattr(image, "n_frames", 1)) > 1:
-                return f"holds {count} pictures, of which the first is read"
+                return f"holds {count} images, of which only the first is read"
             if image.mode.startswith("I;16") and (most := int(np.asarray(image).max())) < _FAINT:
-                return f"has 16 bits a pixel, none above {most} of 65535, and is read as nearly black: scale it"
+                return f"has 16 bits per pixel, none above {most} of 65535, so it is read as nearly black: scale it"
     except Exception:  # whatever is wrong, reading it will say so
         return None
     return None
@@ -154,7 +153,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         kind = "32-bit" if image.mode == "I" else "floating-point"
         raise DataError(
-            f"holds {kind} pixels, and nothing tells which of their values is white. Scale the picture and save it "
-            "with 8 or 16 bits."
+            f"holds {kind} pixels without a known value for white. Scale the image and save it with 8 or 16 bits."
         )
     return image

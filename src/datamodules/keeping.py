@@ -45,7 +45,9 @@ class Keep:
             about = describe(self.name, split, str(self.root or "embedded"), self.size)
             return Writer(folder, len(source), self.size, about, most=max(0, free - self._untouched))
         except OSError as error:
-            log.warning("data.cache=%s cannot hold decoded samples (%s); each epoch decodes them", self.cache, error)
+            log.warning(
+                "data.cache=%s cannot store decoded samples (%s); each epoch decodes them again", self.cache, error
+            )
             return None
 
     def decoded(self, source: Source, state: State) -> Decoded | None:

@@ -117,7 +117,7 @@ class Samples(Dataset[Batch | ImagierError]):
         ]
         if not read:
             raise DataError(
-                f"none of the {len(indices)} samples of a batch can be read; run `imagier doctor` on this set"
+                f"none of the {len(indices)} samples of a batch can be read; run `imagier doctor` on this data set"
             )
         kept, images, targets = zip(*read, strict=True)
         refuse_unequal(images)

@@ -79,7 +79,7 @@ def look_closely(source: Source, position: int) -> tuple[Outcome, tuple[np.ndarr
     except DataError as error:
         return str(error), None
     except Exception as error:
-        error.add_note(f"while {type(source).__name__} read the sample {source.ids[position]}")
+        error.add_note(f"while {type(source).__name__} was reading the sample {source.ids[position]}")
         raise
     _check_types(source, image, target)
     return _found(source.ids[position], image, target), (image, target)
@@ -88,7 +88,7 @@ def look_closely(source: Source, position: int) -> tuple[Outcome, tuple[np.ndarr
 def _found(name: str, image: np.ndarray, target: Target) -> Outcome:
     size = image.shape[0], image.shape[1]
     if isinstance(target, float | np.floating):
-        return (size, []) if np.isfinite(target) else f"{name}: the target is {target}, and has to be a finite number."
+        return (size, []) if np.isfinite(target) else f"{name}: the target is {target}, but must be a finite number."
     if not isinstance(target, np.ndarray):
         return size, [(int(target), 1)]
     if target.shape[:2] != size:
@@ -106,18 +106,18 @@ def outside(facts: Facts, name: str, value: int) -> str:
     """The sentence about a target that no class and no ignored value explains."""
     ignored = "none is ignored" if facts.ignore_index is None else f"{facts.ignore_index} is ignored"
     return (
-        f"{name}: the target holds the value {value}, but data={facts.name} has the classes 0 to "
-        f"{facts.num_classes - 1} and {ignored}. Mend the target, or state the value as ignore_index."
+        f"{name}: the target contains the value {value}, but data={facts.name} has the classes 0 to "
+        f"{facts.num_classes - 1} and {ignored}. Correct the target, or declare the value as ignore_index."
     )
 
 
 def _check_types(source: Source, image: np.ndarray, target: Target) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != _BYTE or image.ndim != 3:
-        right = "an image as uint8 [H, W, C] (a grey one too)"
+        right = "an image as uint8 [H, W, C] (also for grey)"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(image)}")
     whole = isinstance(target, np.ndarray) and target.dtype == _BYTE and target.ndim in (2, 3)
     if not whole and not isinstance(target, int | float | np.integer | np.floating | np.bool_):
-        right = "a mask as uint8 [H, W], a picture as uint8 [H, W, C], or a number"
+        right = "a mask as uint8 [H, W], an image as uint8 [H, W, C], or a number"
         raise TypeError(f"{type(source).__name__}.read must return {right}, not {_kind(target)}")
 
 

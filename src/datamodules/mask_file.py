@@ -11,9 +11,9 @@ from imagier.errors import DataError
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of formats that lose nothing
 
 _MENDED = {
-    **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "F"), "Save it with 8 bits a pixel."),
+    **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "F"), "Save it with 8 bits per pixel."),
     **dict.fromkeys(("LA", "PA"), "Save it without transparency."),
-    "1": "Save it with 8 bits a pixel, 0 and 1.",
+    "1": "Save it with 8 bits per pixel, 0 and 1.",
 }
 
 
@@ -33,9 +33,9 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
             if (numbers := _numbers(mask)) is not None:
                 return numbers
             if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
-                mended = _MENDED.get(mask.mode, f"Was a picture of colours saved in its place? {cure}")
+                mended = _MENDED.get(mask.mode, f"Was a colour image saved instead? {cure}")
                 raise DataError(
-                    f"{path} has pixels of mode {mask.mode}, but a mask holds one 8-bit number a pixel (L or P). "
+                    f"{path} has pixels of mode {mask.mode}, but a mask has one 8-bit number per pixel (L or P). "
                     f"{mended}"
                 )
             mask.load()
@@ -44,15 +44,17 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
             return values * np.uint8(white) if white is not None and upright.mode == "1" else values
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is missing; each image needs its mask. Restore it, remove the image, or leave such pairs out with "
+            f"{path} is missing; each image needs its mask. Restore it, remove the image, or skip such pairs with "
             "data.on_error=skip."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} is too large: {error} Cut it into tiles or scale it down, and its picture.") from error
+        raise DataError(
+            f"{path} is too large: {error} Cut it into tiles or scale it down, together with its image."
+        ) from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a picture, or an empty file; restore it from its source.") from error
+        raise DataError(f"{path} is not an image, or an empty file; restore it from its source.") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise DataError(f"{path} cannot be decoded, probably damaged or cut short: {error}. Restore it.") from error
+        raise DataError(f"{path} cannot be decoded, probably damaged or truncated: {error}. Restore it.") from error
 
 
 def _numbers(mask: Image.Image) -> np.ndarray | None:

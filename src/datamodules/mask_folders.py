@@ -21,7 +21,7 @@ from imagier.datamodules.image_file import SUFFIXES
 from imagier.datamodules.mask_file import SUFFIXES as MASK_SUFFIXES
 from imagier.errors import DataError
 
-EXPECTS = "the folder that holds images/ and masks/, or train/, val/ and test/ that hold these"
+EXPECTS = "the folder that holds images/ and masks/, or train/, val/ and test/ that contain these"
 
 
 class Pair(NamedTuple):
@@ -56,11 +56,11 @@ def find_pairs(root: Path, shares: Sequence[float]) -> tuple[dict[Split, list[Pa
             mask = drawn.get(stem, f"{stem}.png")  # which is missed when it is read
             pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
     if ignored:
-        notes.append(f"{root}: passed over files that are no pictures or masks: {counted(ignored)}.")
+        notes.append(f"{root}: skipped files that are not images or masks: {counted(ignored)}.")
     own = {split: root / images for split, (images, _) in folders.items()}
     if _has_both(root) and (beside := passed_over(root / "images", own, SUFFIXES)):
         names = " and ".join(folder.name for folder in own.values())
-        notes.append(f"{root / 'images'}: passed over what lies beside {names}: {', '.join(beside)}.")
+        notes.append(f"{root / 'images'}: skipped entries next to {names}: {', '.join(beside)}.")
     return {split: sorted(those, key=lambda pair: place(pair.image)) for split, those in pairs.items()}, notes
 
 
@@ -75,8 +75,8 @@ def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
         stem = unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
         if stem in found:
             raise DataError(
-                f"{folder} holds both {found[stem]} and {name}, so that it is unclear which belongs to which mask or "
-                "picture; remove or rename one."
+                f"{folder} has both {found[stem]} and {name}, so it is unclear which one belongs to which mask or "
+                "image; remove or rename one."
             )
         found[stem] = name
     return found
@@ -88,8 +88,8 @@ def _folders(root: Path) -> dict[Split, tuple[str, str]]:
     if _has_both(root):
         if parted:
             raise DataError(
-                f"{root} holds images/ and masks/, and {parted[0]}/ with folders of these names; which are meant? Set "
-                "data.root to one of them, or move the other away."
+                f"{root} has images/ and masks/, but also {parted[0]}/ with folders of these names. Set data.root to "
+                "the one you mean, or move the other away."
             )
         found = split_folders(root / "images")
         inner = {split: "" if folder.name == "images" else f"/{folder.name}" for split, folder in found.items()}
@@ -99,11 +99,11 @@ def _folders(root: Path) -> dict[Split, tuple[str, str]]:
         found = split_folders(root, among=with_pictures)
         folders = {split: (f"{folder.name}/images", f"{folder.name}/masks") for split, folder in found.items()}
     if root in found.values():  # no folder is named for a split
-        there = ", ".join(subfolders(root)) or "no folder"
-        raise DataError(f"{root} lacks images/ or masks/ (it holds {there}). Set data.root to {EXPECTS}.")
+        there = ", ".join(subfolders(root)) or "no folders"
+        raise DataError(f"{root} lacks images/ or masks/ (it contains {there}). Set data.root to {EXPECTS}.")
     if missing := [name for _, name in folders.values() if not (root / name).is_dir()]:
         raise DataError(
-            f"{root} has no folder {missing[0]}/, and pictures without masks are neither learnt from nor measured. "
-            f"Draw them, or move the pictures out of data.root, which is {EXPECTS}."
+            f"{root} has no folder {missing[0]}/, but images can be used only with masks. Add the masks, or move the "
+            f"images out of data.root, which must be {EXPECTS}."
         )
     return folders

@@ -134,11 +134,11 @@ class Masks(ImageData):
         """The pictures of `split`, from one look at the folders for all splits."""
         pairs = self._pairs[split]
         if split == "test" and not pairs and not self.split[2]:
-            return self.open_split(self.let_val_be_test("data.split gives test no pictures"))
+            return self.open_split(self.let_val_be_test("data.split has no test part"))
         if not pairs:
             raise DataError(
-                f"{self._root} leaves no picture for the split '{split}'. Add a folder '{split}' or more pictures, or "
-                "give every split a share above 0 in data.split."
+                f"{self._root} has no images for the split '{split}'. Add a folder '{split}' or more images, or give "
+                "every split a fraction above 0 in data.split."
             )
         ignored = None if self._ignored in self._numbers else self._ignored
         return MaskedPictures(self._root, pairs, self._classes, self._numbers, ignored, self.channels)
@@ -168,8 +168,8 @@ class Masks(ImageData):
         share = unlabelled / max(1, counts.total())
         if unlabelled and len(met) == 1 and self._values is None and self.limit is None:
             told = (
-                f"the masks show {self._classes[met[0]]} alone, and the value {self._ignored}, of things that are not "
-                f"labelled, in {share:.1%} of their pixels. Where that is a class, say the value of each: "
+                f"the masks contain only {self._classes[met[0]]} and the value {self._ignored} for unlabelled, in "
+                f"{share:.1%} of their pixels. If that value is a class, give the value of each: "
                 f"'data.values=[{','.join(map(str, [*self._numbers[: len(self._numbers) - 1], self._ignored]))}]'."
             )
             if measured is None:
@@ -177,8 +177,8 @@ class Masks(ImageData):
             self.notes.append(told)
         elif share >= _WORTH_SAYING:
             self.notes.append(
-                f"{share:.1%} of the pixels are not labelled (the value {self._ignored}) and count nowhere; where that "
-                "value is a class, data.values has to name it."
+                f"{share:.1%} of the pixels are unlabelled (value {self._ignored}) and ignored; if that value is a "
+                "class, add it to data.values."
             )
 
     @cached_property
@@ -191,11 +191,11 @@ class Masks(ImageData):
         if not names:
             raise ConfigError(self._what_to_say())
         if odd := [name for name in names if not name.strip() or names.count(name) > 1]:
-            raise ConfigError(f"data.classes={','.join(names)}: each class needs a name of its own, not '{odd[0]}'.")
+            raise ConfigError(f"data.classes={','.join(names)}: each class needs a unique name, unlike '{odd[0]}'.")
         if self._said is not None and (others := self._names_in_file()) and others != names:
             raise ConfigError(
-                f"data.classes={','.join(names)}, and {self._root / _NAMES} says {','.join(others)}: the values of the "
-                "masks cannot mean both. Say what the file says, or mend or remove it."
+                f"data.classes={','.join(names)}, but {self._root / _NAMES} says {','.join(others)}: use the names in "
+                "the file, or correct or remove it."
             )
         return names
 
@@ -204,7 +204,7 @@ class Masks(ImageData):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8: {error}. Save it as UTF-8, or say data.classes=[...].") from error
+            raise ConfigError(f"{path} is not UTF-8: {error}. Save it as UTF-8, or set data.classes=[...].") from error
         return tuple(line.strip() for line in lines if line.strip())
 
     def _what_to_say(self) -> str:
@@ -213,9 +213,9 @@ class Masks(ImageData):
         if self._values is None and values != list(range(len(values))):
             said += f" 'data.values=[{','.join(map(str, values))}]'"
         return (
-            f"data={self.name} does not know what its classes are called. The first masks hold the values "
-            f"{', '.join(map(str, values))}: name each, {said}, or write {self._root / _NAMES} with a name a line. "
-            f"The value {self._ignored} means what is not labelled (data.ignored), unless it is one of data.values."
+            f"data={self.name} needs the names of its classes. The first masks contain the values "
+            f"{', '.join(map(str, values))}: name each, {said}, or write {self._root / _NAMES} with one name per "
+            f"line. The value {self._ignored} means unlabelled (data.ignored), unless it is one of data.values."
         )
 
     def _first_values(self) -> list[int]:
@@ -236,16 +236,17 @@ class Masks(ImageData):
         values = list(range(len(self._classes)) if self._values is None else self._values)
         if len(values) != len(self._classes) or len(set(values)) < len(values):
             raise ConfigError(
-                f"data.values={values} needs one value, and each another, for the {len(self._classes)} classes "
+                f"data.values={values} must have one distinct value for each of the {len(self._classes)} classes "
                 f"{', '.join(self._classes)}."
             )
         if self._values is None and self._ignored in values and self._ignored != IGNORED:
             raise ConfigError(
-                f"data.ignored={self._ignored} is the value of the class {self._classes[values.index(self._ignored)]}, "
-                "as data.values does not say which value each class has: say it, such as data.values=[0,2]."
+                f"data.ignored={self._ignored} is also the value of the class "
+                f"{self._classes[values.index(self._ignored)]}, as data.values is not set: set it, such as "
+                "data.values=[0,2]."
             )
         if not 2 <= len(values) < UNKNOWN:
-            raise ConfigError(f"data.classes has {len(values)} names; a mask tells 2 to {UNKNOWN - 1} classes apart.")
+            raise ConfigError(f"data.classes has {len(values)} names; masks support 2 to {UNKNOWN - 1} classes.")
         return values
 
     @cached_property

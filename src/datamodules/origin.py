@@ -23,12 +23,12 @@ def locate(name: str, *, root: Path | None, embedded: str | None, cache: Path, e
     if embedded:
         if root:
             raise ConfigError(
-                f"data={name} is generated into data.cache, so data.root={root} would be ignored. Drop data.root, or "
-                "choose the data set that reads folders of this kind."
+                f"data={name} is generated into data.cache, so data.root={root} would be ignored. Remove data.root, "
+                "or choose the data set that reads folders of this kind."
             )
         return synthetic.ensure(embedded, cache)
     if root is None:
-        raise ConfigError(f"data={name} does not know where its files are: set data.root to {expects}.")
+        raise ConfigError(f"data={name} needs the location of its files: set data.root to {expects}.")
     if not root.is_dir():
         beside = root.parent.iterdir() if root.parent.is_dir() else ()
         siblings = (entry.name for entry in beside if entry.is_dir())  # of a file, its own name would be the nearest

@@ -96,7 +96,7 @@ class Photos(ImageData):
     ) -> None:
         _check_options(channels, size, split)
         if not labels and (classes is not None or per_class is not None):
-            raise ConfigError("data.classes and data.per_class choose among classes, and data.labels=false has none.")
+            raise ConfigError("data.classes and data.per_class select classes, but data.labels=false has none.")
         self.auto = size == "auto"
         super().__init__(size=None if size == "auto" else size, **options)
         self.labels, self.channels, self.split, self.embedded = labels, channels, tuple(split), embedded
@@ -104,8 +104,8 @@ class Photos(ImageData):
         self.known = tuple(known or ())
         if self.known and (unknown := sorted((self.chosen or frozenset()) - set(self.known))):
             raise ConfigError(
-                f"data.classes asks for {unknown[0]}, and the net knows {', '.join(self.known)}."
-                f"{nearest(unknown[0], self.known)}"
+                f"data.classes contains {unknown[0]}, but the network knows "
+                f"{', '.join(self.known)}.{nearest(unknown[0], self.known)}"
             )
         self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
 
@@ -117,19 +117,19 @@ class Photos(ImageData):
         """The pictures of `split`, from one look at the folders for all splits."""
         names = self._names[split]
         if split == "test" and not names and not self.split[2]:
-            return self.open_split(self.let_val_be_test("data.split gives test no pictures"))
+            return self.open_split(self.let_val_be_test("data.split has no test part"))
         if not names and not self._names["train"]:
             there = " and ".join(path.name for path in split_folders(self._locate()).values())
             raise DataError(
-                f"{self._locate()} holds {there}, but no folder '{split}'. Add it, or set data.root to one folder of "
-                "pictures, which is then split by data.split."
+                f"{self._locate()} has {there}, but no folder '{split}'. Add it, or set data.root to one folder of "
+                "images, which is then split by data.split."
             )
         if not names:
             total = sum(map(len, self._names.values()))
             raise DataError(
-                f"{self._locate()} leaves no picture for the split '{split}': {total} pictures are shared by "
-                f"data.split={list(self.split)}, classes of fewer than three train. Add a folder '{split}' or more "
-                "pictures, or give every split a share above 0."
+                f"{self._locate()} has no images for the split '{split}': {total} images are split by "
+                f"data.split={list(self.split)}, and classes with fewer than three images only train. Add a folder "
+                f"'{split}' or more images, or give every split a fraction above 0."
             )
         numbers = {label: number for number, label in enumerate(self._classes)}
         labels = [numbers[label] for _, label in names] if self.labels else None
@@ -163,8 +163,8 @@ class Photos(ImageData):
 
     @property
     def _expects(self) -> str:
-        kind = "a folder that holds one folder of pictures a class" if self.labels else "a folder of pictures"
-        return f"{kind}, or one that holds such folders named train, val and test"
+        kind = "a folder with one folder of images per class" if self.labels else "a folder of images"
+        return f"{kind}, or a folder with such folders named train, val and test"
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
@@ -178,15 +178,15 @@ class Photos(ImageData):
         for split in SPLITS:
             if unknown := sorted(found[split] - known):
                 raise DataError(
-                    f"class '{unknown[0]}' has pictures in the split '{split}' but none in training, so it could not "
-                    f"be learnt.{nearest(unknown[0], found['train'])} Add training pictures of it, or rename or remove "
+                    f"class '{unknown[0]}' has images in the split '{split}' but none in training, so it cannot be "
+                    f"learned.{nearest(unknown[0], found['train'])} Add training images of it, or rename or remove "
                     f"its folder; training has the classes {', '.join(sorted(found['train']))}."
                 )
         if len(known) < 2:
             cure = "Set data.root to the folder above the classes." if self.chosen is None else "Add to data.classes."
             raise DataError(
-                f"{self._locate()} has the one class '{min(known)}'{' of data.classes' if self.chosen else ''}; "
-                f"classification needs two or more, each in a folder of its own. {cure}"
+                f"{self._locate()} has only the class '{min(known)}'{' of data.classes' if self.chosen else ''}; "
+                f"classification needs two or more, each in its own folder. {cure}"
             )
         return tuple(sorted(known))
 
@@ -204,14 +204,14 @@ class Photos(ImageData):
                 for member, chosen in zip(members, splits, strict=True):
                     names[chosen].append((prefix + member, label))
         if self.ignored:
-            self.notes.append(f"data={self.name}: passed over files that are no pictures: {counted(self.ignored)}.")
+            self.notes.append(f"data={self.name}: skipped files that are not images: {counted(self.ignored)}.")
         if beside := passed_over(root, folders, SUFFIXES):
             own = " and ".join(folder.name for folder in folders.values())
-            self.notes.append(f"data={self.name}: passed over what lies beside {own}: {', '.join(beside)}.")
+            self.notes.append(f"data={self.name}: skipped entries next to {own}: {', '.join(beside)}.")
         if self.labels and root in folders.values():
             for name in filter(split_of, subfolders(root) if self.chosen is None else sorted(self.chosen)):
                 self.notes.append(
-                    f"data={self.name}: the folder {name} is taken for a class, as those beside it are; where it is a "
+                    f"data={self.name}: the folder {name} is used as a class, like those next to it; if it is a "
                     "split, move the classes into folders train, val and test."
                 )
         sorted_names = {split: sorted(pairs, key=lambda pair: place(pair[0])) for split, pairs in names.items()}
@@ -226,9 +226,9 @@ class Photos(ImageData):
             label, nested, _ = name.partition("/")
             if self.labels and not nested:
                 raise DataError(
-                    f"{folder / name} lies outside any class: with data.labels=true each picture belongs in a "
-                    f"subfolder of {folder} named after its class. Move it there; pictures without classes are for "
-                    "task=denoise and task=compress, and elsewhere for data.labels=false."
+                    f"{folder / name} is not in a class folder: with data.labels=true each image must be in a "
+                    f"subfolder of {folder} named after its class. Move it there; images without classes are for "
+                    "task=denoise and task=compress, elsewhere with data.labels=false."
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)
@@ -236,10 +236,10 @@ class Photos(ImageData):
         classes = self._folders_of_classes(folder) if asked else []
         empty = [name for name in classes if name not in groups]
         if empty or not groups:
-            met = f" Other files were met: {counted(self.ignored)}." if self.ignored else ""
+            met = f" Other files were found: {counted(self.ignored)}." if self.ignored else ""
             raise DataError(
-                f"{folder.joinpath(*empty[:1])} holds no picture.{met} Fill the folder or remove it, or set data.root "
-                f"to {self._expects}; names of pictures end in {', '.join(sorted(SUFFIXES))}."
+                f"{folder.joinpath(*empty[:1])} has no images.{met} Fill the folder or remove it, or set data.root to "
+                f"{self._expects}; image names end in {', '.join(sorted(SUFFIXES))}."
             )
         return groups
 
@@ -250,8 +250,8 @@ class Photos(ImageData):
             return found
         if unknown := sorted(self.chosen - set(found)):
             raise ConfigError(
-                f"{folder} has no class {unknown[0]}, which data.classes asks for; it has {', '.join(found)}."
-                f"{nearest(unknown[0], found)}"
+                f"{folder} has no class {unknown[0]}, which data.classes contains; it has "
+                f"{', '.join(found)}.{nearest(unknown[0], found)}"
             )
         return [name for name in found if name in self.chosen]
 

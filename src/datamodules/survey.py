@@ -118,8 +118,8 @@ def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
     except OSError as error:
         writer.abandon()
         log.warning(
-            "the samples are not kept decoded (%s), so each epoch decodes them again; `imagier cache` shows what could "
-            "make room, and data.decode_once=false does without trying",
+            "decoded samples are not cached (%s), so each epoch decodes them again; `imagier cache` shows what could "
+            "be cleared, and data.decode_once=false turns caching off",
             error,
         )
         return None

@@ -19,9 +19,9 @@ from imagier.synthetic import garments, leaves, materials, streets
 __all__ = ["ensure"]
 
 SETS: dict[str, tuple[int, Callable[..., None], str]] = {
-    "garments": (garments.VERSION, garments.generate, "7,000 grey pictures of garments in Fashion-MNIST's files"),
-    "leaves": (leaves.VERSION, leaves.generate, "300 pictures of leaves over leaves, for restoration and compression"),
-    "materials": (materials.VERSION, materials.generate, "2,000 pictures of materials, a folder a class"),
+    "garments": (garments.VERSION, garments.generate, "7,000 grey images of garments in Fashion-MNIST's format"),
+    "leaves": (leaves.VERSION, leaves.generate, "300 images of overlapping leaves, for restoration and compression"),
+    "materials": (materials.VERSION, materials.generate, "2,000 images of materials, one folder per class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }
 _DRAWN = 1_577_836_800  # the beginning of 2020, and seconds later for later versions, whenever it was
@@ -50,13 +50,13 @@ def ensure(name: str, cache: Path) -> Path:
     folder = cache / "embedded" / f"{name}-v{version}"
     if not folder.is_dir():
         console = Console(stderr=True)
-        console.print(f"Writing {contents} to {folder}, once.", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Generating {contents} in {folder}, once.", soft_wrap=True, highlight=False, markup=False)
         try:
             _generate_aside(folder, partial(generate, progress=partial(_bar, name, console)), _DRAWN + version)
         except OSError as error:
             raise DataError(
-                f"the embedded data set '{name}' could not be written to {folder} ({error}). It needs a folder "
-                f"that can be written to and some 40 MB there: make room, or choose another cache folder."
+                f"the embedded data set '{name}' could not be written to {folder} ({error}). It needs a writable "
+                "folder with about 40 MB: free some disk space, or choose another cache folder."
             ) from error
     return folder
 
@@ -80,4 +80,4 @@ def _generate_aside(folder: Path, generate: Callable[[Path], None], drawn: int) 
 
 
 def _bar(name: str, console: Console, steps: Sequence[Any]) -> Iterable[Any]:
-    return track(steps, description=f"Drawing {name}", console=console, transient=True)
+    return track(steps, description=f"Generating {name}", console=console, transient=True)

@@ -121,7 +121,7 @@ def test_the_official_archives_may_stay_nested(root: Path) -> None:
 
 
 def test_a_size_that_only_folders_of_pictures_have_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.size=auto is for folders of pictures"):
+    with pytest.raises(ConfigError, match=r"data\.size=auto is only for image folders"):
         opened(root, size="auto")
 
 
@@ -178,9 +178,9 @@ BREAKAGES = {
     ).save(mask),
     "has pixels of mode RGB.*gtFine_color": lambda root, mask: Image.new("RGB", (12, 8), "red").save(mask),
     "has pixels of mode I;16": lambda root, mask: Image.fromarray(np.full(SIZE, 256, np.uint16)).save(mask),
-    r"holds 77 in 96 pixels, first at row 0, column 0.*0 to 33": lambda root, mask: Image.new("L", (12, 8), 77).save(
-        mask
-    ),
+    r"holds 77 in 96 pixels, the first at row 0, column 0.*0 to 33": lambda root, mask: Image.new(
+        "L", (12, 8), 77
+    ).save(mask),
 }
 
 

@@ -43,20 +43,23 @@ def test_counts_weights_and_weak_spots_are_told(tmp_path: Path) -> None:
     assert ["flat", "75.000%", "2", "100.000%", "1", "100.000%", "1"] in lines
     assert ["sky", "25.000%", "1", "0.000%", "0", "0.000%", "0"] in lines
     assert "task.class_weights=[0.732, 1, 1, 1, 1.27, 1, 1]" in text
-    assert "so the test score is that of val" in text
-    assert "no training sample shows construction, object, nature, human, vehicle; nothing can be learnt" in text
-    assert "validation does not show sky" in text
-    assert text.endswith("Nothing is broken.")
+    assert "so the validation split is used as test split" in text
+    assert (
+        "classes without training samples, which cannot be learned: construction, object, nature, human, vehicle."
+        in text
+    )
+    assert "the validation split does not contain sky" in text
+    assert text.endswith("No broken files.")
 
 
 def test_problems_and_shared_samples_are_told(tmp_path: Path) -> None:
     street(tmp_path, "val", "ulm_1", np.full((4, 8), 7))
     street(tmp_path, "train", "ulm_9", np.full((4, 8), 99))
     text = diagnose(tmp_path)
-    assert "val has names that train has too (1), such as ulm_1" in text
+    assert "val and train share names (1), such as ulm_1" in text
     assert "train ulm_9: " in text
     assert "holds 99 in 32 pixels" in text
-    assert text.endswith("1 unreadable; data.on_error=skip leaves them out.")
+    assert text.endswith("1 unreadable; data.on_error=skip skips them.")
 
 
 @pytest.mark.parametrize("decode_once", [True, False])
@@ -81,12 +84,10 @@ def test_a_picture_that_was_put_into_two_splits_is_told(tmp_path: Path, layout: 
         data.setup()
         return report(data)
 
-    assert "that train has too" not in told()
+    assert "and train share" not in told()
     (leaked,) = [path for path in (tmp_path / "set").rglob("1.bmp") if "val" in path.parts and "dog" not in path.parts]
     leaked.write_bytes(Path(str(leaked).replace("/val", "/train")).read_bytes())
-    assert (
-        f"val has pictures that train has too (1), such as {leaked.relative_to(tmp_path / 'set')}: its score" in told()
-    )
+    assert f"val and train share images (1), such as {leaked.relative_to(tmp_path / 'set')}: its score" in told()
 
 
 def test_what_training_would_note_is_told(tmp_path: Path) -> None:
@@ -100,11 +101,11 @@ def test_what_training_would_note_is_told(tmp_path: Path) -> None:
     data.setup()
     text = report(data)
     assert (
-        "note: data=photos: passed over files that are no pictures: 1 x .heic (HEIC is not read: convert it to JPEG)."
+        "note: data=photos: skipped files that are not images: 1 x .heic (HEIC is not read: convert it to JPEG)."
         in text
     )
-    assert "so the test score is that of val" in text
-    assert "the test split is the validation split" not in text
+    assert "so the validation split is used as test split" in text
+    assert "the test split is the same as the validation split" not in text
 
 
 def test_what_is_odd_about_files_is_said_of_the_first(tmp_path: Path) -> None:
@@ -120,8 +121,8 @@ def test_what_is_odd_about_files_is_said_of_the_first(tmp_path: Path) -> None:
     data.setup()
     told = {kind: told_of(root / name) for kind, name in (("faint", "faint/0.png"), ("pages", "bright/pages.tif"))}
     assert told == {
-        "faint": "has 16 bits a pixel, none above 900 of 65535, and is read as nearly black: scale it",
-        "pages": "holds 3 pictures, of which the first is read",
+        "faint": "has 16 bits per pixel, none above 900 of 65535, so it is read as nearly black: scale it",
+        "pages": "holds 3 images, of which only the first is read",
     }
     assert any("is read as nearly black" in note for note in doubts(data))
     assert told_of(root / "bright" / "0.png") is None
@@ -141,5 +142,5 @@ def test_training_says_that_it_is_measured_on_what_it_learns(tmp_path: Path) -> 
     words = ["task=classify", "model=mlp", "data=photos", f"data.root={root}", "trainer=cpu", "trainer.max_epochs=1"]
     say("train", *words, f"paths.runs={tmp_path}/runs", "test=false", "data.split=[0.9,0.1,0]")
     said = (tmp_path / "runs" / "latest" / "log.txt").read_text()
-    assert "val has pictures that train has too (6)" in said
-    assert "learnt by heart" in (tmp_path / "runs" / "latest" / "report.html").read_text()
+    assert "val and train share images (6)" in said
+    assert "too optimistic" in (tmp_path / "runs" / "latest" / "report.html").read_text()

@@ -136,7 +136,7 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
         raise RuntimeError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
-    with pytest.raises(DataError, match=r"could not fetch Fashion-MNIST \(no route to host\); check") as caught:
+    with pytest.raises(DataError, match=r"could not download Fashion-MNIST \(no route to host\); check") as caught:
         _open(tmp_path / "set", download=True)
     assert "\n" not in str(caught.value)
 
@@ -159,9 +159,9 @@ GOOD = _idx(np.arange(6, dtype=np.uint8))
     ("name", "content", "said"),
     [
         ("a", b"", "empty"),
-        ("a", b"\x00\x00\x08\x03" + GOOD[4:], "begins with the bytes 00 00 08 03; .* begins with 00 00 08 01"),
-        ("a", b"\x00\x00\x0d\x01" + GOOD[4:], "begins with the bytes 00 00 0d 01"),
-        ("a", b"<html>", "begins with the bytes 3c 68 74 6d"),
+        ("a", b"\x00\x00\x08\x03" + GOOD[4:], "starts with the bytes 00 00 08 03; .* starts with 00 00 08 01"),
+        ("a", b"\x00\x00\x0d\x01" + GOOD[4:], "starts with the bytes 00 00 0d 01"),
+        ("a", b"<html>", "starts with the bytes 3c 68 74 6d"),
         ("a", GOOD[:6], "ends within its header, after 6 of 8 bytes"),
         ("a", GOOD[:-1], "holds 5 values, but its header announces 6"),
         ("a", GOOD + b"x", "holds 7 values, but its header announces 6"),
@@ -180,7 +180,7 @@ def test_damaged_idx_files(tmp_path: Path, name: str, content: bytes, said: str)
 @pytest.mark.parametrize(
     ("name", "array", "said"),
     [
-        ("train-labels-idx1-ubyte", np.zeros(7, np.uint8), r"200 pictures and .* 7 labels"),
+        ("train-labels-idx1-ubyte", np.zeros(7, np.uint8), r"200 images but .* 7 labels"),
         ("train-labels-idx1-ubyte", np.r_[np.zeros(TRAIN - 1), 10].astype(np.uint8), "sample 199 the label 10"),
         ("train-images-idx3-ubyte", np.zeros((TRAIN, 32, 30), np.uint8), "pictures of 32 x 30"),
         ("t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8), "0 pictures"),

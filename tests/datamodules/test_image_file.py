@@ -114,9 +114,9 @@ def _encoded(kind: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (_encoded("JPEG")[:2000], "cut short"),
-        (_encoded("PNG")[:2000], "cut short"),
-        (_encoded("TIFF")[:2000], "cut short"),
+        (_encoded("JPEG")[:2000], "truncated"),
+        (_encoded("PNG")[:2000], "truncated"),
+        (_encoded("TIFF")[:2000], "truncated"),
         (_encoded("PNG")[:3000] + b"x" * 20 + _encoded("PNG")[3020:], "cannot be decoded"),
         (b"", "empty"),
         (b"not a picture at all", "not a picture"),

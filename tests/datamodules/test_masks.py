@@ -92,7 +92,7 @@ def test_what_is_not_labelled_counts_nowhere(tmp_path: Path) -> None:
     data = opened(root, classes=["ground", "other", "thing"], values=[1, 2, 3], ignored=9)
     assert set(np.unique(data.sources["train"].read(0)[1])) == {0, 1, 255}
     assert data.class_counts()[2] == 0
-    assert data.notes[-1] == "no training sample shows thing; nothing can be learnt of it."
+    assert data.notes[-1] == "classes without training samples, which cannot be learned: thing."
 
 
 def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) -> None:
@@ -119,17 +119,17 @@ def _colours(root: Path) -> None:
         (lambda root: Image.new("L", (32, 24), 7).save(root / "masks" / "3.png"), {}, "holds the values 7, which mean"),
         (lambda root: Image.new("L", (9, 9)).save(root / "masks" / "3.png"), {}, "both must have the same size"),
         (lambda root: None, {"classes": None}, r"values 0, 1: name each, 'data\.classes=\[name0,name1\]', or write"),
-        (lambda root: None, {"values": [0, 1, 2]}, "needs one value, and each another, for the 2 classes"),
-        (lambda root: None, {"classes": ["thing"]}, "has 1 names; a mask tells 2 to"),
-        (lambda root: None, {"classes": ["thing", "thing"]}, "each class needs a name of its own, not 'thing'"),
+        (lambda root: None, {"values": [0, 1, 2]}, "must have one distinct value for each of the 2 classes"),
+        (lambda root: None, {"classes": ["thing"]}, "has 1 names; masks support 2 to"),
+        (lambda root: None, {"classes": ["thing", "thing"]}, "each class needs a unique name, unlike 'thing'"),
         (lambda root: (root / "classes.txt").write_bytes(b"stra\xdfe"), {"classes": None}, "is not UTF-8"),
-        (lambda root: (root / "masks" / "3.tif").touch(), {}, "holds both 3.png and 3.tif"),
-        (lambda root: write(root / "train", 3), {}, "which are meant"),
+        (lambda root: (root / "masks" / "3.tif").touch(), {}, "has both 3.png and 3.tif"),
+        (lambda root: write(root / "train", 3), {}, "the one you mean"),
         (lambda root: None, {"classes": None, "values": [0, 1, 7]}, r"data\.classes=\[name0,name1,name7\]', or write"),
-        (lambda root: (root / "masks").rename(root / "labels"), {}, r"lacks .* \(it holds images, labels\)"),
-        (lambda root: (root / "images").rename(root / "pictures"), {}, r"lacks .* \(it holds masks, pictures\)"),
-        (lambda root: (root / "classes.txt").write_text("thing\nground\n"), {}, "the masks cannot mean both"),
-        (lambda root: None, {"ignored": 1}, r"data\.ignored=1 is the value of the class thing, as data\.values"),
+        (lambda root: (root / "masks").rename(root / "labels"), {}, r"lacks .* \(it contains images, labels\)"),
+        (lambda root: (root / "images").rename(root / "pictures"), {}, r"lacks .* \(it contains masks, pictures\)"),
+        (lambda root: (root / "classes.txt").write_text("thing\nground\n"), {}, "use the names in the file"),
+        (lambda root: None, {"ignored": 1}, r"data\.ignored=1 is also the value of the class thing, as data\.values"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -148,14 +148,14 @@ def test_binary_masks_are_told_how_they_are_said(tmp_path: Path) -> None:
 
 def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None:
     root = write(tmp_path / "set", 12, (0, 255))
-    with pytest.raises(DataError, match=r"show ground alone, and the value 255, .* 'data\.values=\[0,255\]'"):
+    with pytest.raises(DataError, match=r"contain only ground and the value 255  .* 'data\.values=\[0,255\]'"):
         opened(root)
     three = write(tmp_path / "three", 12, (0, 128))
     unlabel(three, 255)
     with pytest.raises(ConfigError, match=r"data\.classes=\[name0,name128,name255\]' 'data\.values=\[0,128,255\]'"):
         opened(three, classes=None)
     (note,) = opened(three, values=[0, 128]).notes
-    assert note.startswith("33.3% of the pixels are not labelled (the value 255)")
+    assert note.startswith("33.3% of the pixels are unlabelled (value 255)")
 
 
 def test_a_first_look_may_show_one_class(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_part_without_masks_is_not_cut_from_training(tmp_path: Path, missing: 
     for split in SPLITS:
         write(tmp_path / "set", 6, (0, 1), f"{split}/images", f"{split}/masks")
     shutil.rmtree(tmp_path / "set" / missing)
-    with pytest.raises(DataError, match=f"has no folder {missing}/, and pictures without masks"):
+    with pytest.raises(DataError, match=f"has no folder {missing}/, but images can be used only with masks"):
         opened(tmp_path / "set")
 
 
@@ -183,9 +183,9 @@ def test_a_test_part_in_which_nothing_is_labelled_is_stood_in_for(tmp_path: Path
     data = opened(tmp_path / "set")
     assert data.stand_ins == {"test": "val"}
     assert data.sources["test"].ids == data.sources["val"].ids
-    assert data.notes[-1].endswith("nothing is labelled in the test part, so the test score is that of val.")
+    assert data.notes[-1].endswith("the test split has no labels, so the validation split is used as test split.")
     options: dict[str, Any] = {"root": tmp_path / "set", "cache": tmp_path / "cache", "classes": ["ground", "thing"]}
-    with pytest.raises(DataError, match="split 'test' shows any of its 2 classes"):
+    with pytest.raises(DataError, match="split 'test' belongs to any of its 2 classes"):
         Masks(name="masks", **options).setup(measured="test")
 
 
@@ -219,7 +219,7 @@ def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path) -> None:
     write(tmp_path / "set", 4)
     data = opened(tmp_path / "set")
     assert sum(names(data).values()) == 18
-    beside = f"{tmp_path / 'set' / 'images'}: passed over what lies beside test and train and val: 4 x .jpg."
+    beside = f"{tmp_path / 'set' / 'images'}: skipped entries next to test and train and val: 4 x .jpg."
     assert beside in data.notes
 
 
@@ -239,7 +239,7 @@ def test_what_is_kept_back_may_lie_alone_and_show_one_class(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("mode", "cure"), [("I;16", "Save it with 8 bits a pixel."), ("LA", "without transparency"), ("RGB", "not their")]
+    ("mode", "cure"), [("I;16", "Save it with 8 bits per pixel."), ("LA", "without transparency"), ("RGB", "not their")]
 )
 def test_what_holds_no_classes_is_told_how_to_hold_them(tmp_path: Path, mode: str, cure: str) -> None:
     Image.new(mode, (8, 8), {"I;16": 300, "LA": 0, "RGB": "red"}[mode]).save(tmp_path / "mask.png")
@@ -265,7 +265,7 @@ def test_a_measured_folder_whose_masks_mean_otherwise_is_said(tmp_path: Path) ->
     root = write(tmp_path / "set", 12, (0, 255))
     data = Masks(name="masks", root=root, cache=tmp_path, classes=["ground", "thing"], batch_size=2, size=[24, 32])
     data.setup(measured="all")
-    assert any("the masks show ground alone, and the value 255" in note for note in data.notes)
+    assert any("the masks contain only ground and the value 255" in note for note in data.notes)
 
 
 def test_no_mask_is_a_program(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def mask(value: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_target_that_is_no_class_is_named_before_training(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"s3: the target holds the value 9, but data=own has the classes 0 to 1"):
+    with pytest.raises(DataError, match=r"s3: the target contains the value 9, but data=own has the classes 0 to 1"):
         Own(mask(9), cache=tmp_path).setup()
     skipping = Own(mask(9), cache=tmp_path, on_error="skip")
     skipping.setup()
@@ -80,7 +80,7 @@ def test_an_empty_split_names_set_and_place(tmp_path: Path) -> None:
             made.__class__ = type("Nothing", (Made,), {"__len__": lambda self: 0})
             return made
 
-    with pytest.raises(DataError, match=r"data=own lists no sample for the split 'train' in data\.root=/nowhere"):
+    with pytest.raises(DataError, match=r"data=own has no samples for the split 'train' in data\.root=/nowhere"):
         Empty(mask(0), root="/nowhere", cache=tmp_path).setup()
 
 
@@ -111,7 +111,7 @@ def test_a_fraction_is_not_cut_to_a_whole_number(tmp_path: Path, decode_once: bo
 
 
 def test_a_target_that_is_no_number_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="s3: the target is nan, and has to be a finite number"):
+    with pytest.raises(DataError, match="s3: the target is nan, but must be a finite number"):
         Numbers(float("nan"), cache=tmp_path).setup()
     with pytest.raises(TypeError, match=r"a picture as uint8 .*, or a number, not str"):
         Numbers("cat", cache=tmp_path).setup()
@@ -120,6 +120,6 @@ def test_a_target_that_is_no_number_is_named(tmp_path: Path) -> None:
 def test_every_process_needs_a_sample(tmp_path: Path) -> None:
     data = Own(mask(1), cache=tmp_path, batch_size=16, limit=3)
     data.setup()
-    with pytest.raises(ConfigError, match="3 training samples an epoch are fewer than the 4 processes"):
+    with pytest.raises(ConfigError, match="3 training samples per epoch are fewer than the 4 processes"):
         data.loader("train", shuffle=True, world=4)
     data.loader("val", world=4)

@@ -86,7 +86,7 @@ def test_some_classes_and_so_many_pictures_of_each(tmp_path: Path) -> None:
     assert set(part.sources["train"].ids) == {*first["bee"], *first["dog"]}
     assert set(part.sources["val"].ids) == {name for name in whole.sources["val"].ids if name[:3] in ("bee", "dog")}
     with pytest.raises(
-        ConfigError, match=r"has no class beee, which data.classes asks for; it has ant, bee, cat, dog. Did"
+        ConfigError, match=r"has no class beee, which data.classes contains; it has ant, bee, cat, dog. Did"
     ):
         _open(root, classes=["beee", "dog"])
     with pytest.raises(DataError, match=r"has the one class 'bee' of data.classes; .* Add to data.classes"):
@@ -99,7 +99,7 @@ def test_without_a_share_for_test_validation_takes_its_place_and_that_is_said(tm
     data = _open(_classes(tmp_path / "set"), split=[0.8, 0.2, 0.0])
     assert data.sources["test"].ids == data.sources["val"].ids
     assert len(data.sources["train"]) + len(data.sources["val"]) == 40
-    assert any("the test score is that of val" in note for note in data.notes)
+    assert any("the validation split is used as test split" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("count", range(3, 12))
@@ -144,7 +144,7 @@ def test_train_may_be_a_class(tmp_path: Path) -> None:
 def test_a_class_that_bears_the_name_of_a_split_is_told(tmp_path: Path, names: str, told: list[str]) -> None:
     data = _open(_classes(tmp_path / "set", names=names.split(), count=5))
     assert data.facts.classes == tuple(names.split())
-    assert [note.partition(" is taken for a class")[0] for note in data.notes] == [
+    assert [note.partition(" is used as a class")[0] for note in data.notes] == [
         f"data=photos: the folder {name}" for name in told
     ]
 
@@ -162,8 +162,8 @@ def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path) -> None:
     data = _open(root)
     assert sum(len(data.sources[split]) for split in SPLITS) == 40
     assert data.notes == [
-        "data=photos: passed over files that are no pictures: 1 x .txt.",
-        "data=photos: passed over what lies beside train and val: 10 x .png, more/.",
+        "data=photos: skipped files that are not images: 1 x .txt.",
+        "data=photos: skipped entries next to train and val: 10 x .png, more/.",
     ]
 
 
@@ -279,7 +279,7 @@ def test_the_embedded_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     data.prepare_data()
     data.setup()
     assert data.facts.name == "materials"
-    with pytest.raises(ConfigError, match=r"data=materials is generated .* Drop data\.root"):
+    with pytest.raises(ConfigError, match=r"data=materials is generated .* Remove data\.root"):
         Photos(name="materials", cache=tmp_path, embedded="materials", root=tmp_path).prepare_data()
 
 
@@ -322,17 +322,17 @@ def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     (tmp_path / "mk.py").touch()
     _raises(tmp_path / "mk.py", r"mk\.py is not a folder\. Set it to")  # and no other name is proposed than its own
     (tmp_path / "empty").mkdir()
-    _raises(tmp_path / "empty", "empty holds no picture.* set data.root to")
+    _raises(tmp_path / "empty", "empty has no images.* set data.root to")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.heic").write_text("")
-    _raises(tmp_path / "texts", "texts holds no picture. Other files were met: 1 x .heic")
-    _raises(_classes(tmp_path / "one", names=["cat"]), "has the one class 'cat'; classification needs two")
+    _raises(tmp_path / "texts", "texts has no images. Other files were found: 1 x .heic")
+    _raises(_classes(tmp_path / "one", names=["cat"]), "has only the class 'cat'; classification needs two")
     flat = _classes(tmp_path / "flat")
     _picture(flat / "stray.png")
-    _raises(flat, r"stray\.png lies outside any class.*task=denoise")
+    _raises(flat, r"stray\.png is not in a class folder.*task=denoise")
     hollow = _classes(tmp_path / "hollow")
     (hollow / "fox").mkdir()
-    _raises(hollow, "fox holds no picture")
+    _raises(hollow, "fox has no images")
 
 
 def test_split_folders_that_do_not_fit(tmp_path: Path) -> None:
@@ -340,15 +340,15 @@ def test_split_folders_that_do_not_fit(tmp_path: Path) -> None:
     for split in SPLITS:
         _classes(root / split, count=3)
     _classes(root / "test", names=["dogs"], count=1)
-    _raises(root, r"class 'dogs' has pictures in the split 'test' but none in training.* Did you mean 'dog'\?")
+    _raises(root, r"class 'dogs' has images in the split 'test' but none in training.* Did you mean 'dog'\?")
     _classes(tmp_path / "trainless" / "val")
     _classes(tmp_path / "trainless" / "test")
     _raises(tmp_path / "trainless", "but no folder 'train'")
     for name in ("train", "val", "valid"):
         _classes(tmp_path / "twice" / name, count=3)
     _raises(tmp_path / "twice", "both 'val' and 'valid'")
-    _raises(_classes(tmp_path / "tiny", count=2), r"no picture for the split 'val': 4 pictures")
-    _raises(_classes(tmp_path / "zero"), "no picture for the split 'val'", split=[0.8, 0, 0.2])
+    _raises(_classes(tmp_path / "tiny", count=2), r"no images for the split 'val': 4 images")
+    _raises(_classes(tmp_path / "zero"), "no images for the split 'val'", split=[0.8, 0, 0.2])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 there")
@@ -364,8 +364,8 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"split": [0.7, 0.1, 0.1]}, "cannot share"),
-        ({"split": [0.5, 0.5]}, "three shares"),
+        ({"split": [0.7, 0.1, 0.1]}, "is invalid"),
+        ({"split": [0.5, 0.5]}, "three fractions"),
         ({"split": [1.2, -0.2, 0.0]}, "none negative"),
         ({"channels": 4}, "data.channels=4"),
         ({"size": "big"}, "data.size=big"),

@@ -117,8 +117,8 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
     head = replace(bitstream.read(good)[0], height=1 << 14, width=1 << 14).to_bytes()
     (house / "some" / "forged.imgr").write_bytes(head + struct.pack("<I", zlib.crc32(head)))  # 25 bytes for 50 GB
     said = decompress("some", f"output={tmp_path}/out", cwd=house, code=3)
-    assert "cut.imgr: The file is damaged or cut short" in said
-    assert "changed.imgr: The file is damaged or cut short" in said
+    assert "cut.imgr: The file is damaged or truncated" in said
+    assert "changed.imgr: The file is damaged or truncated" in said
     assert "foreign.imgr: The file was not written by imagier compress" in said
     assert "forged.imgr: the file promises 16384 x 16384 pixels, more than max_megapixels=64" in said
     assert "1 of 5 files in" in said

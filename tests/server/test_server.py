@@ -133,7 +133,7 @@ def test_a_codec_writes_and_reads_files(client: TestClient, opened: list[Any]) -
     seen = client.post(f"/models/{name}/compress?quality=1", content=png(), headers={"accept": "image/png"})
     assert np.array_equal(decoded(seen), back)
     refused = client.post(f"/models/{name}/decompress", content=answer.content[:-3])
-    assert (refused.status_code, "damaged or cut short" in refused.json()["error"]) == (400, True)
+    assert (refused.status_code, "damaged or truncated" in refused.json()["error"]) == (400, True)
     large = codec.compress(np.zeros((1024, 1024, 3), np.uint8), 1)
     refused = client.post(f"/models/{name}/decompress", content=large)
     assert (refused.status_code, "1024 x 1024 pixels" in refused.json()["error"]) == (413, True)

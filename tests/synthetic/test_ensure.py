@@ -26,7 +26,7 @@ def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_generates_once_and_says_so_once(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ensure(name, tmp_path)
     announced = capsys.readouterr().err
-    assert announced.count("Writing") == 1
+    assert announced.count("Generating") == 1
     assert str(folder) in announced
     assert folder.parent == tmp_path / "embedded"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

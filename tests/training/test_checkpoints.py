@@ -21,7 +21,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # no file may grow further, as on a full disk
     try:
-        with pytest.raises(TrainingError, match=r"cannot write .*last\.ckpt.*untouched.*Make room"):
+        with pytest.raises(TrainingError, match=r"cannot write .*last\.ckpt.*untouched.*Free space"):
             WholeFileIO().save_checkpoint({"step": 2, "weights": torch.zeros(1_000_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)

@@ -78,7 +78,7 @@ def test_a_sample_that_is_gone_shifts_no_other(
     with pytest.raises(SystemExit) as ended:
         train(garments_root, tmp_path, "data.on_error=skip", f"paths.cache={tmp_path / 'cache'}")
     assert ended.value.code == 3
-    assert "1 samples of train cannot be read any more" in capsys.readouterr().err
+    assert "1 samples of train can no longer be read" in capsys.readouterr().err
     assert not list((tmp_path / "cache" / "features").glob("*.npy"))
 
 

@@ -199,7 +199,7 @@ def test_a_signal_to_one_process_of_srun_saves_and_ends_both(words: list[str], t
 
 def test_what_is_wrong_is_said_once(words: list[str], tmp_path: Path) -> None:
     said = torchrun(*words, "data.batch_size=5", cwd=tmp_path, code=1)
-    assert said.count("data.batch_size=5 cannot be shared equally by 2 processes") == 1
+    assert said.count("data.batch_size=5 cannot be split equally between 2 processes") == 1
     assert not (tmp_path / "runs").exists()
 
 

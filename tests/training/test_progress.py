@@ -70,7 +70,7 @@ def test_shares_of_batches_that_are_none_are_refused_before_training(
 ) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}/runs", "trainer.limit_test_batches=0.1"]
     assert refused("train", *words) == 2
-    assert "trainer.limit_test_batches=0.1 is a share of 2 batches, and less than one" in capsys.readouterr().err
+    assert "trainer.limit_test_batches=0.1 of 2 batches is less than one" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
