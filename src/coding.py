@@ -52,8 +52,8 @@ def decompress(cfg: DictConfig) -> None:
         height, width = codec.size(data)
         if height * width > cfg.max_megapixels * 1e6:
             raise DataError(
-                f"the file promises {height} x {width} pixels, more than max_megapixels={cfg.max_megapixels:g}. Where "
-                "you trust it, say a larger number; a million pixels take some 0.5 GB of memory."
+                f"the file declares {height} x {width} pixels, more than max_megapixels={cfg.max_megapixels:g}. If "
+                "you trust it, set a larger max_megapixels; a million pixels take about 0.5 GB of memory."
             )
         image_HWC = codec.decompress(data)
         save_pixels(image_HWC, target)
@@ -78,9 +78,9 @@ def _each(items: Sequence[Item], cfg: DictConfig, suffix: str, write: Callable[[
     took = time.perf_counter() - began
     print(f"{len(items) - failed} of {len(items)} files in {took:.1f} s")
     if failed:
-        raise DataError(f"{failed} of {len(items)} files were left out; the lines above say why.")
+        raise DataError(f"{failed} of {len(items)} files were skipped; the lines above say why.")
 
 
 def _refuse_loss(target: Path, overwrite: bool) -> None:
     if target.exists() and not overwrite:
-        raise DataError(f"{target} exists already; choose another output=FOLDER, or replace it with overwrite=true.")
+        raise DataError(f"{target} already exists; choose another output=FOLDER, or replace it with overwrite=true.")

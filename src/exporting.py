@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> None:
         refuse_other_meaning(facts, data.facts)
         _refuse_other_size(trained.task.name, facts, data.facts)
         if data.findings.fingerprint != said["data_fingerprint"]:
-            log.info("note: graphs are compared on other data than trained the net, or on data changed since.")
+            log.info("note: graphs are compared on data other than the training data, or on data changed since.")
         held_out = data.stand_ins.get(cfg.split, cfg.split)
         plan = Plan(
             formats,
@@ -81,12 +81,12 @@ def _asked(cfg: DictConfig) -> tuple[list[str], list[str]]:
     formats, precisions = _chosen("formats", cfg.formats, FORMATS), _chosen("precision", cfg.precision, PRECISIONS)
     if "int8" in precisions and not {"onnx", "openvino"} & set(formats):
         raise ConfigError(
-            f"precision=int8 is for formats=onnx and openvino, and formats are {', '.join(formats)}; add either."
+            f"precision=int8 needs formats=onnx or openvino, but formats={', '.join(formats)}; add one of them."
         )
     _refuse_missing(formats)
     if cfg.split not in HELD_OUT:
         raise ConfigError(
-            f"split={cfg.split}: graphs are compared on pictures that were not trained on; choose from: "
+            f"split={cfg.split}: graphs are compared on images that were not used for training; choose from: "
             f"{', '.join(HELD_OUT)}."
         )
     return formats, precisions
@@ -119,7 +119,7 @@ def _refuse_missing(formats: Sequence[str]) -> None:
         for name in NEEDED.get(form, ()):
             if find_spec(name) is None:
                 extra = "openvino" if name == "openvino" else "export"
-                raise ConfigError(f"formats={form} needs {name}, which pip install 'imagier[{extra}]' brings.")
+                raise ConfigError(f"formats={form} needs {name}; install it with pip install 'imagier[{extra}]'.")
 
 
 def _refuse_other_size(task: str, trained: Facts, given: Facts) -> None:
@@ -127,8 +127,8 @@ def _refuse_other_size(task: str, trained: Facts, given: Facts) -> None:
     if task == "classify" and given.size != trained.size:
         size = f"[{trained.size[0]},{trained.size[1]}]" if trained.size else "null"
         raise ConfigError(
-            f"the checkpoint was trained on pictures of data.size={size}, in which its graphs are made, and those to "
-            f"compare on are of {list(given.size) if given.size else 'several sizes'}; leave data.size out."
+            f"the checkpoint and its graphs take images of data.size={size}, but the data to compare on have "
+            f"{list(given.size) if given.size else 'several sizes'}; remove data.size."
         )
 
 

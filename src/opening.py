@@ -57,7 +57,7 @@ def load(
     _refuse_odd(tile, threads)
     place = Path(path).expanduser()
     if place.is_file() and is_bundle(place.parent):
-        raise ConfigError(f"{path} is a file of a bundle: name the bundle's folder, {place.parent}.")
+        raise ConfigError(f"{path} is a file inside a bundle: name the bundle folder, {place.parent}.")
     opened = (_of_bundle if is_bundle(place) else _of_checkpoint)(place, runtime, precision, threads, device)
     many = list(scales) != [1.0]
     if not isinstance(opened, tuple):
@@ -67,24 +67,24 @@ def load(
     description, found = opened
     if description.task == "classify" and many:
         raise ConfigError(
-            f"scales={list(scales)} is for masks and pictures: {description.name} is a classifier, to which every "
-            "picture is brought in one size. Leave scales out."
+            f"scales={list(scales)} is for segmentation and denoising: {description.name} is a classifier, which "
+            "resizes every image to one size. Remove scales."
         )
     asked = Variants(found, flip, scales) if flip or many else found
     predictor = Predictor(description, asked, tile=tile, batch_size=batch_size)
     if isinstance(tile, int) and not predictor.takes_any_size:
         raise ConfigError(
-            f"tile={tile} is for pictures that are taken in their own size, and {description.name} brings every "
-            "picture to the size that it was trained on. Leave tile out."
+            f"tile={tile} is for networks that take images of any size, but {description.name} resizes every image to "
+            "its training size. Remove tile."
         )
     return predictor
 
 
 def _refuse_odd(tile: Any, threads: Any) -> None:
     if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
-        raise ConfigError(f"tile={tile} is no length of a tile: give a whole number of at least 32, auto or None.")
+        raise ConfigError(f"tile={tile} is not a tile size: give a whole number of at least 32, auto or None.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ConfigError(f"threads={threads} is no number of threads: give one of at least 1, or None.")
+        raise ConfigError(f"threads={threads} is not a number of threads: give one of at least 1, or None.")
 
 
 def _of_bundle(place: Path, runtime: str, precision: str | None, threads: int | None, device: str) -> "Opened":
@@ -99,7 +99,8 @@ def _of_bundle(place: Path, runtime: str, precision: str | None, threads: int | 
 def _of_checkpoint(place: Path, runtime: str, precision: str | None, threads: int | None, device: str) -> "Opened":
     if runtime not in ("auto", "torch") or precision not in (None, "fp32"):
         raise ConfigError(
-            f"{place} is no bundle, and only a bundle has graphs: export it with `imagier export ckpt={place}` first."
+            f"{place} is not a bundle, and only bundles contain graphs: export it with `imagier export ckpt={place}` "
+            "first."
         )
     from imagier.deploy.codec import PictureCodec  # torch and Lightning take seconds to import
     from imagier.deploy.network import TorchNet
@@ -139,8 +140,8 @@ def load_codec(path: str | Path, runtime: str = "auto", threads: int | None = No
     codec = load(path, runtime=runtime, threads=threads)
     if not isinstance(codec, PictureCodec):
         raise ConfigError(
-            f"ckpt={path} is no codec: it was made for task={codec.description.task}, and compress, decompress and "
-            "transfer-report need one of task=compress."
+            f"ckpt={path} is not a codec: it was trained for task={codec.description.task}, but compress, decompress "
+            "and transfer-report need task=compress."
         )
     return codec
 
@@ -148,6 +149,5 @@ def load_codec(path: str | Path, runtime: str = "auto", threads: int | None = No
 def _refuse(given: Mapping[str, bool], name: str) -> None:
     if words := [word for word, is_given in given.items() if is_given]:
         raise ConfigError(
-            f"{name} is a codec, whose picture is what its file gives, looked at once and whole; leave "
-            f"{' and '.join(words)} out."
+            f"{name} is a codec, which always processes an image once and as a whole; remove {' and '.join(words)}."
         )

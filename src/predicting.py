@@ -47,8 +47,8 @@ def run(cfg: "DictConfig") -> None:
     print(f"written: {job.output}, by {about.name} in {settings['precision']} (runtime={settings['runtime']})")
     if failed:
         raise DataError(
-            f"{failed} of {len(items)} pictures could not be read; {job.output / 'manifest.jsonl'} names them, and "
-            "run the command again to try only those."
+            f"{failed} of {len(items)} images could not be read; {job.output / 'manifest.jsonl'} lists them. Run the "
+            "command again to retry only those."
         )
 
 
@@ -58,8 +58,8 @@ def _opened(cfg: "DictConfig") -> tuple[Predictor, dict[str, Any]]:
     predictor = load(cfg.ckpt, threads=cfg.threads, device=cfg.device, **options)
     if not isinstance(predictor, Predictor):
         raise ConfigError(
-            f"ckpt={cfg.ckpt} is a codec: `imagier compress` writes its files, and `imagier decompress` the pictures "
-            "that these give back."
+            f"ckpt={cfg.ckpt} is a codec: use `imagier compress` to write its files, and `imagier decompress` to turn "
+            "them back into images."
         )
     asked = {"net": predictor.description.name, "format": cfg.format, "top": cfg.top}
     return predictor, options | identity(cfg.ckpt, cfg.runtime, cfg.precision) | asked
@@ -67,10 +67,10 @@ def _opened(cfg: "DictConfig") -> tuple[Predictor, dict[str, Any]]:
 
 def _sum_up(total: int, remembered: int, seconds: float, first: float) -> None:
     if remembered:
-        print(f"{remembered} of {total} pictures were done already")
+        print(f"{remembered} of {total} images were already done")
     if done := total - remembered:
-        pictures = "1 picture" if done == 1 else f"{done} pictures"
-        print(f"{pictures} in {seconds:.1f} s, {done / seconds:.1f} a second, the first after {first:.1f} s")
+        pictures = "1 image" if done == 1 else f"{done} images"
+        print(f"{pictures} in {seconds:.1f} s, {done / seconds:.1f} per second, the first after {first:.1f} s")
 
 
 def _job(output: str | None, name: str, make: Callable[[Path], Job]) -> Job:

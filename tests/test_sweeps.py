@@ -106,7 +106,7 @@ SLIPS = {
     "-m task=classify trainer=ddp": ("trainer.devices=auto", "one device"),
     "-m task=classify launcher.n_jobs=2": ("launcher.n_jobs has no effect by itself", "launcher=joblib"),
     "-m task=classify hydra.sweeper.params={seed:'1,2'}": ("a sweep takes its values from words such as -m optimizer",),
-    "task=classify launcher=joblib": ("launcher=... starts several trainings: add -m",),
+    "task=classify launcher=joblib": ("launcher=... runs several trainings: add -m",),
     "sweep.trials=3 task=classify": ("sweep.trials has no effect by itself; add sweep=optuna",),
     "sweep=optuna": ("task is not given",),
     "sweep=optun task=classify": ("sweep=optun is not known", "Did you mean 'optuna'?"),

@@ -44,9 +44,9 @@ class Agreement:
             return [f"{self.metric} changes by {lost:.3g} points, more than {POINTS}"] if not lost <= POINTS else []
         faults = []
         if not self.difference <= LOGITS:  # NaN is beyond as well
-            faults.append(f"answers differ by up to {self.difference:.3g}, more than {LOGITS}")
+            faults.append(f"outputs differ by up to {self.difference:.3g}, more than {LOGITS}")
         if not self.decisions >= DECISIONS:
-            faults.append(f"{self.decisions:.4%} of the decisions agree, fewer than {DECISIONS:.2%}")
+            faults.append(f"only {self.decisions:.4%} of the decisions agree, fewer than {DECISIONS:.2%}")
         return faults
 
     def to_dict(self) -> dict[str, Any]:

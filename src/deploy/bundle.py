@@ -111,7 +111,7 @@ class Bundle:
                 return graph
         there = ", ".join(f"{graph.format} {graph.precision}" for graph in self.graphs) or "none"
         raise BundleError(
-            f"{self.folder} holds no graph of format {form}{f' and precision {precision}' if precision else ''}; its "
+            f"{self.folder} has no graph of format {form}{f' and precision {precision}' if precision else ''}; its "
             f"graphs: {there}. Export it again with formats={form}{f' precision={precision}' if precision else ''}."
         )
 
@@ -127,7 +127,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}. {_CURE}") from error
         if found != self.files[name]:
-            raise BundleError(f"{path} is not the file that was exported: its checksum does not fit. {_CURE}")
+            raise BundleError(f"{path} is not the file that was exported: its checksum does not match. {_CURE}")
         return path
 
     def training(self) -> dict[str, Path]:
@@ -141,7 +141,7 @@ class Bundle:
         return json.dumps(plain | {CHECKSUM: _checksum(plain)}, indent=1) + "\n"
 
 
-_CURE = "Copy the bundle anew, or export it again."
+_CURE = "Copy the bundle again, or export it again."
 
 
 def is_bundle(path: Path) -> bool:
@@ -160,22 +160,26 @@ def read_bundle(folder: Path) -> Bundle:
         plain = json.loads(path.read_text(encoding="utf-8"))
         version = plain.pop("format")
         if version != FORMAT:
-            raise BundleError(f"{path} has format {version}, and this version of imagier reads {FORMAT}. Update it.")
+            raise BundleError(
+                f"{path} has format {version}, but this version of imagier reads {FORMAT}. Update imagier."
+            )
         if plain.pop(CHECKSUM) != _checksum({"format": version} | plain):
-            raise BundleError(f"{path} is not as it was exported: its checksum does not fit. {_CURE}")
+            raise BundleError(f"{path} is not as it was exported: its checksum does not match. {_CURE}")
         plain.pop("color_space")  # is told for readers of the file: `channels` says it
         graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
         description = Description(**{key: frozen(value) for key, value in plain.items()})
     except OSError as error:
         raise BundleError(
-            f"{path} cannot be read: {error.strerror}. Name a folder that `imagier export` made."
+            f"{path} cannot be read: {error.strerror}. Name a folder written by `imagier export`."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({error}). {_CURE}") from error
     if description.task not in TASKS:
-        raise BundleError(f"{path} is for the task {description.task}, which this version does not know. Update it.")
+        raise BundleError(
+            f"{path} is for the task {description.task}, which this version does not know. Update imagier."
+        )
     if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
-        raise BundleError(f"{path} names files that are not its own. {_CURE}")
+        raise BundleError(f"{path} refers to files outside the bundle. {_CURE}")
     return Bundle(folder, description, graphs, files)
 
 

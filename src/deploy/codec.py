@@ -60,7 +60,9 @@ class PictureCodec:
         if quality is None:
             return self.qualities // 2
         if not 1 <= quality <= self.qualities:
-            raise ConfigError(f"quality={quality} is out of range: this net has the qualities 1 to {self.qualities}.")
+            raise ConfigError(
+                f"quality={quality} is out of range: the qualities of this network are 1 to {self.qualities}."
+            )
         return quality - 1
 
     def size(self, data: bytes) -> tuple[int, int]:
@@ -129,7 +131,7 @@ def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None
         ConfigError: the runtime is unknown or not installed, or the net is no codec.
     """
     if runtime == "openvino":  # which no codec is exported for; see `codec_graphs.refuse_unfit`
-        raise ConfigError("runtime=openvino is not for task=compress; choose torch or onnx.")
+        raise ConfigError("runtime=openvino does not support task=compress; choose torch or onnx.")
     runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
     analyse = None
     if runtime != "torch" and bundle.description.task == "compress":

@@ -37,13 +37,13 @@ def refuse_unfit(formats: Iterable[str], precisions: Iterable[str]) -> None:
     if "openvino" in formats:
         # Its answers agree, but a process that has asked both graphs ends in a segmentation fault when it forks.
         raise ConfigError(
-            "formats=openvino is not for task=compress: OpenVINO was seen to crash after it had computed the graphs of "
-            "a codec. Choose onnx or pt2."
+            "formats=openvino does not support task=compress: OpenVINO has crashed after running the graphs of a "
+            "codec. Choose onnx or pt2."
         )
     if "int8" in precisions:
         raise ConfigError(
-            "precision=int8 is not for task=compress: a codec rounds its latents to steps that it was trained for, and "
-            "int8 would round once more, so that files grow and pictures get worse. Leave precision out."
+            "precision=int8 does not support task=compress: a codec is trained for its own rounding of latents, and "
+            "int8 would add another, for larger files and worse images. Remove precision."
         )
 
 

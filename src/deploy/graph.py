@@ -43,8 +43,8 @@ def trace(net: nn.Module, description: Description) -> ExportedProgram:
     """
     if description.resize is None and description.stride is None:
         raise BundleError(
-            f"{description.name} was trained on pictures of several sizes, and a graph of its is of one; train it with "
-            "data.size=[H,W], or export it with formats=[], which torch answers by."
+            f"{description.name} was trained on images of several sizes, but a graph has a fixed size; train it with "
+            "data.size=[H,W], or export it with formats=[], for runtime=torch only."
         )
     height, width = description.resize or (96, 160)
     example = torch.zeros(2, description.channels, height, width, dtype=torch.uint8)
@@ -90,7 +90,7 @@ def save_openvino(onnx: Path, path: Path) -> None:
     try:
         import openvino
     except ImportError as error:
-        raise ConfigError("openvino is not installed; pip install 'imagier[openvino]' brings it.") from error
+        raise ConfigError("openvino is not installed; run pip install 'imagier[openvino]'.") from error
     from onnx import load
 
     from imagier.deploy.upsampling import joined

@@ -63,15 +63,17 @@ class Job:
         except FileNotFoundError:
             if self.output.is_dir() and any(self.output.iterdir()):
                 raise OccupiedError(
-                    f"output={self.output} holds other files already, which could be lost; choose a new folder."
+                    f"output={self.output} already contains other files, which could be lost; choose a new folder."
                 ) from None
             return {}
         except OSError as error:
-            raise ConfigError(f"output={self.output} cannot be used: {error.strerror}; choose a folder.") from error
+            raise ConfigError(
+                f"output={self.output} cannot be used: {error.strerror}; choose another folder."
+            ) from error
         head, *lines = (_parsed(line) for line in text.splitlines() or [""])
         if head.get("job") != self.settings:
             raise OccupiedError(
-                f"output={self.output} holds the results of another job; choose another output=FOLDER, or remove it."
+                f"output={self.output} contains the results of another job; choose another output=FOLDER, or remove it."
             )
         states = {item.name: item.state() for item in self.items}
         return {

@@ -36,15 +36,17 @@ def make_network(bundle: Bundle) -> FromPixels:
         made = None
     if not (inspect.isclass(made) and issubclass(made, nn.Module) and made.__module__ == f"{_HOME}.{module}"):
         runtimes = [name for name in RUNTIMES if any((name, WHOLE) == (one.format, one.part) for one in bundle.graphs)]
-        other = f"say runtime={runtimes[0]}, which needs none" if runtimes else "export it again with formats=onnx"
+        other = (
+            f"use runtime={runtimes[0]}, which needs no such class" if runtimes else "export it again with formats=onnx"
+        )
         raise BundleError(
-            f"the bundle's net {description.net} is no class of {_HOME} here, and no other is called, whatever a "
-            f"bundle names; {other}, or update imagier if a newer version has made the bundle."
+            f"the bundle's network {description.net} is not a class of {_HOME}, and for safety no other class is "
+            f"called; {other}, or update imagier if a newer version wrote the bundle."
         )
     try:
         inner = made(**description.arguments)
     except (TypeError, ValueError, ImagierError) as error:
-        raise BundleError(f"the bundle's net {description.net} refuses its arguments: {error}") from error
+        raise BundleError(f"the bundle's network {description.net} rejects its arguments: {error}") from error
     return FromPixels(inner, description.mean, description.std, channels_last=True)
 
 
@@ -62,7 +64,9 @@ def load_network(bundle: Bundle) -> FromPixels:
             net.net.keep(_read_tables(path))
     except (OSError, RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
-        raise BundleError(f"{path} does not fit ({said}). Copy the bundle anew, or export it again.") from error
+        raise BundleError(
+            f"{path} does not match its network ({said}). Copy the bundle again, or export it again."
+        ) from error
     return net.eval()
 
 
@@ -113,5 +117,5 @@ def _device(name: str) -> torch.device:
     if name not in DEVICES:
         raise ConfigError(f"device={name} is not known; it is one of: {', '.join(DEVICES)}.")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: torch sees no GPU here. Leave device out, or look at `nvidia-smi`.")
+        raise ConfigError("device=cuda: torch sees no GPU here. Remove device, or check `nvidia-smi`.")
     return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))

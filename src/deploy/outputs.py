@@ -35,7 +35,7 @@ def writer(description: Description, form: str, top: int = 5) -> Write:
         raise ConfigError(f"format={form} is not known; it is one of: {', '.join(FORMATS)}.")
     if form == "cityscapes":
         if description.task != "segment":
-            raise ConfigError(f"format=cityscapes writes masks, and {description.name} does {description.task}.")
+            raise ConfigError(f"format=cityscapes writes masks, but {description.name} is for task={description.task}.")
         ids = np.array(ids_of(description.classes), np.uint8)
         return lambda result, folder, stem: _label_ids(result, folder, stem, ids)
     if description.task == "classify":

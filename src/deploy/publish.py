@@ -67,7 +67,7 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     if gone := sorted(graph.file for graph in before if graph.file not in bundle.files):
-        log.info("the bundle that was there is replaced, and with it %s; formats=... names all of one", ", ".join(gone))
+        log.info("the previous bundle is replaced, including %s; formats=... exports several at once", ", ".join(gone))
     return Bundle(folder, description, bundle.graphs, bundle.files)
 
 
@@ -91,20 +91,20 @@ def _old(folder: Path) -> Path:
 def _replaceable(folder: Path) -> tuple[Graph, ...]:
     """The graphs that are there; only a bundle may be replaced, and only one that holds nothing else."""
     if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"output={folder} exists and is no bundle; choose another folder, or remove it.")
+        raise ConfigError(f"output={folder} exists and is not a bundle; choose another folder, or remove it.")
     if not folder.exists() or not any(folder.iterdir()):
         return ()
     try:
         bundle = read_bundle(folder)
     except BundleError as error:
         raise ConfigError(
-            f"output={folder} holds a bundle that cannot be read, and so perhaps something else besides: {error} "
-            "Here: remove that folder, or choose another."
+            f"output={folder} contains a bundle that cannot be read, and possibly other files: {error} To export "
+            "here, remove that folder, or choose another."
         ) from error
     others = {path.name for path in folder.iterdir()} - {ABOUT, README, *bundle.files}
     if others:
         raise ConfigError(
-            f"output={folder} holds {min(others)} beside the bundle, which would be lost; move it away, or choose "
+            f"output={folder} contains {min(others)} besides the bundle, which would be lost; move it away, or choose "
             "another folder."
         )
     return bundle.graphs
@@ -123,9 +123,9 @@ def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan)
         graphs.append(replace(graph, agreement=agreement.to_dict() | dict(plan.held_out)))
     if complaints:
         raise BundleError(
-            f"not exported, because a graph answers otherwise than the trained net: {'; '.join(complaints)}. What was "
-            "there before stays. Leave that format or precision out, calibrate on more pictures (calibration), or "
-            "compare on more where a few decide (samples, split)."
+            f"not exported, because a graph deviates from the trained network: {'; '.join(complaints)}. The previous "
+            "bundle, if any, is kept. Remove that format or precision, calibrate on more images (calibration), or "
+            "compare on more images if a few decide (samples, split)."
         )
     files = {path.name: digest(path) for path in sorted(folder.iterdir())}
     return Bundle(folder, description, tuple(graphs), files)
@@ -176,7 +176,7 @@ def _opened(onnx: Path, precision: str, formats: Sequence[str]) -> Iterator[tupl
 
 def _told(agreement: Agreement) -> str:
     return (
-        f"{agreement.samples} held-out pictures, greatest difference {agreement.difference:.2g}, equal decisions "
+        f"{agreement.samples} held-out images, max difference {agreement.difference:.2g}, equal decisions "
         f"{agreement.decisions:.4%}, {agreement.metric} {agreement.reference:.4g} -> {agreement.graph:.4g}"
     )
 

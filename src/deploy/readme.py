@@ -24,15 +24,15 @@ import imagier
 
 codec = imagier.load(".")
 answer = codec("photo.jpg", quality={quality})
-answer.save("photo.imgr")  # or photo.png: the pixels that the file gives back
+answer.save("photo.imgr")  # or photo.png: the image after decompression
 pixels = codec.decompress(answer.data)
 ```
 
-Files are read by this bundle and by the checkpoint that it was made of, and by no other net: to the same pixels on any
-machine, at any `threads=` and by any runtime."""
+Only this bundle, and the checkpoint that it was exported from, can decompress these files. The pixels are the same on
+any machine, with any `threads=` and any runtime."""
 
-_ELSEWHERE = """Elsewhere, the graph takes uint8 [B, C, H, W], {takes} of 0 to 255, {sizes}, and normalises by itself.
-It returns float32: {returns}.
+_ELSEWHERE = """In other programs: the graph takes uint8 [B, C, H, W], {takes} with values 0 to 255, {sizes};
+normalisation is part of the graph. It returns float32: {returns}.
 
 ```python
 import numpy as np
@@ -45,16 +45,16 @@ pixels = np.array(picture, np.uint8).reshape(picture.height, picture.width, -1)
 (answer,) = session.run(None, {{"image": pixels.transpose(2, 0, 1)[None]}})
 ```{area}"""
 
-_AREA = "\n\nimagier itself shrinks pictures by the mean of areas, which differs a little from Pillow."
+_AREA = "\n\nimagier itself downscales images by area averaging, which differs slightly from Pillow."
 _RETURNS = {
     "segment": "logits [B, classes, H, W]",
     "classify": "logits [B, classes]",
-    "denoise": "pictures [B, C, H, W] of 0 to 1",
+    "denoise": "images [B, C, H, W] with values 0 to 1",
 }
 
-_INT8 = """An ONNX graph in int8 that is opened by onnxruntime itself wants
-`SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier sets it: without it, sums
-overflow on processors without VNNI."""
+_INT8 = """To run an int8 ONNX graph with onnxruntime directly, call
+`SessionOptions.add_session_config_entry("session.x64quantprecision", "1")`, as imagier does: without it, sums overflow
+on processors without VNNI."""
 
 
 def readme(bundle: Bundle) -> str:
@@ -62,18 +62,18 @@ def readme(bundle: Bundle) -> str:
     about = bundle.description
     takes = "RGB" if about.channels == 3 else "grey"
     size = f", resized to {about.resize[0]} x {about.resize[1]} (height x width)" if about.resize else " of any size"
-    parts = [f"# {about.name}\n\nA net for task `{about.task}`: {about.net}. It takes {takes} pictures{size}."]
+    parts = [f"# {about.name}\n\nA network for task `{about.task}`: {about.net}. It takes {takes} images{size}."]
     if about.classes:
         parts.append(f"Classes: {', '.join(about.classes)}.")
     if about.lambdas:
         served = ", ".join(f"{number} (lambda {value:g})" for number, value in enumerate(about.lambdas, 1))
-        parts.append(f"Qualities, from the smallest files to the best pictures: {served}.")
+        parts.append(f"Qualities, from the smallest files to the best images: {served}.")
     if scores := about.metrics.get("scores"):
         measured = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
         samples = f", {about.metrics['samples']:,} samples" if "samples" in about.metrics else ""
-        parts.append(f"Measured on the {about.metrics['split']} split of {about.metrics['data']}{samples}: {measured}.")
+        parts.append(f"Scores on the {about.metrics['split']} split of {about.metrics['data']}{samples}: {measured}.")
     else:
-        parts.append("Not measured: the run was not tested, or this checkpoint is not its best one.")
+        parts.append("No scores: the run was not evaluated, or this checkpoint is not its best one.")
     parts += _table(bundle)
     use = _USE_OF_A_CODEC if about.lambdas else _USE
     parts.append(use.format(quality=len(about.lambdas) // 2 + 1))
@@ -108,7 +108,7 @@ def _table(bundle: Bundle) -> list[str]:
         f"{graph.agreement['graph'] - graph.agreement['reference']:+.3f} |"
         for graph in bundle.graphs
     ]
-    names = ("graph", "precision", "greatest difference", "equal decisions", "change of the metric, points")
+    names = ("graph", "precision", "max difference", "equal decisions", "change in metric, points")
     table = ["\n".join([f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *rows])] if rows else []
     rounded = any(graph.format == "onnx" and graph.precision == "int8" for graph in bundle.graphs)
     return [*table, _INT8] if rounded else table

@@ -55,7 +55,7 @@ class Classes:
     def save(self, path: str | Path) -> None:
         """Write the classes as JSON. Raises ConfigError where the path does not end in .json."""
         if Path(path).suffix.lower() != ".json":
-            raise ConfigError(f"classes are written as JSON, not to {path}: name it {Path(path).stem}.json.")
+            raise ConfigError(f"classes are written as JSON, not to {path}: use the name {Path(path).stem}.json.")
         write_text(Path(path), json.dumps(self.to_dict(len(self.names)), indent=1) + "\n")
 
     def show(self) -> None:
@@ -107,7 +107,9 @@ class Mask:
             ConfigError: the path's suffix is of no format that keeps every value.
         """
         if Path(path).suffix.lower() not in LOSSLESS:
-            raise ConfigError(f"{path} would not keep the class of every pixel: name it {Path(path).stem}.png.")
+            raise ConfigError(
+                f"{path} would not preserve the class of every pixel: use the name {Path(path).stem}.png."
+            )
         save_pixels(self.labels, Path(path))
 
     def show(self) -> None:
@@ -196,7 +198,7 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
         ConfigError: the suffix is none of WRITTEN.
     """
     if path.suffix.lower() not in WRITTEN:
-        raise ConfigError(f"{path} cannot be written: pictures are written to names that end in {', '.join(WRITTEN)}.")
+        raise ConfigError(f"{path} cannot be written: image names must end in {', '.join(WRITTEN)}.")
     image, form = to_image(pixels), Image.registered_extensions()[path.suffix.lower()]
     write_aside(path, lambda aside: image.save(aside, format=form))
 

@@ -117,7 +117,7 @@ def open_runtime(
     """
     runtime = chosen(bundle, runtime)
     if device == "cuda" and runtime != "torch":
-        raise ConfigError(f"device=cuda is for runtime=torch, and here a graph computes: runtime={runtime}. Add it.")
+        raise ConfigError(f"device=cuda needs runtime=torch, but runtime={runtime} runs a graph. Add runtime=torch.")
     if precision not in (None, *PRECISIONS):
         raise ConfigError(f"precision={precision} is not known; it is one of: {', '.join(PRECISIONS)}.")
     if runtime != "torch":
@@ -163,4 +163,4 @@ def _installed(module: str, extra: str) -> Any:
     try:
         return __import__(module)
     except ImportError as error:
-        raise ConfigError(f"{module} is not installed; pip install 'imagier[{extra}]' brings it.") from error
+        raise ConfigError(f"{module} is not installed; run pip install 'imagier[{extra}]'.") from error

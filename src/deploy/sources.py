@@ -93,16 +93,18 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     if path.is_dir():
         names = _foreign(path, sorted(list_files(path, suffixes, Counter())))
         if not names:
-            raise DataError(f"source={source} holds no file named {', '.join(sorted(suffixes))}. Name another folder.")
+            raise DataError(
+                f"source={source} contains no file named {', '.join(sorted(suffixes))}. Name another folder."
+            )
         return [Item(name, path / name) for name in names]
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not found:
-        raise DataError(f"source={source} is not a file or folder, and as a pattern it matches nothing.")
+        raise DataError(f"source={source} is neither a file nor a folder, and as a pattern it matches nothing.")
     common = Path(os.path.commonpath([_whole(one).parent for one in found]))
     named = {_whole(one).relative_to(common).as_posix(): one for one in found}
     names = _foreign(common, list(named))
     if not names:
-        raise DataError(f"source={source} matches nothing but what this program has written.")
+        raise DataError(f"source={source} matches only files written by this program.")
     return [Item(name, named[name]) for name in names]
 
 

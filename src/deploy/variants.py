@@ -23,7 +23,7 @@ class Variants:
 
     def __init__(self, runtime: Runtime, flip: bool = False, scales: Sequence[float] = (1.0,)) -> None:
         if not scales or not all(0.1 <= scale <= 10 for scale in scales):
-            raise ConfigError(f"scales={list(scales)} are no scales: give numbers of 0.1 to 10, such as [0.75,1,1.25].")
+            raise ConfigError(f"scales={list(scales)} is invalid: give numbers from 0.1 to 10, such as [0.75,1,1.25].")
         self.runtime, self.flip, self.scales = runtime, flip, tuple(scales)
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:

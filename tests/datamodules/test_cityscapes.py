@@ -172,7 +172,7 @@ BREAKAGES = {
     "ulm_0_gtFine_labelIds.png cannot be decoded": break_mask,
     "ulm_0_gtFine_labelIds.png cannot be decoded, prob": swap_bits,
     "is missing; each image needs its mask": lambda root, mask: mask.unlink(),
-    "is not a picture": lambda root, mask: mask.write_bytes(b""),
+    "is not an image": lambda root, mask: mask.write_bytes(b""),
     r"is 4 x 4 \(height x width\) but its image ulm_0_leftImg8bit.png is 8 x 12": lambda root, mask: Image.new(
         "L", (4, 4)
     ).save(mask),

@@ -163,8 +163,8 @@ GOOD = _idx(np.arange(6, dtype=np.uint8))
         ("a", b"\x00\x00\x0d\x01" + GOOD[4:], "starts with the bytes 00 00 0d 01"),
         ("a", b"<html>", "starts with the bytes 3c 68 74 6d"),
         ("a", GOOD[:6], "ends within its header, after 6 of 8 bytes"),
-        ("a", GOOD[:-1], "holds 5 values, but its header announces 6"),
-        ("a", GOOD + b"x", "holds 7 values, but its header announces 6"),
+        ("a", GOOD[:-1], "has 5 values, but its header announces 6"),
+        ("a", GOOD + b"x", "has 7 values, but its header announces 6"),
         ("a.gz", GOOD, "cannot be read: Not a gzipped file"),
         ("a.gz", gzip.compress(GOOD, mtime=0)[:-10], "cannot be read: Compressed file ended"),
     ],
@@ -182,7 +182,7 @@ def test_damaged_idx_files(tmp_path: Path, name: str, content: bytes, said: str)
     [
         ("train-labels-idx1-ubyte", np.zeros(7, np.uint8), r"200 images but .* 7 labels"),
         ("train-labels-idx1-ubyte", np.r_[np.zeros(TRAIN - 1), 10].astype(np.uint8), "sample 199 the label 10"),
-        ("train-images-idx3-ubyte", np.zeros((TRAIN, 32, 30), np.uint8), "pictures of 32 x 30"),
+        ("train-images-idx3-ubyte", np.zeros((TRAIN, 32, 30), np.uint8), "images of 32 x 30"),
         ("t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8), "0 pictures"),
     ],
 )

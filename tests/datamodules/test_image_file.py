@@ -119,7 +119,7 @@ def _encoded(kind: str) -> bytes:
         (_encoded("TIFF")[:2000], "truncated"),
         (_encoded("PNG")[:3000] + b"x" * 20 + _encoded("PNG")[3020:], "cannot be decoded"),
         (b"", "empty"),
-        (b"not a picture at all", "not a picture"),
+        (b"not a picture at all", "not an image"),
     ],
 )
 def test_damaged_files_are_named_with_a_cure(tmp_path: Path, content: bytes, said: str) -> None:

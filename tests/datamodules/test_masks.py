@@ -271,7 +271,7 @@ def test_a_measured_folder_whose_masks_mean_otherwise_is_said(tmp_path: Path) ->
 def test_no_mask_is_a_program(tmp_path: Path) -> None:
     """Pillow hands EPS to Ghostscript, whatever the file is called."""
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="eps")
-    with pytest.raises(DataError, match="is not a picture"):
+    with pytest.raises(DataError, match="is not an image"):
         read_mask(tmp_path / "mask.png", "")
 
 

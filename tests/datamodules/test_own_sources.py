@@ -113,7 +113,7 @@ def test_a_fraction_is_not_cut_to_a_whole_number(tmp_path: Path, decode_once: bo
 def test_a_target_that_is_no_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="s3: the target is nan, but must be a finite number"):
         Numbers(float("nan"), cache=tmp_path).setup()
-    with pytest.raises(TypeError, match=r"a picture as uint8 .*, or a number, not str"):
+    with pytest.raises(TypeError, match=r"an image as uint8 .*, or a number, not str"):
         Numbers("cat", cache=tmp_path).setup()
 
 

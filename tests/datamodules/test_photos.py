@@ -89,7 +89,7 @@ def test_some_classes_and_so_many_pictures_of_each(tmp_path: Path) -> None:
         ConfigError, match=r"has no class beee, which data.classes contains; it has ant, bee, cat, dog. Did"
     ):
         _open(root, classes=["beee", "dog"])
-    with pytest.raises(DataError, match=r"has the one class 'bee' of data.classes; .* Add to data.classes"):
+    with pytest.raises(DataError, match=r"has only the class 'bee' of data.classes; .* Add to data.classes"):
         _open(root, classes=["bee"])
     with pytest.raises(ConfigError, match=r"data.labels=false has none"):
         _open(root, labels=False, per_class=5)

@@ -190,7 +190,7 @@ def test_a_graph_that_disagrees_is_not_published_and_the_old_bundle_stays(
             return super().__call__(image_BCHW) + np.float32(0.01) * (image_BCHW.mean() > 120)
 
     monkeypatch.setattr(publishing, "OnnxRuntime", Wrong)
-    with pytest.raises(BundleError, match=r"onnx fp32: answers differ by up to 0.01.*worst: picture \d"):
+    with pytest.raises(BundleError, match=r"onnx fp32: outputs differ by up to 0.01.*worst: picture \d"):
         bundle_of(net, description, tmp_path / "bundle")
     assert {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -204,14 +204,14 @@ def test_an_answer_that_is_no_number_is_not_published(tmp_path: Path, monkeypatc
             return answer
 
     monkeypatch.setattr(publishing, "OnnxRuntime", Undefined)
-    with pytest.raises(BundleError, match=r"onnx fp32: answers differ by up to nan"):
+    with pytest.raises(BundleError, match=r"onnx fp32: outputs differ by up to nan"):
         bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle")
 
 
 def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="is no bundle"):
+    with pytest.raises(ConfigError, match="is not a bundle"):
         bundle_of(net, description, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -222,9 +222,9 @@ def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path, caplog: pyt
     assert "replaced" not in caplog.text
     with caplog.at_level("INFO", "imagier"):
         bundle_of(net, description, tmp_path / "bundle", formats=["pt2"])
-    assert "is replaced, and with it model-fp32.onnx;" in caplog.text
+    assert "is replaced, including model-fp32.onnx;" in caplog.text
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds notes\.txt beside the bundle"):
+    with pytest.raises(ConfigError, match=r"contains notes\.txt besides the bundle"):
         bundle_of(net, description, tmp_path / "bundle")
     assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
     (tmp_path / "bundle" / "bundle.json").write_text("{}")
@@ -247,20 +247,20 @@ def forged(data: bytes) -> bytes:
         ("bundle.json", lambda data: data[:100], "is damaged"),
         ("bundle.json", None, "cannot be read"),
         ("bundle.json", lambda data: b"[" * 100_000, "is damaged"),
-        ("bundle.json", lambda data: forged(data.replace(b'"weights.saf', b'"../weights.saf')), "not its own"),
+        ("bundle.json", lambda data: forged(data.replace(b'"weights.saf', b'"../weights.saf')), "outside the bundle"),
         ("bundle.json", lambda data: data.replace(b"28", b"32", 1), "is not as it was exported"),
-        ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update it"),
+        ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update imagier"),
         (
             "bundle.json",
             lambda data: forged(data.replace(b"mlp.MLP", b"os.system")),
-            "is no class of imagier.models here",
+            "is not a class of imagier.models",
         ),
         (
             "bundle.json",
             lambda data: forged(data.replace(b"mlp.MLP", b"weights.nn")),
-            "is no class of imagier.models here",
+            "is not a class of imagier.models",
         ),
-        ("bundle.json", lambda data: forged(data.replace(b'"dropout"', b'"dr0pout"')), "refuses its arguments"),
+        ("bundle.json", lambda data: forged(data.replace(b'"dropout"', b'"dr0pout"')), "rejects its arguments"),
         ("weights.safetensors", lambda data: data[:-1] + b"\0" + b"", "checksum"),
         ("weights.safetensors", None, "cannot be read"),
     ],
@@ -277,7 +277,7 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, name: str, damage: Any, sen
 def test_a_net_of_another_package_is_opened_by_its_graph_alone(tmp_path: Path) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
     folder = bundle_of(net, replace(description, net="mynets.outside.Outside"), tmp_path / "bundle").folder
-    with pytest.raises(BundleError, match=r"mynets.outside.Outside is no class of imagier.models .*say runtime=onnx"):
+    with pytest.raises(BundleError, match=r"mynets.outside.Outside is not a class of imagier.models.*use runtime=onnx"):
         imagier.load(folder, runtime="torch")
     assert isinstance(imagier.load(folder, runtime="onnx"), Predictor)
     bundle_of(net, replace(description, net="mynets.outside.Outside"), folder, formats=[])
@@ -301,7 +301,7 @@ def test_a_device_is_torchs_and_must_be_there(tmp_path: Path, monkeypatch: pytes
     folder = bundle_of(net, description, tmp_path / "bundle").folder
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for words, sentence in (
-        ({"device": "cuda"}, "device=cuda is for runtime=torch"),
+        ({"device": "cuda"}, "device=cuda needs runtime=torch"),
         ({"device": "cuda", "runtime": "torch"}, "torch sees no GPU here"),
         ({"device": "tpu", "runtime": "torch"}, "it is one of: auto, cpu, cuda"),
     ):
@@ -354,14 +354,14 @@ def test_a_link_to_a_bundle_leads_to_the_new_one(tmp_path: Path) -> None:
 
 def test_pictures_of_several_sizes_have_no_graph(tmp_path: Path) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
-    with pytest.raises(BundleError, match=r"trained on pictures of several sizes.*data\.size=\[H,W\]"):
+    with pytest.raises(BundleError, match=r"trained on images of several sizes.*data\.size=\[H,W\]"):
         bundle_of(net, replace(description, resize=None), tmp_path / "bundle")
 
 
 def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
     net, description = net_of("classify", "mlp", size=(28, 28))
     bundle_of(net, description, tmp_path / "bundle")
-    with pytest.raises(BundleError, match="holds no graph of format onnx and precision int8; its graphs: onnx fp32"):
+    with pytest.raises(BundleError, match="has no graph of format onnx and precision int8; its graphs: onnx fp32"):
         imagier.load(tmp_path / "bundle", precision="int8")
     with pytest.raises(ConfigError, match="runtime=tensorrt is not known"):
         imagier.load(tmp_path / "bundle", runtime="tensorrt")

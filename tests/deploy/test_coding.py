@@ -83,7 +83,7 @@ def test_better_pictures_take_larger_files(house: Path) -> None:
         sizes.append((house / f"q{quality}" / "a picture 1.imgr").stat().st_size)
     assert sizes[0] < sizes[1]
     said = compress(str(source), "quality=4", cwd=house, code=2)
-    assert "quality=4 is out of range: this net has the qualities 1 to 3" in said
+    assert "quality=4 is out of range: the qualities of this network are 1 to 3" in said
     assert "Traceback" not in said
 
 
@@ -91,7 +91,7 @@ def test_files_that_are_there_stay(house: Path) -> None:
     compress("photos/grey.png", "output=once", cwd=house)
     before = (house / "once" / "grey.imgr").read_bytes()
     said = compress("photos/grey.png", "output=once", "quality=1", cwd=house, code=3)
-    assert "grey.imgr exists already" in said
+    assert "grey.imgr already exists" in said
     assert (house / "once" / "grey.imgr").read_bytes() == before
     compress("photos/grey.png", "output=once", "quality=1", "overwrite=true", cwd=house)
     assert (house / "once" / "grey.imgr").read_bytes() != before
@@ -120,7 +120,7 @@ def test_bad_files_are_told_and_the_others_done(house: Path, tmp_path: Path) -> 
     assert "cut.imgr: The file is damaged or truncated" in said
     assert "changed.imgr: The file is damaged or truncated" in said
     assert "foreign.imgr: The file was not written by imagier compress" in said
-    assert "forged.imgr: the file promises 16384 x 16384 pixels, more than max_megapixels=64" in said
+    assert "forged.imgr: the file declares 16384 x 16384 pixels, more than max_megapixels=64" in said
     assert "1 of 5 files in" in said
     assert "Traceback" not in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["grey.png"]
@@ -130,18 +130,18 @@ def test_a_net_of_another_task_is_refused(tmp_path: Path) -> None:
     bundle = bundle_of(*net_of("classify", "cnn", size=(28, 28)), tmp_path / "bundle").folder
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     said = spoken("compress", f"ckpt={bundle}", "a.png", cwd=tmp_path, code=2)
-    assert "is no codec: it was made for task=classify" in said
+    assert "is not a codec: it was trained for task=classify" in said
 
 
 def test_graphs_are_compared_on_held_out_pictures_alone(house: Path) -> None:
     for split in ("train", "all"):
         said = spoken("export", "ckpt=runs/latest", f"split={split}", cwd=house, code=2)
-        assert f"split={split}: graphs are compared on pictures that were not trained on" in said
+        assert f"split={split}: graphs are compared on images that were not used for training" in said
 
 
 def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
     said = spoken("export", "ckpt=runs/latest", "samples=2", cwd=house)
-    assert "onnx fp32 encoder: 2 held-out pictures" in said
+    assert "onnx fp32 encoder: 2 held-out images" in said
     assert "use it: imagier compress photo.jpg ckpt=" in said
     ours = "ckpt=runs/latest/bundle"
     compress("photos", "output=by_run", cwd=house)
@@ -153,4 +153,4 @@ def test_a_bundle_writes_and_reads_what_its_run_does(house: Path) -> None:
         one, other = (pixels(house / f"read_by_{who}" / f"{path.stem}.png") for who in ("run", "bundle"))
         assert np.array_equal(one, other)
     said = spoken("predict", ours, "source=photos", cwd=house, code=2)
-    assert "is a codec: `imagier compress` writes its files" in said
+    assert "is a codec: use `imagier compress` to write its files" in said

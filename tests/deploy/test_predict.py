@@ -96,7 +96,7 @@ def test_answers_of_another_net_of_the_same_name_are_not_taken_for_this_ones(tmp
     bundle_of(net, about, tmp_path / "other")
     spoken("predict", f"ckpt={classifier}", "source=photos", "output=out", cwd=tmp_path)
     said = spoken("predict", "ckpt=other", "source=photos", "output=out", cwd=tmp_path, code=2)
-    assert "output=out holds the results of another job" in said
+    assert "output=out contains the results of another job" in said
     spoken("predict", f"ckpt={classifier}", "source=photos", cwd=tmp_path)
     spoken("predict", "ckpt=other", "source=photos", cwd=tmp_path)
     assert len(list((tmp_path / "predictions").iterdir())) == 2
@@ -146,7 +146,7 @@ def test_who_reads_may_stop_reading(tmp_path: Path, classifier: Path) -> None:
 def test_a_classifier_has_no_scales(tmp_path: Path, classifier: Path) -> None:
     photographs(tmp_path / "photos")
     said = spoken("predict", f"ckpt={classifier}", "source=photos", "scales=[0.5,1]", cwd=tmp_path, code=2)
-    assert "scales=[0.5, 1] is for masks and pictures" in said
+    assert "scales=[0.5, 1] is for segmentation and denoising" in said
 
 
 def test_a_bad_file_is_reported_skipped_and_tried_again(tmp_path: Path, segmenter: Path) -> None:
@@ -155,11 +155,11 @@ def test_a_bad_file_is_reported_skipped_and_tried_again(tmp_path: Path, segmente
     (source / "one" / "2.png").write_bytes(good[:200])
     words = [f"ckpt={segmenter}", f"source={source}", "output=out"]
     said = predict(*words, cwd=tmp_path, code=3)
-    assert "1 of 5 pictures could not be read" in said
+    assert "1 of 5 images could not be read" in said
     assert "2.png" in said
     assert "Traceback" not in said
     (source / "one" / "2.png").write_bytes(good)
-    assert "4 of 5 pictures were done already\n1 picture in" in predict(*words, cwd=tmp_path)
+    assert "4 of 5 images were already done\n1 image in" in predict(*words, cwd=tmp_path)
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 5
     assert not [line for line in lines(tmp_path / "out") if "error" in line]
 
@@ -179,11 +179,11 @@ def test_a_killed_job_goes_on_and_a_changed_picture_is_done_anew(tmp_path: Path,
     done = len(lines_that_are_whole(manifest)) - 1
     assert 0 < done < 150
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(source / "one" / "0.png")
-    assert f"{done - 1} of 150 pictures were done already" in predict(*words, cwd=tmp_path)
+    assert f"{done - 1} of 150 images were already done" in predict(*words, cwd=tmp_path)
     assert len(lines(tmp_path / "out")) == 151
     with Image.open(tmp_path / "out" / "masks" / "one" / "0.png") as mask:
         assert mask.size == (30, 30)
-    assert "150 of 150 pictures were done already" in predict(*words, cwd=tmp_path)
+    assert "150 of 150 images were already done" in predict(*words, cwd=tmp_path)
 
 
 def lines_that_are_whole(manifest: Path) -> list[str]:
@@ -194,7 +194,7 @@ def test_another_job_does_not_mix_with_an_earlier_one(tmp_path: Path, segmenter:
     photographs(tmp_path / "photos")
     predict(f"ckpt={segmenter}", "source=photos", "output=out", cwd=tmp_path)
     said = predict(f"ckpt={segmenter}", "source=photos", "output=out", "flip=true", cwd=tmp_path, code=2)
-    assert "holds the results of another job" in said
+    assert "contains the results of another job" in said
 
 
 def test_nothing_that_was_there_is_overwritten(tmp_path: Path, segmenter: Path) -> None:
@@ -203,21 +203,21 @@ def test_nothing_that_was_there_is_overwritten(tmp_path: Path, segmenter: Path) 
     (tmp_path / "set" / "masks" / "0.png").write_text("years of labelling")
     for source in ("set/images", "set"):
         said = predict(f"ckpt={segmenter}", f"source={source}", "output=set", cwd=tmp_path, code=2)
-        assert "output=set holds other files already" in said
+        assert "output=set already contains other files" in said
     assert (tmp_path / "set" / "masks" / "0.png").read_text() == "years of labelling"
     said = predict(f"ckpt={segmenter}", "source=set/images", "output=set/images/one/0.png", cwd=tmp_path, code=2)
-    assert "choose a folder" in said
+    assert "choose another folder" in said
 
 
 def test_results_are_no_source(tmp_path: Path, segmenter: Path) -> None:
     photographs(tmp_path)
     for _ in range(2):
         said = predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
-    assert "5 of 5 pictures were done already" in said
+    assert "5 of 5 images were already done" in said
     predict(f"ckpt={segmenter}", "source='**/*.png'", "output=new", cwd=tmp_path)
     assert len(lines(tmp_path / "new")) == 6
     shutil.rmtree(tmp_path / "predictions" / "unet-streets" / "masks")
-    assert "done already" not in predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
+    assert "already done" not in predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
     predict(f"ckpt={segmenter}", "source=one/0.png", cwd=tmp_path)  # another source: another folder
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["unet-streets", "unet-streets-2"]
 
@@ -229,7 +229,7 @@ def test_a_manifest_of_somebody_elses_hides_no_picture(tmp_path: Path, segmenter
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.jsonl").touch()
     said = predict(f"ckpt={segmenter}", "source=photos", "output=out", cwd=tmp_path, code=2)
-    assert "output=out holds the results of another job" in said
+    assert "output=out contains the results of another job" in said
 
 
 def test_a_picture_that_is_gone_stops_nothing(tmp_path: Path, segmenter: Path) -> None:
@@ -251,7 +251,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
 @pytest.mark.parametrize(
     ("words", "sentence", "code"),
     [
-        (["source=nowhere"], "source=nowhere is not a file or folder", 3),
+        (["source=nowhere"], "source=nowhere is neither a file nor a folder", 3),
         (["source=photos", "runtime=tensorrt"], "runtime=tensorrt is not known", 2),
         (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
         (["source=photos", "precision=fp16"], "precision=fp16 is not known; it is one of: fp32, int8", 2),
@@ -277,7 +277,7 @@ def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentenc
     [
         (["formats=tflite"], "formats=tflite is not known; choose from: onnx, pt2, openvino"),
         (["precision=fp16"], "precision=fp16 is not known; choose from: fp32, int8"),
-        (["formats=pt2", "precision=int8"], "precision=int8 is for formats=onnx and openvino, and formats are pt2"),
+        (["formats=pt2", "precision=int8"], "precision=int8 needs formats=onnx or openvino, but formats=pt2"),
     ],
 )
 def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) -> None:
@@ -287,7 +287,7 @@ def test_wrong_words_of_export(tmp_path: Path, words: list[str], sentence: str) 
 def test_what_an_export_lacks_is_said_before_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     said = spoken("export", "ckpt=.", cwd=tmp_path, code=2)
-    assert "formats=onnx needs onnx, which pip install 'imagier[export]' brings" in said
+    assert "formats=onnx needs onnx; install it with pip install 'imagier[export]'" in said
 
 
 def test_another_checkpoint_does_not_take_the_place_of_the_best() -> None:
@@ -302,7 +302,7 @@ def test_the_official_evaluator_reads_what_is_written_and_agrees_with_evaluate(
     imagier(*words, "data.batch_size=4", "trainer.max_epochs=2", "trainer=cpu", "report=false", cwd=tmp_path)
     others = ("data=cityscapes", f"data.root={streets_root}", "data.size=null")
     said = imagier("ckpt=runs/latest", *others, "samples=3", cwd=tmp_path, script="scripts/export.py")
-    assert "onnx fp32: 3 held-out pictures" in said
+    assert "onnx fp32: 3 held-out images" in said
     pictures_of_the_split = streets_root / "leftImg8bit" / "val"
     predict(
         "ckpt=runs/latest/bundle", f"source={pictures_of_the_split}", "output=out", "format=cityscapes", cwd=tmp_path

@@ -132,7 +132,7 @@ def test_what_is_no_picture_gets_a_sentence(page: Page, tmp_path: Path) -> None:
     panel.get_by_label("Remove Image").filter(visible=True).first.click()
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     send(page, panel, tmp_path / "broken.png", "Denoise")
-    expect(page.get_by_text("is not a picture").first).to_be_visible()
+    expect(page.get_by_text("is not an image").first).to_be_visible()
     seen(page, "broken")
 
 

@@ -220,7 +220,7 @@ def test_what_is_wrong_is_said_in_a_sentence(client: TestClient, opened: list[An
     url = f"/models/{name_of(opened, 'classify')}/predict"
     for answer, code, words in (
         (client.post(url, files={"picture": ("a.png", png())}), 422, "the field 'image'"),
-        (client.post(url, data={"image": "text"}), 400, "is not a picture"),
+        (client.post(url, data={"image": "text"}), 400, "is not an image"),
         (client.post(url, files={"image": (None, "text")}), 422, "the field 'image' holds a text"),
         (client.post(url, content=png(), headers={"content-type": "multipart/form-data"}), 400, "boundary"),
         (client.post(url, content=png(), headers={"accept": "text/html"}), 406, "application/json"),

@@ -77,7 +77,7 @@ def test_classes_without_pictures_to_train_with(materials_root: Path, tmp_path: 
         alone = measured(run, split, f"data.root={tmp_path}/kept")
         assert (alone["samples"], alone["metrics"]["accuracy"]) == (whole["samples"], whole["metrics"]["accuracy"])
     said = spoken("train", *small, f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
-    assert "kept holds test, but no folder 'train'. Add it" in said
+    assert "kept has test, but no folder 'train'. Add it" in said
 
 
 def test_a_run_is_measured_and_goes_on_from_any_folder(garments_root: Path, tmp_path: Path) -> None:

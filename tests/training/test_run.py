@@ -184,7 +184,7 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     assert refused("evaluate", *words, "data=cityscapes", "data.label_set=train", f"data.root={tmp_path}/other") == 2
     assert "evaluate on data with the same classes" in capsys.readouterr().err
     assert refused("evaluate", *words, "data=garments") == 2
-    assert "data=garments is for task=classify, and the checkpoint is of task=segment." in capsys.readouterr().err
+    assert "data=garments is for task=classify, but the checkpoint is of task=segment." in capsys.readouterr().err
 
 
 def test_a_net_built_for_one_size_says_so_when_it_meets_another(

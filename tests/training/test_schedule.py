@@ -78,7 +78,7 @@ def test_a_run_that_has_had_its_time_or_its_steps_trains_no_more(
     budget: float, steps: int, over: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert resumed(Schedule(Constant(), 1.0, budget, steps), 0).should_stop == over
-    assert ("give a larger one, such as trainer.budget=120s" in caplog.text) == (budget == 60)
+    assert ("set a larger one, such as trainer.budget=120s" in caplog.text) == (budget == 60)
 
 
 @pytest.mark.parametrize(("length", "words"), [
