@@ -19,7 +19,7 @@ try:
     from imagier.server.limits import Limits
     from imagier.server.nets import Opened
 except ImportError as error:
-    raise ConfigError(f"{error.name} is not installed; pip install 'imagier[serve]' brings it.") from error
+    raise ConfigError(f"{error.name} is not installed; run pip install 'imagier[serve]'.") from error
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -45,7 +45,7 @@ def run(cfg: "DictConfig") -> None:
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
     opened = [_opened(place, cfg) for place in cfg.ckpt.split(",") if place]
     if not opened:
-        raise ConfigError("ckpt names no net: give a bundle, a run folder or a checkpoint, or several with commas.")
+        raise ConfigError("ckpt is empty: give a bundle, a run folder or a checkpoint, or several separated by commas.")
     _tile(opened, cfg.tile)
     pictures = _pictures(cfg, [one.description for one in opened]) if cfg.get("data") else None
     app = make_app(opened, limits, cfg.batch_size, pictures)
@@ -55,10 +55,13 @@ def run(cfg: "DictConfig") -> None:
     host = f"[{host}]" if ":" in host else host  # of IPv6
     for net in app.state.nets.values():
         print(f"{net.name}: {net.description.task}")
-    page = f"the page: http://{host}:{port}/page; " if paged else ""
-    print(f"http://{host}:{port} ({page}the interface: http://{host}:{port}/docs)", flush=True)
+    page = f"page: http://{host}:{port}/page; " if paged else ""
+    print(f"http://{host}:{port} ({page}API: http://{host}:{port}/docs)", flush=True)
     if cfg.host not in _LOCAL and token is None:
-        print("everybody who reaches this machine may ask; IMAGIER_TOKEN=... in the environment asks for a token")
+        print(
+            "anyone who can reach this machine can send requests; set IMAGIER_TOKEN=... in the environment to require "
+            "a token"
+        )
     config = uvicorn.Config(
         app,
         http=Impatient,
@@ -88,8 +91,7 @@ def _tile(opened: list[Opened], tile: Any) -> None:
     whole = [net.answers for net in opened if isinstance(net.answers, Predictor) and net.answers.takes_any_size]
     if tile != "auto" and not whole:
         raise ConfigError(
-            f"tile={tile} is for pictures that are taken in their own size, and none of these nets takes them so. "
-            "Leave tile out."
+            f"tile={tile} is for networks that take images of any size, but none of these networks does. Remove tile."
         )
     for predictor in whole:
         predictor.tile = tile
@@ -98,13 +100,14 @@ def _tile(opened: list[Opened], tile: Any) -> None:
 def _with_page(app: "FastAPI", limits: Limits) -> bool:
     """Whether the page could be put into the application; what it is made with is an extra of its own."""
     if find_spec("gradio") is None:
-        print("there is no page: gradio is not installed; pip install 'imagier[page]' brings it")
+        print("no page: gradio is not installed; run pip install 'imagier[page]'")
         return False
     try:
         from imagier.server.page import mount_page
     except OSError as error:
         raise ConfigError(
-            f"the page has no folder for what is sent to it: {error}. Let TMPDIR name one, or do without by page=false."
+            f"the page has no folder for uploads: {error}. Set TMPDIR to a writable folder, or turn the page off with "
+            "page=false."
         ) from error
     mount_page(app, limits)
     return True
@@ -119,8 +122,8 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.listen()  # from here on, who asks waits for the server instead of being refused
     except OSError as error:
         raise ConfigError(
-            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for "
-            "any; host= is an address of this machine."
+            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any "
+            "free one; host= must be an address of this machine."
         ) from error
     return listening
 

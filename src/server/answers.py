@@ -23,7 +23,7 @@ def chosen(accept: str | None, forms: Sequence[str]) -> str:
     """
     weights = [_weight(form, accept or "*/*") for form in forms]
     if not max(weights):
-        raise HTTPException(406, f"the header Accept: {accept} asks for none of: {', '.join(forms)}.")
+        raise HTTPException(406, f"the header Accept: {accept} does not allow any of: {', '.join(forms)}.")
     return forms[weights.index(max(weights))]
 
 

@@ -58,7 +58,7 @@ def make_app(
 
 def _told(nets: Mapping[str, Net]) -> str:
     lines = [f"- `{net.name}`: {net.description.task}" for net in nets.values()]
-    return "Send a picture, get a net's answer. The nets:\n\n" + "\n".join(lines)
+    return "Send an image, get a network's prediction. The networks:\n\n" + "\n".join(lines)
 
 
 state, about = APIRouter(tags=["state"]), APIRouter(tags=["state"])
@@ -72,27 +72,27 @@ async def start(request: Request) -> Response:
 
 @state.get("/health")
 async def health() -> dict[str, str]:
-    """Whether the process answers at all."""
+    """Whether the process is alive."""
     return {"status": "ok"}
 
 
 @state.get("/ready", responses=asking.fault(503))
 async def ready(request: Request) -> dict[str, str]:
-    """Whether another request about a picture would be held, or told to come again."""
+    """Whether another image request would be accepted; status 503 if the queue is full."""
     if door_of(request).full:
-        raise HTTPException(503, "as many requests are in work as are held.", {"Retry-After": "1"})
+        raise HTTPException(503, "the request queue is full.", {"Retry-After": "1"})
     return {"status": "ready"}
 
 
 @about.get("/models", responses=asking.fault(401))
 async def models(request: Request) -> dict[str, Any]:
-    """All nets: what each takes, what it answers, how good it is, and where it comes from."""
+    """All networks: input, output, scores and origin of each."""
     return {"models": [net.to_dict() for net in request.app.state.nets.values()]}
 
 
 @about.get("/models/{model}", responses=asking.fault(401, 404))
 async def one(request: Request, model: str) -> dict[str, Any]:
-    """One net."""
+    """Input, output, scores and origin of one network."""
     return asking.known(request, model).to_dict()
 
 
@@ -106,7 +106,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     said = str(error.detail)
     if error.status_code in (404, 405) and said == HTTPStatus(error.status_code).phrase:  # Starlette's own
-        said = f"there is no {request.method} {request.url.path[:200]} here; /docs lists what there is."
+        said = f"there is no {request.method} {request.url.path[:200]} here; see /docs."
     return JSONResponse({"error": said}, error.status_code, error.headers)
 
 
@@ -122,8 +122,8 @@ async def _unfit(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    log.error("a bug met %s %s", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": "the server has met a bug of its own; its log tells which."}, 500)
+    log.error("internal error in %s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": "internal server error; see the server's log."}, 500)
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {

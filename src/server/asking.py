@@ -14,18 +14,18 @@ from imagier.server.nets import Codec, Net
 
 View = Annotated[
     Literal["labels", "colors", "overlay"],
-    Query(description="of a mask as PNG: class indices, the classes' colours, or these over the picture"),
+    Query(description="format of a mask as PNG: class indices, class colours, or class colours over the image"),
 ]
-Top = Annotated[int, Query(ge=1, le=1000, description="classes that are told")]
-Accept = Annotated[str | None, Header(description="application/json or image/png, as the task has them")]
-Quality = Annotated[int | None, Query(ge=1, description="1: the smallest files; left out: the middle one")]
+Top = Annotated[int, Query(ge=1, le=1000, description="number of classes to return")]
+Accept = Annotated[str | None, Header(description="application/json or image/png, depending on the task")]
+Quality = Annotated[int | None, Query(ge=1, description="1: the smallest files; default: the middle one")]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {FIELD: _BINARY["schema"]}, "required": [FIELD]}}
 PICTURE = {
     "requestBody": {
         "required": True,
-        "description": "a picture's file as it is, or in a form",
+        "description": "an image file, as the body or in a form",
         "content": {"image/*": _BINARY, FILE: _BINARY, "multipart/form-data": _FORM},
     }
 }
@@ -36,15 +36,15 @@ def fault(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says about answers with these statuses."""
     schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
     said = {
-        400: "it is no picture, or a damaged one",
-        401: "no token, or another",
-        404: "there is none of this name",
-        406: "no such form of an answer",
-        408: "it took too long to arrive",
+        400: "not an image, or a damaged one",
+        401: "token missing or wrong",
+        404: "not found",
+        406: "requested format not available",
+        408: "timeout while receiving the image",
         413: "too large",
-        422: "a parameter or field that is not as it should be",
-        500: "a picture of the data set cannot be read any more",
-        503: "too much is asked at once; see Retry-After",
+        422: "invalid parameter or field",
+        500: "an image of the data set can no longer be read",
+        503: "too many requests; see Retry-After",
     }
     return {code: {"description": said[code], "content": {"application/json": {"schema": schema}}} for code in codes}
 
@@ -59,7 +59,7 @@ def known(request: Request, model: str) -> Net:
     """The net of this name. Status 404 where there is none."""
     nets = request.app.state.nets
     if model not in nets:
-        raise HTTPException(404, f"there is no model {model[:100]!r}; there are: {', '.join(nets)}.")
+        raise HTTPException(404, f"there is no model {model[:100]!r}; the models are: {', '.join(nets)}.")
     found: Net = nets[model]
     return found
 
@@ -67,14 +67,14 @@ def known(request: Request, model: str) -> Net:
 def predictor_of(net: Net) -> Predictor:
     """What answers for the net. Status 404 where it is a codec."""
     if net.predictor is None:
-        raise HTTPException(404, f"{net.name} is a codec: ask it to compress or decompress.")
+        raise HTTPException(404, f"{net.name} is a codec: use compress or decompress.")
     return net.predictor
 
 
 def codec_of(net: Net) -> Codec:
     """The net as a codec. Status 404 where it is none."""
     if net.codec is None:
-        raise HTTPException(404, f"{net.name} is no codec: its task is {net.description.task}. Ask it to predict.")
+        raise HTTPException(404, f"{net.name} is not a codec: its task is {net.description.task}. Use predict.")
     return net.codec
 
 
@@ -93,7 +93,7 @@ router = APIRouter(prefix="/models/{model}", tags=["ask"])
 async def predict(
     request: Request, net: Asked, data: Sent, accept: Accept = None, view: View = "labels", top: Top = 5
 ) -> Response:
-    """Classes with probabilities (JSON), a mask (PNG, or JSON with run lengths), or a denoised picture (PNG)."""
+    """Classes with probabilities (JSON), a mask (PNG, or JSON with run lengths), or a denoised image (PNG)."""
     predictor, form = predictor_of(net), chosen(accept, FORMS[net.description.task])
 
     def work() -> Response:
@@ -113,7 +113,7 @@ async def predict(
 async def compress(
     request: Request, net: Asked, data: Sent, accept: Accept = None, quality: Quality = None
 ) -> Response:
-    """A picture as a small file; with Accept: image/png, as it looks when that file is decoded."""
+    """The compressed file of an image; with Accept: image/png, the image after decompression."""
     codec, form = codec_of(net), chosen(accept, FORMS["compress"])
 
     def work() -> Response:
@@ -142,7 +142,7 @@ async def compress(
     response_class=Response,
 )
 async def decompress(request: Request, net: Asked, data: Sent, accept: Accept = None) -> Response:
-    """The picture of a file that `compress` has written."""
+    """The image in a file written by `compress`."""
     codec = codec_of(net)
     chosen(accept, (PNG,))
 

@@ -36,7 +36,7 @@ class Impatient(HttpToolsProtocol):
         if expected and self._head is not None:
             self._head += len(data)
             if self._head > LONGEST_HEAD:
-                self._end(431, "the head of a request is longer than 64 KB")
+                self._end(431, "the request headers are longer than 64 KB")
 
     def on_message_begin(self) -> None:
         """Wait for the head of the next request."""
@@ -51,7 +51,7 @@ class Impatient(HttpToolsProtocol):
     def _expect(self) -> None:
         self._forget()
         self._head = 0
-        self._timer = self.loop.call_later(SECONDS, self._end, 408, "the head of a request did not arrive in time")
+        self._timer = self.loop.call_later(SECONDS, self._end, 408, "the request headers did not arrive in time")
 
     def _forget(self) -> None:
         self._head = None

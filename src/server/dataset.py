@@ -22,7 +22,7 @@ from imagier.server.nets import Net
 
 log = logging.getLogger(__name__)
 
-Model = Annotated[str | None, Query(description="which net; may be left out where there is one alone")]
+Model = Annotated[str | None, Query(description="which model; optional if there is only one")]
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,12 @@ class Pictures:
     def sample(self, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
         """The picture of this id, and its target. Status 404 where there is none, 500 where it cannot be read."""
         if id not in self.places:  # ids are looked up and never become paths
-            raise HTTPException(404, f"there is no picture {id[:100]!r} in {self}; GET /data/images lists them.")
+            raise HTTPException(404, f"there is no image {id[:100]!r} in {self}; GET /data/images lists them.")
         try:
             return self.read(self.places[id])
         except DataError as error:  # it was there when the server began
             log.warning("%s", error)
-            raise HTTPException(
-                500, f"the picture {id!r} cannot be read any more; the server's log says why."
-            ) from error
+            raise HTTPException(500, f"the image {id!r} can no longer be read; see the server's log.") from error
 
     def __str__(self) -> str:
         return f"the {self.split} split of {self.facts.name}"
@@ -85,7 +83,7 @@ Sample = Annotated[tuple[np.ndarray, np.ndarray], Depends(sample_of)]
 
 @router.get("", responses=fault(401))
 def about(pictures: Shown) -> dict[str, Any]:
-    """What the data set is."""
+    """Name, split, size and classes of the data set."""
     facts = pictures.facts
     return {"name": facts.name, "split": pictures.split, "images": len(pictures.ids), "classes": list(facts.classes)}
 
@@ -94,7 +92,7 @@ def about(pictures: Shown) -> dict[str, Any]:
 def ids(
     pictures: Shown, offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=100_000)] = 1000
 ) -> dict[str, Any]:
-    """Ids of the pictures, up to `limit` of them from the place `offset`."""
+    """Ids of the images: up to `limit` of them, starting at `offset`."""
     return {"total": len(pictures.ids), "ids": list(pictures.ids[offset : offset + limit])}
 
 
@@ -124,7 +122,7 @@ async def prediction(
     view: View = "labels",
     top: Top = 5,
 ) -> Response:
-    """The net's answer about a picture, as for one that is sent."""
+    """The network's prediction for an image of the data set, as for an uploaded one."""
     net = _asked(request, model)
     predictor_of(net)  # before the form of its answer
     form = chosen(accept, FORMS[net.description.task])
@@ -135,9 +133,9 @@ async def prediction(
     "/images/{id:path}/comparison", dependencies=[Depends(place)], responses=_OF_THE_SET | answered("application/json")
 )
 async def comparison(pictures: Shown, sample: Sample, request: Request, id: str, model: Model = None) -> dict[str, Any]:  # noqa: A002
-    """Truth and prediction beside each other, and how near they are: IoU per class, or whether the class is right.
+    """Ground truth and prediction, with the IoU per class, or whether the class is right.
 
-    IoU is null where a class is in neither. `iou` is their mean, as `imagier evaluate` has it.
+    IoU is null for classes in neither. `iou` is their mean, as `imagier evaluate` computes it.
     """
     net = _asked(request, model)
     return {"id": id, "model": net.name} | await run_in_threadpool(_compared, net, *sample, pictures.facts)
@@ -145,7 +143,7 @@ async def comparison(pictures: Shown, sample: Sample, request: Request, id: str,
 
 @router.get("/images/{id:path}", responses=_OF_THE_SET | answered("image/png"), response_class=Response)
 def image(sample: Sample) -> Response:
-    """The picture (PNG), as nets are asked about it."""
+    """The image (PNG), as networks receive it."""
     return picture(sample[0])
 
 
@@ -159,8 +157,10 @@ def _asked(request: Request, model: str | None) -> Net:
 def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
     predictor = predictor_of(net)
     if image_HWC.shape[2] != net.description.channels:
-        taken = "RGB" if net.description.channels == 3 else "grey pictures"
-        raise HTTPException(422, f"{net.name} takes {taken}, and the data set is of another kind. Ask another net.")
+        taken = "RGB" if net.description.channels == 3 else "grey images"
+        raise HTTPException(
+            422, f"{net.name} takes {taken}, which the images of this data set are not. Use another model."
+        )
     return predictor(image_HWC)
 
 
@@ -178,7 +178,9 @@ def as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Result
 
 def _compared(net: Net, image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> dict[str, Any]:
     if net.description.classes != facts.classes or not facts.classes:
-        raise HTTPException(404, f"{net.name} and the data set {facts.name} have no classes in common to compare.")
+        raise HTTPException(
+            404, f"{net.name} and the data set {facts.name} have different classes, so they cannot be compared."
+        )
     predicted, true = _predicted(net, image_HWC), as_result(image_HWC, target, facts)
     if isinstance(predicted, Classes) and isinstance(true, Classes):
         return {"truth": true.label, "prediction": predicted.to_dict(), "right": true.label == predicted.label}

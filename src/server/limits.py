@@ -66,7 +66,7 @@ class Door:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
         except Image.DecompressionBombError as error:
-            raise HTTPException(413, f"the picture is too large: {error} {self._cure(codec)}") from error
+            raise HTTPException(413, f"the image is too large: {error} {self._cure(codec)}") from error
         except Exception:  # decoding it will say what is wrong
             width, height = 0, 0
         with self.room(height, width, codec):
@@ -77,7 +77,7 @@ class Door:
         """The same for a picture of this size; a codec is given a quarter of the pixels, which take it so much more."""
         pixels, admitted = height * width, self.limits.megapixels * 1e6
         if pixels > admitted / (_CODEC if codec else 1):
-            raise HTTPException(413, f"the picture has {height} x {width} pixels. {self._cure(codec)}")
+            raise HTTPException(413, f"the image has {height} x {width} pixels. {self._cure(codec)}")
         pixels *= _CODEC if codec else 1
         with self._fits:
             self._fits.wait_for(lambda: self._pixels + pixels <= 2 * admitted)
@@ -92,8 +92,8 @@ class Door:
     def _cure(self, codec: bool) -> str:
         most = self.limits.megapixels / (_CODEC if codec else 1)
         return (
-            f"At most {most:g} million pixels are looked at{' by a codec' if codec else ''}: scale it down, cut it, or "
-            "start the server with another max_megapixels."
+            f"The limit is {most:g} million pixels{' for a codec' if codec else ''}: scale the image down, crop it, "
+            "or start the server with another max_megapixels."
         )
 
     @contextmanager
@@ -101,7 +101,9 @@ class Door:
         """Hold one of the places. Raises status 503 where there is none."""
         if self.full:
             raise HTTPException(
-                503, f"{self._held} requests are in work, and no more are held. Come again.", {"Retry-After": "1"}
+                503,
+                f"{self._held} requests are being processed, and the queue is full. Try again later.",
+                {"Retry-After": "1"},
             )
         self._held += 1
         self._monitor.held.set(self._held)
@@ -130,7 +132,7 @@ def refuse_strangers(
         return
     raise HTTPException(
         401,
-        "this server wants a token; send the header 'Authorization: Bearer TOKEN'.",
+        "this server requires a token; send the header 'Authorization: Bearer TOKEN'.",
         {"WWW-Authenticate": "Bearer"},
     )
 
@@ -160,9 +162,9 @@ async def body(request: Request) -> bytes:
             data = await _read(request, int(limits.megabytes * 1e6))
             return await _field(request, data) if kind == "multipart/form-data" else data
     except TimeoutError:
-        raise HTTPException(408, f"the picture did not arrive within {limits.seconds:g} s. Send it again.") from None
+        raise HTTPException(408, f"the image did not arrive within {limits.seconds:g} s. Send it again.") from None
     except ClientDisconnect:
-        raise HTTPException(400, "the connection was closed before the picture had arrived.") from None
+        raise HTTPException(400, "the connection was closed before the image had arrived.") from None
 
 
 Sent = Annotated[bytes, Depends(body)]
@@ -184,7 +186,7 @@ async def _read(request: Request, most: int) -> bytes:
 def _too_large(length: int, most: int) -> HTTPException:
     return HTTPException(
         413,
-        f"{length / 1e6:.1f} MB or more were sent, and at most {most / 1e6:g} MB are read. Send a smaller file, or "
+        f"the upload has {length / 1e6:.1f} MB or more, but the limit is {most / 1e6:g} MB. Send a smaller file, or "
         "start the server with another max_megabytes.",
     )
 
@@ -200,10 +202,8 @@ async def _field(request: Request, data: bytes) -> bytes:
             given = form.get(FIELD)
             if not isinstance(given, UploadFile):
                 names = ", ".join(sorted(form)) or "none"
-                said = f"the field '{FIELD}' holds a text" if given is not None else f"the form's fields are: {names}"
-                raise HTTPException(
-                    422, f"{said}; send the file in the field '{FIELD}', as curl -F {FIELD}=@FILE does."
-                )
+                said = f"the field '{FIELD}' contains text" if given is not None else f"the form's fields are: {names}"
+                raise HTTPException(422, f"{said}; send the file in the field '{FIELD}', as in curl -F {FIELD}=@FILE.")
             return await given.read()
     except MultiPartException as error:
         raise HTTPException(400, f"the form cannot be read: {error.message}") from error

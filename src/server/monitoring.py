@@ -17,12 +17,12 @@ class Monitor:
         ProcessCollector(registry=self._registry)
         self.requests = Counter("imagier_requests", "Answered requests.", ["route", "status"], registry=self._registry)
         self.seconds = Histogram(
-            "imagier_request_seconds", "From a request's head to its answer's end.", ["route"],
+            "imagier_request_seconds", "Seconds from the request's headers to the end of the response.", ["route"],
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
-        self.held = Gauge("imagier_requests_held", "Requests about pictures in work.", registry=self._registry)
+        self.held = Gauge("imagier_requests_held", "Image requests in progress.", registry=self._registry)
         self._pictures = Histogram(
-            "imagier_batch_pictures", "Pictures that a net has answered together.", ["model"],
+            "imagier_batch_pictures", "Images per batch of a network.", ["model"],
             buckets=(1, 2, 4, 8, 16, 32), registry=self._registry,
         )  # fmt: skip
 

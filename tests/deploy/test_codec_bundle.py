@@ -247,7 +247,7 @@ def test_foreign_files_and_those_of_other_nets_are_refused(
         codec.decompress(PictureCodec(description, net).compress(picture(20, 30)))
     for model in ("factorized", "pair"):
         net, description = net_of("compress", model)
-        with pytest.raises(DataError, match="another net"):
+        with pytest.raises(DataError, match="another network"):
             codec.decompress(PictureCodec(description, net).compress(picture(20, 30), 1))
 
 

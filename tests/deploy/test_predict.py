@@ -60,7 +60,7 @@ def lines(output: Path) -> list[dict[str, Any]]:
 def test_masks_of_a_folder_are_those_of_the_python_call(tmp_path: Path, segmenter: Path) -> None:
     source = photographs(tmp_path / "photos")
     said = predict(f"ckpt={segmenter}", f"source={source}", "output=out", cwd=tmp_path)
-    assert "5 pictures in" in said
+    assert "5 images in" in said
     predictor = package.load(segmenter)
     for path in sorted(source.rglob("*.png")):
         name = path.relative_to(source)
@@ -256,7 +256,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
         (["source=photos", "precision=int8"], "no graph of format onnx and precision int8", 5),
         (["source=photos", "precision=fp16"], "precision=fp16 is not known; it is one of: fp32, int8", 2),
         (["source=photos", "tile=7"], "tile=7 is out of range", 2),
-        (["source=photos", "tile=64"], "tile=64 is for pictures that are taken in their own size", 2),
+        (["source=photos", "tile=64"], "tile=64 is for networks that take images of any size", 2),
         (["source=null"], "source=null is out of range: source is a path", 2),
         ([f"source={'a' * 300}"], "cannot be used: File name too long. Name another path", 2),
         (["source=photos", "format=coco"], "format=coco is not known", 2),

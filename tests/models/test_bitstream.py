@@ -99,7 +99,7 @@ def test_another_net_or_other_weights_cannot_read_the_file(net: FromPixels, data
     forged = replace(header, rate=9).to_bytes()
     with pytest.raises(DataError, match="written at rate 9"):
         decompress(net, forged + struct.pack("<I", zlib.crc32(payload, zlib.crc32(forged))) + payload)
-    with pytest.raises(ConfigError, match="UNet is no codec"):
+    with pytest.raises(ConfigError, match="UNet is not a codec"):
         decompress(wrap(UNet(1, 2, width=4)), data)
 
 

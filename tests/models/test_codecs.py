@@ -120,7 +120,7 @@ def test_a_net_codes_with_the_tables_of_another_machine(name: str) -> None:
     here = copy.deepcopy(net)
     net.net.keep(there)
     data = compress(net, image)
-    with pytest.raises(DataError, match="another net"):
+    with pytest.raises(DataError, match="another network"):
         decompress(here, data)
     here.net.keep(there)
     assert torch.equal(decompress(here, data), decompress(net, data))

@@ -33,7 +33,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, streets_root: Path) -> Iterat
         asked = set[str]()
         page.on("request", lambda request: asked.add(request.url))
         page.goto(base)
-        expect(page.get_by_text("Send a picture")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Send an image")).to_be_visible(timeout=20_000)
         yield page
         browser.close()
     hosts = {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))}
@@ -71,16 +71,16 @@ def test_a_picture_is_segmented(page: Page, photo: Path) -> None:
     panel = tab(page, "Segment")
     send(page, panel, photo, "Segment")
     expect(panel.get_by_role("gridcell", name="%").first).to_be_visible()
-    expect(panel.get_by_text("Truth")).to_be_hidden()
+    expect(panel.get_by_text("Ground truth")).to_be_hidden()
     seen(page, "segment")
 
 
 def test_a_picture_of_the_data_set_stands_beside_its_truth(page: Page) -> None:
     panel = tab(page, "Segment")
     panel.get_by_role("tab", name="By id").click()
-    panel.get_by_label("Pictures of the test split of cityscapes").click()
+    panel.get_by_label("Images of the test split of cityscapes").click()
     page.get_by_role("option").nth(1).click()
-    expect(panel.get_by_text("Truth")).to_be_visible()
+    expect(panel.get_by_text("Ground truth")).to_be_visible()
     expect(panel.get_by_role("gridcell", name="mean")).to_be_visible()
     seen(page, "segment_by_id")
 
@@ -138,7 +138,7 @@ def test_what_is_no_picture_gets_a_sentence(page: Page, tmp_path: Path) -> None:
 
 def test_the_data_set_and_the_training(page: Page) -> None:
     panel = tab(page, "Data")
-    expect(panel.get_by_text("cityscapes, test split: 6 pictures, RGB, 32 x 64, 7 classes")).to_be_visible()
+    expect(panel.get_by_text("cityscapes, test split: 6 images, RGB, 32 x 64, 7 classes")).to_be_visible()
     expect(panel.get_by_role("img").first).to_be_visible()
     seen(page, "data")
     panel = tab(page, "Training runs")

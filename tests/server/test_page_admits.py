@@ -41,7 +41,7 @@ def test_what_is_sent_to_the_page_does_not_fill_the_disk(tmp_path: Path) -> None
     ):
         send = lambda: person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", os.urandom(80_000))})  # noqa: E731
         assert [send().status_code for _ in range(4)] == [200, 200, 200, 503]
-        assert "Come again" in send().json()["error"]
+        assert "Try again later" in send().json()["error"]
 
 
 def asked_for(person: httpx2.Client, base: str, field: str, payload: Any) -> str:
@@ -85,8 +85,8 @@ def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with serving(f"ckpt={bundle}", cwd=tmp_path) as (base, server), httpx2.Client() as person:
         theirs = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
-        assert "https://example.org/a.png was not sent to this page" in asked_for(person, base, "image", theirs)
-        assert "fetches nothing" in person.get(f"{base}/page/gradio_api/file=https://example.org/a.png").text
+        assert "https://example.org/a.png was not uploaded to this page" in asked_for(person, base, "image", theirs)
+        assert "does not fetch anything" in person.get(f"{base}/page/gradio_api/file=https://example.org/a.png").text
         person.post(f"{base}/page/gradio_api/upload", files={"files": ("a.png", bytes(100))}).raise_for_status()
         assert list((tmp_path / "tmp").glob("imagier-page-*/*"))
         server.terminate()

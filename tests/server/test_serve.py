@@ -128,7 +128,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path, classifier:
         assert "Choose another port=" in serve(f"ckpt={classifier}", f"port={port}", code=2)
     assert "nothing" in serve("ckpt=nothing", code=2)
     assert "queue=0 is out of range" in serve(f"ckpt={classifier}", "queue=0", code=2)
-    assert "ckpt names no net" in serve("ckpt=','", code=2)
+    assert "ckpt is empty" in serve("ckpt=','", code=2)
     said = serve(f"ckpt={classifier}", "data=garments", "split=all", code=2)
     assert "split=all is not served; it is one of: train, val, test" in said
 

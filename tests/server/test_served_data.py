@@ -60,5 +60,5 @@ def test_a_picture_that_is_gone_is_no_fault_of_who_asks() -> None:
     with TestClient(make_app([], Limits(), pictures=gone)) as client:
         answer = client.get("/data/images/one")
     assert (answer.status_code, answer.json()) == (
-        500, {"error": "the picture 'one' cannot be read any more; the server's log says why."}
+        500, {"error": "the image 'one' can no longer be read; see the server's log."}
     )  # fmt: skip

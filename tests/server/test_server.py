@@ -165,7 +165,7 @@ def test_pictures_of_a_data_set_by_their_ids(client: TestClient, opened: list[An
 def test_an_id_is_no_path(client: TestClient, name: str) -> None:
     answer = client.get(f"/data/images/{name}")
     assert answer.status_code == 404
-    assert answer.json()["error"].startswith("there is no picture")
+    assert answer.json()["error"].startswith("there is no image")
 
 
 def hostile() -> dict[str, tuple[bytes, int]]:
@@ -212,7 +212,7 @@ def test_large_pictures_wait_for_one_another() -> None:
         assert not entered.wait(0.2)
     waiting.join(10)
     assert entered.is_set()
-    with pytest.raises(HTTPException, match=r"At most 0\.25 million pixels are looked at by a codec"):
+    with pytest.raises(HTTPException, match=r"The limit is 0\.25 million pixels for a codec"):
         door.room(600, 600, codec=True).__enter__()
 
 
@@ -221,11 +221,11 @@ def test_what_is_wrong_is_said_in_a_sentence(client: TestClient, opened: list[An
     for answer, code, words in (
         (client.post(url, files={"picture": ("a.png", png())}), 422, "the field 'image'"),
         (client.post(url, data={"image": "text"}), 400, "is not an image"),
-        (client.post(url, files={"image": (None, "text")}), 422, "the field 'image' holds a text"),
+        (client.post(url, files={"image": (None, "text")}), 422, "the field 'image' contains text"),
         (client.post(url, content=png(), headers={"content-type": "multipart/form-data"}), 400, "boundary"),
         (client.post(url, content=png(), headers={"accept": "text/html"}), 406, "application/json"),
         (client.post(url, content=png(), params={"top": 0}), 422, "top=0"),
-        (client.post("/models/nix/predict", content=png()), 404, "there are: "),
+        (client.post("/models/nix/predict", content=png()), 404, "the models are: "),
         (client.get("/nix"), 404, "/docs"),
         (client.get(url), 405, "GET"),
     ):

@@ -54,7 +54,7 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
     _forget_the_dead()
     desk = Desk(app)
     with gr.Blocks(title="imagier", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as page:
-        gr.Markdown("# imagier\nSend a picture, get a net's answer. Nothing leaves this server. [Interface](../docs)")
+        gr.Markdown("# imagier\nSend an image, get a network's prediction. Nothing leaves this server. [API](../docs)")
         for net in desk.nets.values():
             with gr.Tab(f"{net.description.task.capitalize()} · {net.name}"):
                 _TABS[net.description.task](desk, net)
@@ -73,7 +73,7 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
         path="/page",
         theme=gr.themes.Default(primary_hue="blue", **_FONTS),
         auth=_keeper(limits.token) if limits.token else None,
-        auth_message="Any name; the password is the server's token.",
+        auth_message="Any user name; the password is the server's token.",
         max_file_size=most,
         app_kwargs={"max_body_size": most + _FORM},
         show_error=True,
@@ -96,7 +96,7 @@ class _Shelf:
             and scope["path"].endswith("gradio_api/upload")
             and await to_thread.run_sync(self._full)
         ):
-            said = f"pictures fill the page's folder, and lie there for up to {_KEPT // 60} minutes. Come again."
+            said = f"the page's upload folder is full; files are kept for up to {_KEPT // 60} minutes. Try again later."
             await JSONResponse({"error": said}, 503, {"Retry-After": "60"})(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -133,10 +133,10 @@ def _fetch_nothing() -> None:
     """Gradio would fetch whatever address a visitor names, for its fields and to hand it on."""
 
     async def for_a_field(url: str, cache_dir: str) -> str:
-        raise sentence(f"{url[:200]} was not sent to this page: drop a picture into the field.")
+        raise sentence(f"{url[:200]} was not uploaded to this page: drop an image into the field.")
 
     async def to_hand_on(url: str, request: Request) -> Any:
-        raise HTTPException(403, "this page fetches nothing from anywhere else.")
+        raise HTTPException(403, "this page does not fetch anything from other addresses.")
 
     processing_utils.async_ssrf_protected_download = for_a_field
     routes.secure_url_stream_response = to_hand_on  # type: ignore[attr-defined]

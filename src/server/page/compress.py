@@ -31,7 +31,7 @@ def compress_tab(desk: Desk, net: Net) -> None:
                 continue  # it holds no such picture
             written, chosen = best_within(RIVALS[name], image_HWC, len(data))
             rival_HWC = decode(written, codec.channels)
-            smallest = ", its smallest" if len(written) > len(data) else ""
+            smallest = ", its smallest file" if len(written) > len(data) else ""
             rows.append(_row(f"{name}, quality {chosen}{smallest}", written, rival_HWC, image_HWC))
             pictures.append((as_rgb(rival_HWC), f"{name}, {len(written):,} bytes"))
         pictures.insert(0, (as_rgb(read_HWC), f"{net.name}, {len(data):,} bytes"))
@@ -44,16 +44,16 @@ def compress_tab(desk: Desk, net: Net) -> None:
         with gr.Column(scale=1):
             given = photo()
             middle = codec.qualities // 2 + 1
-            label = "Quality: 1 makes the smallest files"
+            label = "Quality (1: smallest files)"
             quality = gr.Slider(1, max(codec.qualities, 2), middle, step=1, label=label, visible=codec.qualities > 1)
             ask = gr.Button("Compress", variant="primary")
             file = gr.DownloadButton("Download the file", interactive=False)
         with gr.Column(scale=2):
-            answer = gr.ImageSlider(label="Before, and what the file gives back", format="png", height=480)
+            answer = gr.ImageSlider(label="Original and decompressed", format="png", height=480)
             table = gr.Dataframe(
-                headers=_HEADERS, label="JPEG and WebP: the best that takes no more bytes", interactive=False
+                headers=_HEADERS, label="Best JPEG and WebP of at most the same size", interactive=False
             )
-            rivals = gr.Gallery(label="What each file gives back", columns=3, format="png", object_fit="contain")
+            rivals = gr.Gallery(label="Decompressed images", columns=3, format="png", object_fit="contain")
     desk.answer(ask.click, compress, [given, quality], [answer, table, rivals, file])
 
 

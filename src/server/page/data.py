@@ -32,12 +32,12 @@ def data_tab(desk: Desk) -> None:
 
     gr.Markdown(_facts(pictures))
     if pictures.facts.classes:
-        counted = "pixels" if pictures.read(0)[1].ndim == 2 else "pictures"
+        counted = "pixels" if pictures.read(0)[1].ndim == 2 else "images"
         frame = pd.DataFrame({"class": pictures.facts.classes, counted: pictures.counts})
         gr.BarPlot(frame, x="class", y=counted, title="Classes", sort="-y", height=280)
     page = gr.Slider(1, max(pages, 2), 1, step=1, label="Page", visible=pages > 1)
     shown = gr.Gallery(
-        gallery(1), label="Pictures with their truth", columns=8, format="png", object_fit="contain", height="auto"
+        gallery(1), label="Images with ground truth", columns=8, format="png", object_fit="contain", height="auto"
     )
     page.change(desk.held(gallery), page, shown, trigger_mode="always_last", api_visibility="private")
 
@@ -47,4 +47,4 @@ def _facts(pictures: Any) -> str:
     size = f"{facts.size[0]} x {facts.size[1]}" if facts.size else "of several sizes"
     kind = "grey" if facts.channels == 1 else "RGB"
     classes = f", {facts.num_classes} classes" if facts.classes else ""
-    return f"**{facts.name}**, {pictures.split} split: {len(pictures.ids):,} pictures, {kind}, {size}{classes}."
+    return f"**{facts.name}**, {pictures.split} split: {len(pictures.ids):,} images, {kind}, {size}{classes}."

@@ -22,16 +22,16 @@ def denoise_tab(desk: Desk, net: Net) -> None:
         noisy_HWC = with_noise(image_HWC, sigma)
         answer = predictor(noisy_HWC)
         assert isinstance(answer, Picture)
-        said = "Without noise of known strength there is nothing to measure."
+        said = "Without added noise there is no PSNR to compute."
         if sigma:
             before, after = (psnr(picture, image_HWC) for picture in (noisy_HWC, answer.pixels))
-            said = f"PSNR against the picture that was sent: noisy **{before:.2f} dB**, denoised **{after:.2f} dB**."
+            said = f"PSNR against the original image: noisy **{before:.2f} dB**, denoised **{after:.2f} dB**."
         return (as_rgb(noisy_HWC), as_rgb(answer.pixels)), said
 
     with gr.Row():
         with gr.Column(scale=1):
             given = photo()
-            sigma = gr.Slider(0, 100, 25, step=1, label="Noise that is added: standard deviation, of 0 to 255")
+            sigma = gr.Slider(0, 100, 25, step=1, label="Added noise: standard deviation, on a scale of 0 to 255")
             ask = gr.Button("Denoise", variant="primary")
         with gr.Column(scale=2):
             answer = gr.ImageSlider(label="Before and after", format="png", height=480)

@@ -21,7 +21,7 @@ Event = Callable[..., Any]  # such as the click of a gradio button, which is cal
 
 def photo(height: int = 320) -> gr.Image:
     """A field for a picture, which hands on the file as it was sent; gradio itself would open it."""
-    field = gr.Image(type="filepath", label="Picture", sources=["upload", "clipboard"], height=height)
+    field = gr.Image(type="filepath", label="Image", sources=["upload", "clipboard"], height=height)
     # Not in a class of its own, beside whose file gradio would write another.
     field.preprocess = lambda payload: sent(payload) if payload else None  # type: ignore[method-assign]
     return field
@@ -31,7 +31,7 @@ def sent(file: Any) -> str:
     """The path of a file that came to this page; gradio looks only at those that say they are files."""
     path = str(file.path)
     if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-        raise sentence(f"{Path(path).name} was not sent to this page: drop a picture into the field.")
+        raise sentence(f"{Path(path).name} was not uploaded to this page: drop an image into the field.")
     return path
 
 
@@ -81,7 +81,7 @@ class Desk:
     def read(self, given: str | bytes | None, channels: int) -> np.ndarray:
         """The picture that was sent, by its path or its bytes, uint8 [H, W, channels], if it is admitted."""
         if given is None:
-            raise sentence("There is no picture yet: drop one into the field, or click it.")
+            raise sentence("There is no image yet: drop one into the field, or click it.")
         data = Path(given).read_bytes() if isinstance(given, str) else given
         with self._door.room_for(data):
             return to_pixels(data, channels)

@@ -13,7 +13,7 @@ from imagier.deploy.results import Mask
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
 
-_HEADERS = ["class", "share of the picture", "IoU"]
+_HEADERS = ["class", "share of the image", "IoU"]
 _HEIGHT = 380  # of a mask, in pixels of the browser
 _LONGEST = 1280  # pixels of its longer side
 Shown = tuple[np.ndarray, list[tuple[np.ndarray, str]]]  # a picture, and a mask with a name for each class
@@ -49,14 +49,14 @@ def segment_tab(desk: Desk, net: Net) -> None:
             if desk.fits(net):
                 with gr.Tab("By id"):
                     ids = gr.Dropdown(
-                        desk.pictures.ids, label=f"Pictures of {desk.pictures}", value=None, filterable=True
+                        desk.pictures.ids, label=f"Images of {desk.pictures}", value=None, filterable=True
                     )
         with gr.Column(scale=2):
             with gr.Row():
                 # Their own legends are paler than their masks: the table has the colours.
                 looks: dict[str, Any] = {"color_map": colors, "height": _HEIGHT, "show_legend": False}
                 answer = gr.AnnotatedImage(label="Prediction", **looks)
-                truth = gr.AnnotatedImage(label="Truth", **looks, visible=False)
+                truth = gr.AnnotatedImage(label="Ground truth", **looks, visible=False)
             table = gr.Dataframe(headers=_HEADERS, datatype=["html", "str", "str"], label="Classes", interactive=False)
     outputs = [answer, truth, table]
     desk.answer(ask.click, of_file, given, outputs)

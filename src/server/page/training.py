@@ -10,7 +10,7 @@ from imagier.server.nets import Net
 _TITLES = {
     "curves": "Curves",
     "confusion": "Confusion matrix",
-    "levels": "Quality over noise",
+    "levels": "Quality by noise level",
     "rate_distortion": "Rate and distortion",
 }
 _ORIGIN = ("data", "epoch", "commit", "imagier")
@@ -25,7 +25,7 @@ def training_tab(nets: Mapping[str, Net]) -> None:
                 gr.Markdown(f"**{_TITLES[name]}**")
                 gr.Image(str(path), show_label=False, interactive=False, buttons=["download", "fullscreen"])
             if not net.training:
-                gr.Markdown("Its training has left no pictures here.")
+                gr.Markdown("No training plots are available.")
 
 
 def _facts(net: Net) -> str:
@@ -33,7 +33,7 @@ def _facts(net: Net) -> str:
     size = f"{about.resize[0]} x {about.resize[1]}" if about.resize else "any size"
     kind = "RGB" if about.channels == 3 else "grey"
     origin = [(key, str(value)) for key in _ORIGIN if (value := about.provenance.get(key))]
-    rows = [("task", about.task), ("net", about.net), ("takes", f"{kind}, {size}"), *origin]
+    rows = [("task", about.task), ("network", about.net), ("input", f"{kind}, {size}"), *origin]
     samples = f", {about.metrics['samples']:,} samples" if "samples" in about.metrics else ""
     for name, value in about.metrics.get("scores", {}).items():
         if "/" not in name:
