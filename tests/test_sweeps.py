@@ -105,15 +105,15 @@ SLIPS = {
     "-m task=classify optimizer.lr=interval(1e-4,1)": ("optimizer.lr is an interval", "sweep=optuna"),
     "-m task=classify trainer=ddp": ("trainer.devices=auto", "one device"),
     "-m task=classify launcher.n_jobs=2": ("launcher.n_jobs has no effect by itself", "launcher=joblib"),
-    "-m task=classify hydra.sweeper.params={seed:'1,2'}": ("a sweep takes its values from words such as -m optimizer",),
+    "-m task=classify hydra.sweeper.params={seed:'1,2'}": ("give a sweep its values as in -m optimizer",),
     "task=classify launcher=joblib": ("launcher=... runs several trainings: add -m",),
     "sweep.trials=3 task=classify": ("sweep.trials has no effect by itself; add sweep=optuna",),
     "sweep=optuna": ("task is not given",),
     "sweep=optun task=classify": ("sweep=optun is not known", "Did you mean 'optuna'?"),
     "sweep=optuna task=classify,segment": ("task cannot vary",),
-    "sweep=optuna task=denoise noise=fixed,report": ("noise varies, and with it what val/psnr measures",),
+    "sweep=optuna task=denoise noise=fixed,report": ("noise varies and changes what val/psnr measures",),
     "sweep=optuna task=compress model.lambdas=choice([0.01],[0.1])": ("model.lambdas varies",),
-    "sweep=optuna task=compress model=factorized,pair": ("model varies, and with it what val/loss measures",),
+    "sweep=optuna task=compress model=factorized,pair": ("model varies and changes what val/loss measures",),
     "sweep=optuna task=classify sweep.trials=0": ("sweep.trials=0 is out of range",),
     "sweep=optuna task=classify sweep.trialz=3": ("sweep.trialz does not exist", "Did you mean 'trials'?"),
     "sweep=optuna task=classify optimizer.lr=interval(0,1)": ("optimizer.lr=0 is out of range",),
@@ -248,7 +248,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
     again = sweep(SEARCH, quadratic(here / "never", kill_at=1))
     assert len(again) == 6
     assert not (here / "never").exists()
-    with pytest.raises(ConfigError, match=r"none in place of seed=9.*sweep.name="):
+    with pytest.raises(ConfigError, match=r"none instead of seed=9.*sweep.name="):
         sweep([*SEARCH, "seed=9"], quadratic(here / "never", kill_at=1))
 
 
@@ -274,7 +274,7 @@ def test_a_sweep_that_is_told_to_stop_says_so(here: Path) -> None:
 
         raise Interrupted(signal.SIGTERM, here / "of" / "checkpoints" / "last.ckpt")
 
-    with pytest.raises(cli.ImagierError, match="same words are said again") as told:
+    with pytest.raises(cli.ImagierError, match="same command to continue") as told:
         sweep(SEARCH, stopped)
     assert told.value.exit_code == 143
     sweep([*SEARCH[:-1], "sweep.trials=2"], quadratic(here / "of"))
@@ -286,8 +286,8 @@ def test_a_run_is_resumed_once(here: Path, capsys: pytest.CaptureFixture[str]) -
     (here / "done").mkdir()
     (here / "done" / "overrides.txt").write_text("task=classify\n")
     said = sentence(capsys, "train", ["-m", "resume=done", "optimizer.lr=1e-3,1e-4"], 2)
-    assert "resume=done goes on with one run" in said
-    assert "leave -m out" in said
+    assert "resume=done continues a single run" in said
+    assert "remove -m" in said
 
 
 @pytest.mark.slow

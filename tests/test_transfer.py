@@ -53,14 +53,14 @@ def test_every_form_goes_over_every_link(house: Path) -> None:
     assert "JPEG 45" in page
     assert "http://" not in page
     assert "soonest, 2 Mbit/s" in said
-    assert "output=sent holds a report already" in report("rates=[]", "output=sent", cwd=house, code=2)
+    assert "output=sent already contains a report" in report("rates=[]", "output=sent", cwd=house, code=2)
 
 
 def test_a_broken_picture_is_said_and_the_others_are_sent(house: Path) -> None:
     (house / "broken.jpg").write_bytes(b"\xff\xd8 and no more")
     said = report("broken.jpg", "rates=[]", "output=others", cwd=house, code=3)
     assert "broken.jpg: " in said
-    assert "1 of 4 files were left out" in said
+    assert "1 of 4 files were skipped" in said
     with (house / "others" / "transfer.csv").open(newline="") as file:
         assert {row["picture"] for row in csv.DictReader(file)} == {"0.png", "1.png", "2.png"}
 
@@ -79,7 +79,7 @@ def test_an_output_that_is_none_is_refused_before_anything_is_sent(house: Path) 
 def test_a_picture_that_a_rival_cannot_hold_is_said(house: Path) -> None:
     Image.new("RGB", (17000, 16)).save(house / "wide.png")
     said = report("wide.png", "rates=[]", "pictures=null", "output=held", cwd=house, code=3)
-    assert "wide.png: 17000 x 16 pixels; WebP holds 16383 a side" in said
+    assert "wide.png: 17000 x 16 pixels, but WebP allows at most 16383 on a side" in said
     assert (house / "held" / "transfer.html").is_file()
 
 
@@ -149,7 +149,7 @@ def test_the_verdict_is_of_the_pictures_in_the_table() -> None:
         return Passage(name, form, 1, 100, 100, 0.1, 0.1, {"loopback": 0.0}, psnr, 1, similarity)
 
     groups = grouped([passed("a", form, 30, 1) for form in ("net", "JPEG")] + [passed("b", "net", 20, math.nan)])
-    assert verdicts(groups)[0][0] == "30.0 dB soonest, loopback"
+    assert verdicts(groups)[0][0] == "fastest at 30.0 dB, loopback"
 
 
 def test_the_verdict_is_the_soonest_of_those_that_are_good_enough() -> None:
@@ -157,4 +157,4 @@ def test_the_verdict_is_the_soonest_of_those_that_are_good_enough() -> None:
         return Passage("a", form, 1, 100, 100, 0.1, 0.1, {"loopback": 0.0, "1 Mbit/s": slow}, psnr, 1, 1)
 
     groups = grouped([passed("net", 30, 0.2), passed("JPEG", 31, 0.1), passed("WebP", 29, 0.01)])
-    assert verdicts(groups)[1] == ("30.0 dB soonest, 1 Mbit/s", "JPEG 1: 300 ms")
+    assert verdicts(groups)[1] == ("fastest at 30.0 dB, 1 Mbit/s", "JPEG 1: 300 ms")

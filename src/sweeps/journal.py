@@ -41,5 +41,5 @@ def optional(words: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ConfigError(
-            f"{words} needs a package that is not installed ({error}); pip install 'imagier[sweep]' brings it."
+            f"{words} needs a package that is not installed ({error}); run pip install 'imagier[sweep]'."
         ) from error

@@ -63,7 +63,7 @@ class Pruning(Callback):
         try:
             self.trial.report(self._last.score, step=self._last.epochs)
         except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise GivenUp("the sweep has gone on without this trial") from error
+            raise GivenUp("the sweep has continued without this trial") from error
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the run where the pruner says so."""

@@ -42,16 +42,16 @@ def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimens
     records = ranked(list(read_records(folder).values()))
     write_results(folder, dimensions)
     print(f"\n{_text(records, None if sys.stdout.isatty() else WIDTH)}")
-    print(f"table: {folder / 'trials.csv'}\npicture: {folder / 'trials.png'}")
+    print(f"table: {folder / 'trials.csv'}\nplot: {folder / 'trials.png'}")
     if not records or records[0].state != "done":
         note = next((record.note for record in records if record.note), "")
-        raise TrainingError(f"no trial of {folder} ended with a score. The first one: {note}")
+        raise TrainingError(f"no trial of {folder} finished with a score. First note: {note}")
     bests = best_of_each_measure(records)
     for best in bests:
         apart = best.apart or [word for word in typed(best.values) if len(bests) > 1 and word.startswith("experiment=")]
         of = f" of {' '.join(apart)}" if apart else ""
         print(f"best{of}: trial {best.number}, {best.monitor} {best.score:.4g}, {best.run}")
-        print(f"train it longer: {longer(best, fixed) or 'its run folder, which says how long it was, is gone'}")
+        print(f"train it longer: {longer(best, fixed) or 'not possible, as its run folder is gone'}")
     return records
 
 

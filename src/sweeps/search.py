@@ -46,7 +46,9 @@ class Search:
         mode: str,
     ) -> None:
         if not dimensions:
-            raise ConfigError("nothing varies; leave out a word that fixes a key, or say key=interval(1e-4,1e-2).")
+            raise ConfigError(
+                "nothing to search: every key is fixed by the command line; remove one, or add key=interval(1e-4,1e-2)."
+            )
         with optional("sweep=optuna"):
             import optuna
         self._settings, self._seed, self._folder = cfg.sweep, cfg.seed, folder
@@ -103,8 +105,8 @@ class Search:
         if known != words and self._study.get_trials(deepcopy=False):
             gone, new = (" ".join(sorted(set(one) - set(other))) for one, other in ((known, words), (words, known)))
             raise ConfigError(
-                f"{self._folder} holds a sweep of other words ({gone or 'none'} in place of {new or 'none'}), whose "
-                "trials cannot be compared with these; give this one a name of its own with sweep.name=..."
+                f"{self._folder} contains a sweep with other settings ({gone or 'none'} instead of {new or 'none'}), "
+                "whose trials cannot be compared with these; name this one with sweep.name=..."
             )
         self._study.set_user_attr("words", words)
 

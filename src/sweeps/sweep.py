@@ -49,7 +49,7 @@ class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
 
     def __init__(self, folder: Path, exit_code: int, resumes: bool) -> None:
         cure = (
-            "It goes on when the same words are said again." if resumes else "A grid begins anew when it is said again."
+            "Repeat the same command to continue." if resumes else "A grid starts again when the command is repeated."
         )
         super().__init__(f"the sweep was stopped; its table so far is in {folder}. {cure}")
         self.exit_code = exit_code
@@ -73,7 +73,7 @@ def sweep(words: Sequence[str], job: Callable[[DictConfig], float]) -> list[Reco
             when no trial comes to a score.
     """
     if launch().world > 1:
-        raise ConfigError("a sweep is started once, not by torchrun or srun; launcher=... starts several trials.")
+        raise ConfigError("start a sweep once, not with torchrun or srun; launcher=... runs several trials at once.")
     with initialize_config_dir(str(CONF), job_name="imagier", version_base="1.3"):
         return Sweep(list(words), job).run()
 
@@ -85,7 +85,7 @@ class Sweep:
         self.job = job
         self.loader = GlobalHydra.instance().config_loader()
         if told := [word for word in words if word.lstrip("+").startswith("hydra.sweeper")]:
-            raise ConfigError(f"{told[0]}: a sweep takes its values from words such as -m optimizer.lr=1e-3,3e-3.")
+            raise ConfigError(f"{told[0]} is not supported: give a sweep its values as in -m optimizer.lr=1e-3,3e-3.")
         first = first_values(words, self.loader)
         try:
             self.cfg = compose("train", first, return_hydra_config=True)
@@ -93,15 +93,15 @@ class Sweep:
             raise UnsoundWordsError(first, error) from error
         if self.cfg.resume is not None:
             raise ConfigError(
-                f"resume={self.cfg.resume} goes on with one run, in its folder, and a sweep trains many, each in its "
-                "own; leave -m out, or begin the trials with model.weights=RUN/checkpoints/best.ckpt."
+                f"resume={self.cfg.resume} continues a single run, but a sweep trains many runs; remove -m, or "
+                "initialise the trials with model.weights=RUN/checkpoints/best.ckpt."
             )
         self.settings = self.cfg.get("sweep")
         space = dict(OmegaConf.select(self.cfg, "hydra.sweeper.params") or {})  # as an experiment's file may have them
         space |= self.settings.space if self.settings else {}
         self.fixed, self.dimensions = read_words(words, space, self.loader)
         for key in {"task", "experiment"} & {dimension.key for dimension in self.dimensions if self.settings}:
-            raise ConfigError(f"sweep=optuna improves one score, so that {key} cannot vary; name one {key}.")
+            raise ConfigError(f"sweep=optuna optimises a single score, so {key} cannot vary; give one {key}.")
         if self.settings and not any(word.startswith("test=") for word in self.fixed):
             self.fixed.append("test=false")  # the test split is not for choosing
 
@@ -113,7 +113,7 @@ class Sweep:
             let_begin(folder)
             source = self._search(folder) if self.settings else Grid(self.dimensions)
             ended = _ended(folder)
-            print(f"sweep folder: {folder}; {source.total} trials{f', {ended} of them ended' if ended else ''}")
+            print(f"sweep folder: {folder}; {source.total} trials{f', {ended} of them finished' if ended else ''}")
             try:
                 while batch := source.ask(self._at_once(source.total)):
                     if code := self._try(batch, source, folder):
@@ -143,7 +143,7 @@ class Sweep:
             devices = cfg.trainer.devices
             if devices not in (1, "1") and not (OmegaConf.is_list(devices) and len(devices) == 1):
                 raise ConfigError(
-                    f"trainer.devices={devices}: a trial of a sweep has one device; use trainer=auto, and "
+                    f"trainer.devices={devices}: each trial of a sweep uses one device; use trainer=auto, and "
                     "launcher=joblib or launcher=submitit_slurm for several trials at once."
                 )
             if self.settings:
@@ -161,8 +161,8 @@ class Sweep:
         if subjects.setdefault(subject, values) is not first:
             key = next(key for key in values if values[key] != first[key])
             raise ConfigError(
-                f"{key} varies, and with it what {task.monitor} measures, so that sweep=optuna could not compare the "
-                "trials. Fix that key, or try its values as a grid with -m."
+                f"{key} varies and changes what {task.monitor} measures, so sweep=optuna cannot compare the trials. "
+                "Fix that key, or try its values as a grid with -m."
             )
 
     def _composed(self, words: list[str]) -> DictConfig:
@@ -273,13 +273,13 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"sweep.folder={folder} cannot be made ({error}); name a folder that can.") from error
+        raise ConfigError(f"sweep.folder={folder} cannot be created ({error}); name another folder.") from error
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise ConfigError(
-                f"{folder} is a sweep that another process is working at; wait for it, or give this one a name of its "
-                "own with sweep.name=..."
+                f"{folder} is in use by another process running this sweep; wait for it, or name this one with "
+                "sweep.name=..."
             ) from error
         yield

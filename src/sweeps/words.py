@@ -121,7 +121,7 @@ def combinations(dimensions: Sequence[Dimension]) -> Iterator[Values]:
     """
     if endless := [dimension.key for dimension in dimensions if dimension.interval]:
         raise ConfigError(
-            f"{endless[0]} is an interval, and a grid needs values, as in {endless[0]}=1,2,3; sweep=optuna searches "
+            f"{endless[0]} is an interval, but a grid needs values, as in {endless[0]}=1,2,3; sweep=optuna searches "
             "intervals."
         )
     for values in product(*(dimension.values for dimension in dimensions)):

@@ -17,7 +17,7 @@ from imagier.training.image_formats import RIVALS, ImageFormat, decode
 from imagier.training.pictures import Comparison, Curve
 
 MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # looked at: MS-SSIM and AVIF's encoder take their time
-THIS_NET = "this net"
+THIS_NET = "this network"
 
 Scores = Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # by name; of what was read and the picture, [1, C, H, W]
 Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read

@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     output = Path(cfg.output or ".").expanduser()
     if not cfg.overwrite and any((output / name).exists() for name in ("transfer.csv", "transfer.html")):
         raise ConfigError(
-            f"output={output} holds a report already; choose another folder, or replace it with overwrite=true."
+            f"output={output} already contains a report; choose another folder, or replace it with overwrite=true."
         )
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     if cfg.threads:
@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
     sent = passages(_readable(items, codec.channels), forms, links)
     found = list(_shown(sent, len(items) * len(forms)))
     if not found:
-        raise DataError("none of the pictures could be read; the lines above say why.")
+        raise DataError("none of the images could be read; the lines above say why.")
     with writing_to(output):
         write_csv(output / "transfer.csv", found)
         page = write_page(output / "transfer.html", found, f"{codec.description.name} over the network")
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> None:
         print(f"{label}: {value}")
     print(f"page: {page}")
     if count < len(items):
-        raise DataError(f"{len(items) - count} of {len(items)} files were left out; lines above say why.")
+        raise DataError(f"{len(items) - count} of {len(items)} files were skipped; the lines above say why.")
 
 
 def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -85,7 +85,9 @@ def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.nd
 def _sendable(image_HWC: np.ndarray) -> np.ndarray:
     height, width, _ = image_HWC.shape
     if max(height, width) > WEBP_LONGEST:
-        raise DataError(f"{width} x {height} pixels; WebP holds {WEBP_LONGEST} a side. Cut it or make it smaller.")
+        raise DataError(
+            f"{width} x {height} pixels, but WebP allows at most {WEBP_LONGEST} on a side. Crop or shrink the image."
+        )
     return image_HWC
 
 

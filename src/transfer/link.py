@@ -48,7 +48,7 @@ class Link:
                 arrived = answer.read()
             seconds = time.perf_counter() - began
         if arrived != data:
-            raise DataError(f"{len(data)} bytes were sent over {self.name}, and {len(arrived)} others have arrived.")
+            raise DataError(f"{len(data)} bytes were sent over {self.name}, but {len(arrived)} different ones arrived.")
         return seconds
 
 

@@ -54,29 +54,29 @@ def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
             Section(
                 "rate-distortion",
                 "Size and quality",
-                f"Means over {over}, by the bytes of whole files and what is decoded from them; other formats as "
-                "Pillow writes them. The table gives the BD-rate, the mean difference in bits where two curves reach "
-                "the same quality: less than zero is smaller. A dash: there is no such quality.",
+                f"Means over {over}, from whole files and the decoded images; other formats as written by Pillow. The "
+                "table gives the BD-rate, the mean difference in bits where two curves reach the same quality: "
+                "negative means smaller files. A dash: the curves share no quality.",
                 rate_chart(curves),
                 f"Quality over bits per pixel for {', '.join(curve.name for curve in curves)}",
                 table=difference_table(curves),
             ),
-            Section("sizes", "Every form", f"Means over {over}.", table=size_table(scored)),
+            Section("sizes", "All formats", f"Means over {over}.", table=size_table(scored)),
         ],
         [
             Section(
                 "time",
-                "Time until the picture is there",
-                "Encoding, transfer and decoding, one after another; medians over the pictures, on this machine. "
-                "Transfer is a GET over HTTP from a server on this machine, from the request to the last byte, by "
-                "links that carry so many megabits of the file a second and add no delay.",
+                "Time to the decoded image",
+                "Encoding, transfer and decoding in sequence; medians over the images, on this machine. Transfer is "
+                "an HTTP GET from a server on this machine, from the request to the last byte, over links limited to "
+                "the given rate in megabits per second, without added latency.",
                 _time_chart(groups),
-                "PSNR over the seconds until a picture is there, for every link",
+                "PSNR over the seconds until an image is decoded, for every link",
             ),
-            Section("seconds", "Every step", "Milliseconds, medians over the pictures.", table=time_table(groups)),
+            Section("seconds", "All steps", "Milliseconds, medians over the images.", table=time_table(groups)),
         ],
     ]
-    return write_chapters(path, (title, f"{pictures} · {len(groups)} forms"), verdicts(groups), [], chapters)
+    return write_chapters(path, (title, f"{pictures} · {len(groups)} formats"), verdicts(groups), [], chapters)
 
 
 def fully_scored(groups: Sequence[Group]) -> Sequence[Group]:
@@ -88,10 +88,10 @@ def fully_scored(groups: Sequence[Group]) -> Sequence[Group]:
 
 def means_over(groups: Sequence[Group], total: int) -> str:
     """Over how many pictures the means of these groups are."""
-    pictures = f"{total} picture{'s' if total > 1 else ''}"
+    pictures = f"{total} image{'s' if total > 1 else ''}"
     if len(groups[0]) == total:
         return pictures
-    return f"{len(groups[0])} of {pictures}, those of at least {MS_SSIM_LEAST} pixels a side, which MS-SSIM needs"
+    return f"{len(groups[0])} of {pictures}, those of at least {MS_SSIM_LEAST} pixels on each side, as MS-SSIM requires"
 
 
 def size_table(groups: Sequence[Group]) -> Table:
@@ -105,18 +105,18 @@ def size_table(groups: Sequence[Group]) -> Table:
         ]
         for group in groups
     ]
-    return Table(["form", "bytes", *map(wording.title, scores)], rows)
+    return Table(["format", "bytes", *map(wording.title, scores)], rows)
 
 
 def time_table(groups: Sequence[Group]) -> Table:
     """A row a form and quality: how long each step takes, and all together over each link."""
     links = list(groups[0][0].links)
     headers = [
-        "form",
+        "format",
         "encode",
         "decode",
         *(f"{link}: transfer" for link in links),
-        *(f"{link}: all" for link in links),
+        *(f"{link}: total" for link in links),
     ]
     rows = [
         [
@@ -145,7 +145,7 @@ def verdicts(groups: Sequence[Group]) -> list[tuple[str, str]]:
     said = []
     for link in groups[0][0].links:
         first = min(good, key=lambda group: _seconds(group, link))
-        said.append((f"{least:.1f} dB soonest, {link}", f"{_name(first)}: {1000 * _seconds(first, link):,.0f} ms"))
+        said.append((f"fastest at {least:.1f} dB, {link}", f"{_name(first)}: {1000 * _seconds(first, link):,.0f} ms"))
     return said
 
 
@@ -200,7 +200,7 @@ def _paint_link(axis: Axes, groups: Sequence[Group], link: str) -> None:
         axis.plot(milliseconds, decibels, "o-", color=color, label=name, markersize=3, linewidth=1.3 if number else 2.2)
     for group in groups:
         if group[0].form == PNG.name:
-            axis.axvline(1000 * _seconds(group, link), color=MUTED, linestyle="--", label="PNG, without loss")
+            axis.axvline(1000 * _seconds(group, link), color=MUTED, linestyle="--", label="PNG (lossless)")
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     axis.set_title(link)

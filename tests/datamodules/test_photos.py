@@ -306,7 +306,7 @@ def test_a_set_is_the_same_by_any_path_to_it(tmp_path: Path, monkeypatch: pytest
 def test_broken_picture_stops_or_is_skipped(tmp_path: Path) -> None:
     root = _classes(tmp_path / "set")
     (root / "cat" / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"1 sample of 41 cannot be read(.|\n)*bad\.png is not a picture"):
+    with pytest.raises(DataError, match=r"1 sample of 41 cannot be read(.|\n)*bad\.png is not an image"):
         _open(root, split=[0.8, 0.2, 0.0])  # of which validation is tested too
     names = set().union(*_ids(_open(root, on_error="skip")).values())
     assert len(names) == 40

@@ -250,4 +250,4 @@ def test_a_net_of_ones_own_package_is_found_and_trusted_where_its_owner_says(
     assert f"add a file with `_target_: {__name__}.Own`" in said
     assert "or set IMAGIER_CONF to a folder of your own" in said
     monkeypatch.setenv("IMAGIER_CONF", "nowhere")
-    assert f"IMAGIER_CONF={tmp_path}/nowhere is no folder" in spoken("train", "task=classify", cwd=tmp_path, code=2)
+    assert f"IMAGIER_CONF={tmp_path}/nowhere is not a folder" in spoken("train", "task=classify", cwd=tmp_path, code=2)

@@ -185,7 +185,7 @@ def test_seeds_asks_for_settings_with_so_many_and_takes_the_newest(
     write_run(tmp_path, model="pspnet", seed=5)
     (board,) = boards_of(tmp_path, seeds=2)
     assert [(setting.name, [run.seed for run in setting.runs]) for setting in board.settings] == [("unet", [3, 8])]
-    assert "no setting was trained to its end with more than 3" in refused(capsys, f"runs={tmp_path}", "seeds=4")
+    assert "no setting has finished runs with more than 3" in refused(capsys, f"runs={tmp_path}", "seeds=4")
     assert "seeds=0 is out of range" in refused(capsys, f"runs={tmp_path}", "seeds=0")
 
 
@@ -245,7 +245,7 @@ def test_losses_that_do_not_compare_are_not_passed_over(tmp_path: Path) -> None:
     write_run(tmp_path, model="unet")
     write_run(tmp_path, model="pspnet", loss___target_="imagier.losses.dice.Dice")
     (board,) = boards_of(tmp_path)
-    assert any(note.startswith("Losses do not compare") for note in board.notes)
+    assert any(note.startswith("Losses are not comparable") for note in board.notes)
 
 
 def test_a_run_without_an_end_is_listed_with_how_far_it_came(
@@ -263,18 +263,18 @@ def test_a_run_without_an_end_is_listed_with_how_far_it_came(
     say(f"runs={tmp_path}")
     lines = [re.split(r"\s*│\s*", line.strip()) for line in capsys.readouterr().out.splitlines()]
     told = {line[0]: line[1:] for line in lines if line[0].startswith(str(tmp_path))}
-    assert told[str(killed)] == ["no metrics.json: stopped, or not done yet", "1", "4", "0.3438"]
+    assert told[str(killed)] == ["no metrics.json: stopped, or still running", "1", "4", "0.3438"]
     assert told[str(old)][0].startswith("no summary.json")
     assert told[str(torn)][0].startswith("metrics.json cannot be read")
     assert told[str(fresh)][-2:] == ["0", DASH]
-    assert any(name.startswith(f"{alien} is left out: its config.yaml cannot be read") for name in told)
+    assert any(name.startswith(f"{alien} is skipped: its config.yaml cannot be read") for name in told)
     assert next(line for line in lines if line[0] == "unet")[-1] == "1"
 
 
 def test_nothing_to_compare_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no run that can be read" in refused(capsys, f"runs={tmp_path}/empty")
-    assert "is no folder" in refused(capsys, f"runs={tmp_path}/none")
+    assert "contains no readable run" in refused(capsys, f"runs={tmp_path}/empty")
+    assert "is not a folder" in refused(capsys, f"runs={tmp_path}/none")
 
 
 def test_the_paired_comparison_is_students(tmp_path: Path) -> None:
@@ -309,12 +309,12 @@ def test_one_seed_says_nothing_about_chance(tmp_path: Path, capsys: pytest.Captu
         write_run(tmp_path / "equal", seed=seed, model="pspnet", score=0.6)
     say(f"runs={tmp_path / 'equal'}")
     told = capsys.readouterr().out
-    assert re.search(rf"pspnet +│ -10.00 ± 0.00 points │ +every seed says the same │ {DASH} │ +2", told)
+    assert re.search(rf"pspnet +│ -10.00 ± 0.00 points │ +identical for every seed │ {DASH} │ +2", told)
     shutil.rmtree(tmp_path / "equal")
     say(f"runs={tmp_path}")
     told = capsys.readouterr().out
-    assert re.search(rf"pspnet +│ -10.00 points │ +one seed says nothing about chance │ {DASH} │ +1", told)
-    assert re.search(rf"fcn8 +│ +{DASH} │ +no seed is shared │ {DASH} │ +0", told)
+    assert re.search(rf"pspnet +│ -10.00 points │ +a single seed allows no test │ {DASH} │ +1", told)
+    assert re.search(rf"fcn8 +│ +{DASH} │ +no shared seeds │ {DASH} │ +0", told)
 
 
 def test_where_less_is_better_the_least_stands_first(tmp_path: Path) -> None:

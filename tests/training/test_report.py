@@ -154,9 +154,9 @@ def test_a_bare_summary_still_makes_a_page(tmp_path: Path) -> None:
 def test_without_test_split_validation_is_the_verdict(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path, classify_summary()).read_text(encoding="utf-8"))
     assert "Accuracy, validation" in page.words
-    assert "Bars are of the validation split." in " ".join(page.words)
+    assert "Bars show the validation split." in " ".join(page.words)
     unlabelled = replace(classify_summary(), results=classify_summary().results | {"test": {}})
-    assert "Bars are of the validation split." in " ".join(
+    assert "Bars show the validation split." in " ".join(
         Page(write_report(tmp_path, unlabelled).read_text(encoding="utf-8")).words
     )
 

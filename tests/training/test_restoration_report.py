@@ -138,10 +138,10 @@ def test_a_codec_is_told_by_rate_and_beside_its_rivals(tmp_path: Path) -> None:
         ["this net against WebP", "+14.3 %", "+14.3 %"],
         ["WebP against JPEG", f"{minus}30.0 %", f"{minus}30.0 %"],
     ]
-    assert ["Files further than 1 % and 64 bytes from their estimate", "25.0 %", "25.0 %"] in rows(text, "results")
+    assert ["Files more than 1 % and 64 bytes off their estimate", "25.0 %", "25.0 %"] in rows(text, "results")
     assert "first 16 pictures" in text
     cards = re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)
-    assert cards[0] == ("Bits beside JPEG&#39;s, by PSNR", f"{minus}20.0 %")
+    assert cards[0] == ("Bits relative to JPEG, by PSNR", f"{minus}20.0 %")
     assert cards[1:3] == [
         ("Bits per pixel, first 16 pictures", "0.16 to 0.80"),
         ("PSNR, first 16 pictures", "26.0 to 34.0 dB"),

@@ -18,13 +18,11 @@ def run(cfg: DictConfig) -> None:
     """
     root = Path(cfg.runs).expanduser()
     if not root.is_dir():
-        raise ConfigError(f"runs={cfg.runs} is no folder; name the one that holds your runs.")
+        raise ConfigError(f"runs={cfg.runs} is not a folder; name the folder of your runs.")
     finished, unfinished, problems = find_runs(root)
     if not (finished or unfinished):
         told = f" {problems[0]}" if problems else ""
-        raise ConfigError(
-            f"runs={cfg.runs} holds no run that can be read; train something, or name another folder.{told}"
-        )
+        raise ConfigError(f"runs={cfg.runs} contains no readable run; train something, or name another folder.{told}")
     boards = make_boards(finished, cfg.seeds)
     print_boards(boards, unfinished, problems)
 

@@ -48,14 +48,14 @@ def _card(board: Board) -> tuple[str, str]:
 
 def _chapter(board: Board) -> list[Section]:
     """The board itself first, then what explains it."""
-    shown = f"The best {MOST} settings are drawn." if len(board.settings) > MOST else ""
+    shown = f"Only the best {MOST} settings are plotted." if len(board.settings) > MOST else ""
     sections = [
         Section(
             board.name,
             f"{board.title[0].upper()}{board.title[1:]}",
             " ".join([caption(board), *board.notes, shown]),
             draw_scores(board),
-            f"{wording.title(board.metric)} of each setting with its deviation; the numbers are in the table",
+            f"{wording.title(board.metric)} of each setting with its standard deviation; the numbers are in the table",
             table=main_table(board),
         )
     ]
@@ -69,7 +69,7 @@ def _chapter(board: Board) -> list[Section]:
             Section(f"{board.name}-{kind}", title, shown if picture is not None else "", picture, title, table=table)
         )
     if (curves := draw_parallel_curves(board)) is not None:
-        text = f"Every run over its epochs, a colour a setting. {shown}"
+        text = f"Every run over its epochs, one colour per setting. {shown}"
         sections.append(
             Section(f"{board.name}-curves", f"Curves · {board.title}", text, curves, "Losses and score of every run")
         )

@@ -119,7 +119,7 @@ def find_runs(root: Path) -> tuple[list[Run], list[Unfinished], list[str]]:
         try:
             found.append(_read(folder))
         except _DAMAGED as error:
-            problems.append(f"{folder} is left out: its config.yaml cannot be read ({_told(error)}).")
+            problems.append(f"{folder} is skipped: its config.yaml cannot be read ({_told(error)}).")
     found.sort(key=lambda run: run.age)
     finished = [run for run in found if isinstance(run, Run)]
     return finished, [run for run in found if isinstance(run, Unfinished)], problems
@@ -146,7 +146,7 @@ def _read(folder: Path) -> Run | Unfinished:
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         why = f"no {missing}: " + (
-            "stopped, or not done yet" if missing == "metrics.json" else "an older version's run"
+            "stopped, or still running" if missing == "metrics.json" else "run of an older version"
         )
     except _DAMAGED as error:
         why = _told(error)
@@ -157,14 +157,14 @@ def _results(folder: Path) -> dict[str, dict[str, float]]:
     said = _json(folder / "metrics.json")
     results = {split: {name: float(value) for name, value in scores.items()} for split, scores in said.items()}
     if not {"val", "test"} & set(results):
-        raise ValueError("metrics.json holds neither val nor test")
+        raise ValueError("metrics.json has neither val nor test")
     return results
 
 
 def _ended(folder: Path) -> Ended:
     said = _json(folder / "summary.json")
     if said["mode"] not in ("max", "min"):
-        raise ValueError(f"summary.json says mode={said['mode']}, neither max nor min")
+        raise ValueError(f"summary.json has mode={said['mode']}, neither max nor min")
     return Ended(
         parameters=int(said["parameters"]),
         seconds=float(said["seconds"]),
@@ -202,7 +202,7 @@ def _json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be read ({error})") from error
     if not isinstance(content, dict):
-        raise TypeError(f"{path.name} holds a {type(content).__name__}, not a mapping")
+        raise TypeError(f"{path.name} contains a {type(content).__name__}, not a mapping")
     return content
 
 

@@ -95,7 +95,7 @@ def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
     kept = [board for board in boards if board.settings]
     if runs and not kept:
         most = max(len(setting.runs) for group in together.values() for setting in _board(group, None, "").settings)
-        raise ConfigError(f"seeds={seeds}, but no setting was trained to its end with more than {most}; ask for fewer.")
+        raise ConfigError(f"seeds={seeds}, but no setting has finished runs with more than {most} seeds; use fewer.")
     return sorted(kept, key=lambda board: board.title)
 
 
@@ -151,7 +151,7 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
         settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
         notes += _repeated(name, group, settings[-1])
     if few:
-        notes.append(f"Left out, with fewer than {seeds} seeds: {'; '.join(few)}.")
+        notes.append(f"Skipped, with fewer than {seeds} seeds: {'; '.join(few)}.")
     first = runs[-1]
     metric, mode = first.ended.monitor.removeprefix("val/"), first.ended.mode
     return Board(
@@ -170,7 +170,7 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
 def _repeated(name: str, group: Sequence[Run], setting: Setting) -> list[str]:
     times = Counter(run.seed for run in group)
     return [
-        f"{name}: seed {run.seed} was trained {times[run.seed]} times; the newest counts, {run.folder}."
+        f"{name}: seed {run.seed} was trained {times[run.seed]} times; only the newest run counts, {run.folder}."
         for run in setting.runs
         if times[run.seed] > 1
     ]
@@ -188,9 +188,9 @@ def _cautions(settings: Sequence[Setting]) -> list[str]:
     notes = []
     machines = dict.fromkeys(run.ended.machine for setting in settings for run in setting.runs)
     if len(machines) > 1:
-        notes.append(f"Times do not compare: these runs are from several machines ({', '.join(machines)}).")
+        notes.append(f"Times are not comparable: these runs are from several machines ({', '.join(machines)}).")
     weights = ("loss", "task.class_weights", "task.auxiliary_weight")
     losses = {json.dumps([at(setting.runs[0].config, key) for key in weights]) for setting in settings}
     if len(losses) > 1:
-        notes.append("Losses do not compare: these settings were trained with different ones.")
+        notes.append("Losses are not comparable: these settings were trained with different losses.")
     return notes

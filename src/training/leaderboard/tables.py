@@ -13,8 +13,8 @@ from imagier.training.report import Table
 from imagier.training.report.summary import SPLIT_NAMES
 
 COMPARED = (
-    "Differences over the seeds that both settings share; two-sided paired t-test, not corrected for the number of "
-    "comparisons. An interval that holds 0 leaves open which is better."
+    "Differences over the seeds that both settings share; two-sided paired t-test, not corrected for multiple "
+    "comparisons. If an interval contains 0, it is open which setting is better."
 )
 _PARTS = {"denoise": "at each noise level", "compress": "at each lambda"}
 
@@ -23,8 +23,8 @@ def caption(board: Board) -> str:
     """How to read the numbers of a board."""
     known = f"; data {board.fingerprint}" if board.fingerprint else ""
     return (
-        f"Scores on the {SPLIT_NAMES[board.split]} split of the checkpoint that was kept, as mean ± deviation over "
-        f"seeds; least and best of validation over all epochs{known}."
+        f"Scores of the selected checkpoint on the {SPLIT_NAMES[board.split]} split, as mean ± standard deviation "
+        f"over seeds; lowest and best validation values over all epochs{known}."
     )
 
 
@@ -32,9 +32,9 @@ def main_table(board: Board) -> Table:
     """A row a setting, the best first: scores, the extremes of validation on the way, and what it cost."""
     measured = [metric for metric in board.metrics if "/" not in metric]
     rows = [[setting.name, *_scores(setting, measured), *_way(setting, measured)] for setting in board.settings]
-    extremes = ["Least loss, val", *(["Best accuracy, val"] if "accuracy" in measured else [])]
+    extremes = ["Lowest loss, val", *(["Best accuracy, val"] if "accuracy" in measured else [])]
     titles = [wording.title(metric) for metric in measured]
-    return Table(["Net", *titles, *extremes, "Trained parameters", "Epochs", "Time", "Seeds"], rows)
+    return Table(["Model", *titles, *extremes, "Trained parameters", "Epochs", "Time", "Seeds"], rows)
 
 
 def _scores(setting: Setting, measured: Sequence[str]) -> list[str]:
@@ -71,7 +71,7 @@ def parts_table(settings: Sequence[Setting], names: Sequence[str]) -> Table:
 
 def parts_title(board: Board, kind: str) -> str:
     """The heading over the parts of a score."""
-    return f"{wording.title(kind)} {_PARTS.get(board.task, 'of each class')}"
+    return f"{wording.title(kind)} {_PARTS.get(board.task, 'per class')}"
 
 
 def comparison_table(board: Board) -> Table | None:
@@ -90,8 +90,8 @@ def comparison_table(board: Board) -> Table | None:
 
 def _chance(board: Board, found: Paired) -> list[str]:
     if found.interval is None or found.p is None:
-        why = {0: "no seed is shared", 1: "one seed says nothing about chance"}
-        return [why.get(found.count, "every seed says the same"), wording.DASH, f"{found.count}"]
+        why = {0: "no shared seeds", 1: "a single seed allows no test"}
+        return [why.get(found.count, "identical for every seed"), wording.DASH, f"{found.count}"]
     low, high = (_fixed(board.metric, bound, found.deviation, "+") for bound in found.interval)
     return [f"{low} to {high}", "<0.001" if found.p < 0.001 else f"{found.p:.3f}", f"{found.count}"]
 
@@ -111,7 +111,7 @@ def runs_table(board: Board) -> Table:
         for setting in board.settings
         for run in setting.runs
     ]
-    headers = ["Net", "Folder", "Seed", wording.title(board.metric), "Best epoch", "Epochs", "Time"]
+    headers = ["Model", "Folder", "Seed", wording.title(board.metric), "Best epoch", "Epochs", "Time"]
     return Table(headers, rows, words=2)
 
 
@@ -122,7 +122,7 @@ def unfinished_table(unfinished: Sequence[Unfinished]) -> Table:
         epochs = f"{run.history.epoch.max():.3g}" if len(run.history.epoch) else "0"
         loss = wording.value("loss", run.extreme("val/loss", "min"))
         rows.append([str(run.folder), run.why, f"{run.seed}", epochs, loss])
-    return Table(["Unfinished", "Why", "Seed", "Epochs", "Least loss, val"], rows, words=2)
+    return Table(["Unfinished", "Why", "Seed", "Epochs", "Lowest loss, val"], rows, words=2)
 
 
 def written(metric: str, found: Spread, *, change: bool = False) -> str:

@@ -28,7 +28,7 @@ def coded_grid(samples: Sequence[Sample]) -> np.ndarray:
     """
     factor = _amplification(samples)
     rows = [_coded_row(sample, factor) for sample in samples]
-    amplified = f"difference, {factor} times" if factor > 1 else "difference"
+    amplified = f"difference, x {factor}" if factor > 1 else "difference"
     return mosaic(rows, ("original", "decoded", amplified, "JPEG of this size"))
 
 
@@ -57,7 +57,7 @@ def _coded_row(sample: Sample, factor: int) -> Row:
         Tile(_with_detail(difference, window)),
         Tile(
             _with_detail(jpeg, window),
-            (*_priced(len(data), jpeg, original), f"quality {quality}" if len(data) <= size else "no JPEG is smaller"),
+            (*_priced(len(data), jpeg, original), f"quality {quality}" if len(data) <= size else "no smaller JPEG"),
         ),
     ]
     return Row(tiles, title=sample.id)

@@ -15,9 +15,9 @@ _SCORES = ("bpp", "bpp_estimate", "psnr", "ssim", "ms_ssim")  # of each rate
 def compress_sections(summary: Summary) -> list[Section]:
     """Samples beside JPEG, rate-distortion curves, scores by rate, data."""
     caption = (
-        "Every row is one validation picture at the middle rate, with the part where it has most to lose enlarged "
-        "three times: those of the best PSNR, some from the middle, and those of the worst. The JPEG is the best one "
-        "that takes no more bytes than the net's file. Exact pixels are in pictures/samples.png."
+        "Each row is one validation image at the middle rate, with its most detailed region magnified three "
+        "times: the images with the best PSNR, some from the middle, and those with the worst. The JPEG is the best "
+        "one that is no larger than the network's file. Exact pixels are in pictures/samples.png."
     )
     return [
         *samples_section(summary, caption),
@@ -31,15 +31,15 @@ def _comparison(comparison: Comparison | None) -> list[Section]:
     if comparison is None:
         return []
     net, *rivals = comparison.curves
-    one = "picture" if comparison.pictures == 1 else f"{comparison.pictures} pictures"
+    one = "image" if comparison.pictures == 1 else f"{comparison.pictures} images"
     return [
         Section(
             "rate_distortion",
             "Rate and distortion",
-            f"Means over the first {one} of the validation split that MS-SSIM can measure, for all codecs the same, by "
-            "the bytes of real files and what is read from them; the formats as Pillow writes them. MS-SSIM in "
-            "decibels is -10 log10(1 - MS-SSIM). The table gives the BD-rate, the mean difference in bits where two "
-            "curves reach the same quality, in decibels: less than zero is smaller. A dash: there is no such quality.",
+            f"Means over the first {one} of the validation split large enough for MS-SSIM, the same for all codecs, "
+            "from real files and the decoded images; other formats as written by Pillow. MS-SSIM in decibels is -10 "
+            "log10(1 - MS-SSIM). The table gives the BD-rate, the mean difference in bits where two curves reach the "
+            "same quality: negative means smaller files. A dash: the curves share no quality.",
             rate_chart(comparison.curves),
             f"Curves of PSNR and MS-SSIM over bits per pixel for {', '.join(one.name for one in comparison.curves)}",
             table=difference_table(comparison.curves),
@@ -61,7 +61,7 @@ def difference_table(curves: Sequence[Curve]) -> Table:
 def _verdicts(net: Curve, rival: Curve, of: str) -> list[tuple[str, str]]:
     beside = _differences(net, rival)[0]
     return [
-        *([(f"Bits beside {rival.name}'s, by PSNR", beside)] if beside != wording.DASH else []),
+        *([(f"Bits relative to {rival.name}, by PSNR", beside)] if beside != wording.DASH else []),
         (f"Bits per pixel, {of}", _range(net.bpp, "{:.2f}")),
         (f"PSNR, {of}", _range(net.quality["psnr"], "{:.1f}") + " dB"),
     ]
@@ -93,9 +93,9 @@ def _rates(summary: Summary) -> list[Section]:
         Section(
             "rates",
             "Rates",
-            f"Means over the {SPLIT_NAMES[split]} split at each of the net's rates, named by its lambda: what a "
-            "squared error costs in bits. Bits per pixel are those of real files, the estimate is the net's own. The "
-            "results above are means over the rates.",
+            f"Means over the {SPLIT_NAMES[split]} split at each rate of the network, named by its lambda: the weight "
+            "of the squared error against bits. Bits per pixel are those of real files, the estimate is the network's "
+            "own. The results above are means over all rates.",
             table=Table(["lambda", *map(wording.title, columns)], rows),
         )
     ]

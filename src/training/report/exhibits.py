@@ -10,11 +10,13 @@ def samples_section(summary: Summary, caption: str) -> list[Section]:
         return []
     names = ", ".join(sample.id for sample in summary.samples[:12])
     picture = sample_grid(summary.samples, summary.facts)
-    return [Section("samples", "Samples", caption, picture, f"Truth beside prediction for {names}", photograph=True)]
+    return [
+        Section("samples", "Samples", caption, picture, f"Ground truth next to prediction for {names}", photograph=True)
+    ]
 
 
 def first_batch_section(
-    summary: Summary, caption: str = "Training samples as the net saw them first, augmentation included."
+    summary: Summary, caption: str = "The first training samples as the network sees them, after augmentation."
 ) -> list[Section]:
     """What training began with; nothing where it is not known."""
     if not summary.first_batch:

@@ -112,7 +112,7 @@ def _curves(history: History, summary: Summary) -> list[Section]:
     picture = draw_curves(history, summary.best_step)
     if picture is None:
         return []
-    caption = "The dashed line marks the checkpoint that was kept." if summary.best_step is not None else ""
+    caption = "The dashed line marks the selected checkpoint." if summary.best_step is not None else ""
     return [
         Section("curves", "Training", caption, picture, "Curves of loss, metrics, learning rate and speed over epochs")
     ]
@@ -129,7 +129,7 @@ def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
     if loss is not None and summary.metric != "loss":
         cards.append((f"Loss, {SPLIT_NAMES[summary.final_split]}", wording.value("loss", loss)))
     cards.append(("Trained parameters", wording.amount(summary.parameters)))
-    cards.append(("Training and measuring", wording.duration(summary.seconds)))
+    cards.append(("Training and evaluation", wording.duration(summary.seconds)))
     if summary.best_epoch is not None:
         trained = f" of {np.ceil(history.epoch.max()):.0f}" if len(history.epoch) else ""
         cards.append(("Best epoch", f"{summary.best_epoch + 1}{trained}"))
@@ -150,7 +150,7 @@ def _results(summary: Summary) -> Table | None:
 def _data_facts(summary: Summary) -> list[tuple[str, str]]:
     facts = summary.facts
     size = f"{facts.size[1]} x {facts.size[0]} pixels" if facts.size else "of several sizes"
-    pairs = [("Data", facts.name), ("Pictures", f"{'grey' if facts.channels == 1 else 'RGB'}, {size}")]
+    pairs = [("Data", facts.name), ("Images", f"{'grey' if facts.channels == 1 else 'RGB'}, {size}")]
     if facts.classes:
         pairs.append(("Classes", f"{facts.num_classes}: {', '.join(facts.classes)}"))
     if facts.ignore_index is not None:

@@ -12,10 +12,10 @@ _SCORES = ("psnr_noisy", "psnr", "ssim", "mse")  # of each level
 def denoise_sections(summary: Summary) -> list[Section]:
     """Samples before and after, scores by noise level, data."""
     caption = (
-        "Every row is one validation picture, with the part where it has most to lose enlarged three times: those that "
+        "Each row is one validation image, with its most detailed region magnified three times: the images that "
         "gained most, some from the middle, and those that gained least. Exact pixels are in pictures/samples.png."
     )
-    first = first_batch_section(summary, "The first training samples, augmentation included, before noise is added.")
+    first = first_batch_section(summary, "The first training samples, after augmentation and before noise is added.")
     return [*samples_section(summary, caption), *_levels(summary), *first]
 
 
@@ -36,10 +36,10 @@ def _levels(summary: Summary) -> list[Section]:
         Section(
             "levels",
             "Noise levels",
-            f"Means over the {SPLIT_NAMES[split]} split, each picture with the same noise in every run. The level is "
-            "the noise's standard deviation on the scale 0 to 255; the MSE is of pixels from 0 to 1. Noisy pictures "
-            "are scored as they would be saved, clipped to 0 to 255. The results above are of the noise that the net "
-            "was trained with.",
+            f"Means over the {SPLIT_NAMES[split]} split, with the same noise for each image in every run. The level "
+            "is the standard deviation of the noise on the scale 0 to 255; the MSE is computed on pixel values 0 to "
+            "1. Noisy images are scored as they would be saved, clipped to 0 to 255. The results above are for the "
+            "noise that the network was trained with.",
             level_chart(np.array(levels), measured),
             "Curves of PSNR and SSIM over the noise level; the numbers are in the table",
             table=Table(["noise level", *(headers[name] for name in measured)], rows),

@@ -17,7 +17,7 @@ _MOST_PAIRS = 12
 def segment_sections(summary: Summary) -> list[Section]:
     """Masks beside truth, IoU a class, confusion of pixels, data."""
     grid = samples_section(
-        summary, "Every row is one validation picture. Red pixels are wrong, hatched ones count nowhere."
+        summary, "Each row is one validation image. Red pixels are wrong, hatched pixels are ignored."
     )
     return [*grid, *_class_sections(summary, "IoU", "pixels", intersection_over_union), *_data(summary, "pixels")]
 
@@ -25,7 +25,7 @@ def segment_sections(summary: Summary) -> list[Section]:
 def classify_sections(summary: Summary) -> list[Section]:
     """Labelled pictures, accuracy a class, confusion of samples, data."""
     grid = samples_section(
-        summary, "Validation pictures with the predicted class and its probability; mistakes are framed in red."
+        summary, "Validation images with the predicted class and its probability; mistakes are framed in red."
     )
     return [*grid, *_class_sections(summary, "accuracy", "samples", recall), *_data(summary, "samples")]
 
@@ -73,8 +73,8 @@ def _class_sections(
     return [
         Section(
             "classes",
-            f"{score[0].upper()}{score[1:]} of each class",
-            f"Bars are of the {SPLIT_NAMES[final]} split.{marks} A dash marks a class that does not occur.",
+            f"{score[0].upper()}{score[1:]} per class",
+            f"Bars show the {SPLIT_NAMES[final]} split.{marks} A dash means that the class does not occur.",
             class_bars(facts, scores[SPLIT_NAMES[final]], others, xlabel=f"{score}, {SPLIT_NAMES[final]}", mean=True),
             f"Bars of {score} for {facts.num_classes} classes; the numbers are in the table",
             table=_class_table(facts, scores, confusion_KK, score, unit),
@@ -82,10 +82,10 @@ def _class_sections(
         Section(
             "confusion",
             "Confusion",
-            f"Each row is the truth and sums to 100 %: what the net says where the {SPLIT_NAMES[final]} split has it. "
-            "The table lists the commonest mistakes.",
+            f"Each row is a true class and sums to 100 %: the predictions for it on the {SPLIT_NAMES[final]} split. "
+            "The table lists the most frequent mistakes.",
             confusion_chart(confusion_KK, facts.classes),
-            f"Confusion matrix of {facts.num_classes} classes, rows truth, columns prediction",
+            f"Confusion matrix of {facts.num_classes} classes, rows true classes, columns predictions",
             table=_confused_pairs(confusion_KK, facts, unit),
         ),
     ]
@@ -113,7 +113,7 @@ def _confused_pairs(confusion_KK: np.ndarray, facts: Facts, unit: str) -> Table 
         if count := mistakes_KK[truth, said]:
             share = wording.percent(count / confusion_KK[truth].sum())
             rows.append([facts.classes[truth], facts.classes[said], f"{count:,}", share])
-    return Table(("truth", "taken for", unit, "share of the truth"), rows, words=2) if rows else None
+    return Table(("truth", "predicted as", unit, "share of true class"), rows, words=2) if rows else None
 
 
 def _data(summary: Summary, unit: str) -> list[Section]:
@@ -124,10 +124,8 @@ def _data(summary: Summary, unit: str) -> list[Section]:
         picture = class_bars(
             summary.facts, shares[first], {name: shares[name] for name in rest}, xlabel=f"share of {unit}, {first}"
         )
-        caption = f"Share of {unit} that each class has. Bars are of the {first} split, marks of the others."
-        sections.append(
-            Section("balance", "Balance of the data", caption, picture, f"Bars of the share of {unit} a class")
-        )
+        caption = f"Share of {unit} of each class. Bars show the {first} split, marks the others."
+        sections.append(Section("balance", "Class balance", caption, picture, f"Bars of the share of {unit} per class"))
     return [*sections, *first_batch_section(summary)]
 
 
