@@ -52,7 +52,7 @@ def test_help_names_the_choices_of_every_group_but_no_parts_of_others() -> None:
 def test_help_says_of_every_key_what_its_file_says() -> None:
     _, shown = imported("--help")
     for told in (
-        "\nseed: 0 # of everything random\n",
+        "\nseed: 0 # random seed for everything\n",
         "\n  on_error: raise # or skip: leave out",  # of a file that the choice begins with
         "\n    decay: null # for instance",
         "\n  width: 64 # channels of the first level",
