@@ -41,8 +41,8 @@ def convert(source: Path, dest: Path) -> dict[str, int]:
     splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
     if not {"train", "val"} <= set(splits):
         raise ConfigError(
-            f"{source} is not CamVid as SegNet's authors hand it out: it needs the folders train, trainannot, val and "
-            f"valannot, and holds {', '.join(sorted(path.name for path in source.glob('*'))) or 'nothing'}."
+            f"{source} is not CamVid as distributed with SegNet: it needs the folders train, trainannot, val and "
+            f"valannot, but has {', '.join(sorted(path.name for path in source.glob('*'))) or 'nothing'}."
         )
     return {split: _convert_split(source, dest, split) for split in splits}
 
@@ -77,7 +77,7 @@ def _ids_of(mask: Path) -> np.ndarray:
     """Label ids, uint8 [H, W], of a mask of classes."""
     if not mask.is_file():
         raise DataError(f"{mask} is missing; each frame needs its mask there.")
-    classes_HW = read_mask(mask, "A mask of eleven classes has one channel of 0 to 11, no colours.")
+    classes_HW = read_mask(mask, "A mask of eleven classes has one channel with values 0 to 11.")
     if classes_HW.max() >= len(IDS):
         raise DataError(f"{mask} has the value {classes_HW.max()}; a mask of eleven classes has 0 to 11.")
     return IDS[classes_HW]
@@ -95,7 +95,10 @@ def main() -> None:
         print(f"camvid: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"camvid: {given.dest} cannot be written: {error}. Make room, or name another folder.", file=sys.stderr)
+        print(
+            f"camvid: {given.dest} cannot be written: {error}. Free some disk space, or name another folder.",
+            file=sys.stderr,
+        )
         sys.exit(ConfigError.exit_code)
     print(f"{given.dest}: {', '.join(f'{count} {split}' for split, count in found.items())} frames")
 

@@ -97,7 +97,7 @@ def _say_and_exit(error: ImagierError) -> NoReturn:
 def _usage() -> str:
     verbs = "\n".join(f"  {name:<15} {what}" for name, (_, what) in VERBS.items())
     return (
-        f"imagier {__version__}: from a folder of images to a trained, measured and reported model.\n\n"
+        f"imagier {__version__}: from a folder of images to a trained and evaluated model, with a report.\n\n"
         f"usage: imagier VERB key=value ...\n\n{verbs}\n\n"
         "imagier VERB --help shows the choices and the configuration of a verb.\n"
         "example: imagier train task=segment model=unet data=cityscapes data.root=/data/cityscapes"
@@ -220,7 +220,9 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         more = " pip install 'imagier[sweep]' adds joblib, submitit_slurm and submitit_local."
         return ConfigError(sentence + (more if group == "hydra/launcher" and "joblib" not in names else ""))
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"the word '{error.override}' cannot be read; write key=value, with quotes around spaces.")
+        return ConfigError(
+            f"the argument '{error.override}' cannot be parsed; write key=value, with quotes around spaces."
+        )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(
             f"{found[1]} has several values; to try them one after another, add -m; if the comma belongs to the "

@@ -231,7 +231,9 @@ def test_rows_of_other_words_are_not_mixed(
     put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85}, seed=seed) for seed in (0, 1)], leaves=[])
     with pytest.raises(SystemExit):
         asked(monkeypatch, script, *command, "--words", "trainer.budget=1m")
-    assert "one_cpu was measured with --words nothing: say so again, or --anew to forget" in capsys.readouterr().err
+    assert (
+        "one_cpu was measured with --words nothing: repeat these, or use --anew to discard" in capsys.readouterr().err
+    )
     assert len(asked(monkeypatch, script, *command)) == 1
     assert len(asked(monkeypatch, script, *command, "--words", "trainer.budget=1m", "--anew")) == 1
     kept = json.loads((tmp_path / "one_cpu.json").read_text())
@@ -281,9 +283,9 @@ def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: Modul
         (["train", "one_cpu"], "train needs the NAME of an experiment, or several, and --data FOLDER"),
         (
             ["ablate", "one_cpu", "--only", "morror", "--data", "."],
-            "--only morror fits nothing of one_cpu, which has mirror",
+            "--only morror matches nothing in one_cpu, which has mirror",
         ),
-        (["leaves", "other", "--data", "."], "recipes.yaml gives it no split"),
+        (["leaves", "other", "--data", "."], "recipes.yaml gives no split"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

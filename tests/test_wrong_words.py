@@ -84,7 +84,7 @@ SLIPS = {
     "task=segment trainer=cpu trainer.devices=-1": ("trainer.devices=-1 selects GPUs", "trainer.devices=2"),
     "task=segment resume=nowhere": ("resume=nowhere does not exist",),
     "task=segment resume=o'brien/latest": ("resume=o'brien/latest does not exist",),
-    "task=segment data.limit=[": ("cannot be read",),
+    "task=segment data.limit=[": ("cannot be parsed",),
 }
 
 

@@ -41,17 +41,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("train", "ablate", "compare", "leaves", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
-    parser.add_argument("--words", nargs="*", help="to be added to the sentence of each")
+    parser.add_argument("--words", nargs="*", help="extra settings for every run")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/, camvid/, photos/ and objects32/")
-    parser.add_argument("--root", help="of another experiment, below DATA")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds that follow one another")
-    parser.add_argument("--first-seed", type=int, default=0, help="1 adds to a run of seed 0 that is there")
-    parser.add_argument("--only", help="of an ablation, the ingredients whose name holds this")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share a machine, so bound epochs")
-    parser.add_argument("--machine", help="what to call this machine, where its processor's name is that of others too")
+    parser.add_argument("--root", help="data.root of another experiment, relative to DATA")
+    parser.add_argument("--seeds", type=int, default=1, help="number of runs of each kind, with consecutive seeds")
+    parser.add_argument("--first-seed", type=int, default=0, help="1 adds to an existing run of seed 0")
+    parser.add_argument("--only", help="for an ablation: only ingredients whose name contains this")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="parallel runs; they share the machine, so limit epochs rather than time"
+    )
+    parser.add_argument("--machine", help="name of this machine, if its processor's name is ambiguous")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "recipes")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "recipes")
-    parser.add_argument("--anew", action="store_true", help="forget what this machine measured of them by this verb")
+    parser.add_argument("--anew", action="store_true", help="discard earlier results of this command on this machine")
     given = parser.parse_args()
     if given.verb == "table":
         print(tables(given.out, RECIPES))
@@ -77,15 +79,15 @@ def _common(given: argparse.Namespace) -> list[str]:
 def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
     for name in given.names:
         if given.verb == "leaves" and "split" not in RECIPES.get(name, {}):
-            return f"leaves {name}: recipes.yaml gives it no split of the photographs to measure on."
+            return f"leaves {name}: recipes.yaml gives no split of the photographs to evaluate on."
         if not _variants(name, given):
             names = ", ".join(RECIPES.get(name, {}).get("without", {})) or "no ingredients"
-            return f"--only {given.only} fits nothing of {name}, which has {names}."
+            return f"--only {given.only} matches nothing in {name}, which has {names}."
         kept = _kept(given.out / f"{name}.json").get(given.verb, [])
         said = [row.get("words", words_of(row)) for row in kept if "words" in row or row["left_out"] == WHOLE]
         if any(words != common for words in said) and not given.anew and given.verb != "compare":
             words = " ".join(said[0]) or "nothing"
-            return f"{name} was measured with --words {words}: say so again, or --anew to forget what was measured."
+            return f"{name} was measured with --words {words}: repeat these, or use --anew to discard the results."
     return None
 
 

@@ -22,7 +22,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     known = sorted(choices)
     if value in known:
         return
-    rule = f"it must be one of {', '.join(known)}" if len(known) <= 20 else f"it is none of {len(known)} known names"
+    rule = f"it must be one of {', '.join(known)}" if len(known) <= 20 else f"it is not one of {len(known)} known names"
     raise ConfigError(f"model.{name}={value} is unknown: {rule}.{nearest(str(value), known)}")
 
 
