@@ -1,1 +1,1 @@
-"""From a trained net to answers: bundles, graphs, predictors. Knows neither Lightning nor Hydra."""
+"""Deployment of trained networks: bundles, graphs, runtimes and predictors, without Lightning or Hydra."""

@@ -1,4 +1,4 @@
-"""Does a graph answer as the net does that was trained? Asked of held-out pictures before a graph is published."""
+"""Compare exported graphs with the trained network on held-out images, before a graph is published."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from imagier.deploy.runtime import Runtime
 from imagier.metrics.confusion import ConfusionMatrix, accuracy, mean_iou
 from imagier.metrics.quality import psnr
 
-# fp32: largest difference of an answer, smallest share of equal decisions. int8: largest loss of the metric.
+# fp32: largest difference of outputs, smallest share of equal decisions. int8: largest change of the metric.
 LOGITS, DECISIONS, POINTS = 1e-3, 0.9999, 0.5
 SHOWN = 5
 
 
 @dataclass
 class Agreement:
-    """What a comparison found.
+    """Result of comparing one graph with the trained network.
 
-    samples:    pictures compared.
-    difference: the greatest, of logits or of pictures on a scale of 0 to 1.
-    decisions:  share of equal ones: classes of pictures or pixels, pixel values of restored pictures.
-    metric:     its name; reference, graph: its values, in points (percent, or dB).
-    worst:      the names of the pictures with the greatest differences, the greatest first, up to five.
+    samples:    number of images compared.
+    difference: largest absolute difference: of logits, of latents in steps, or of images on a scale of 0 to 1.
+    decisions:  share of equal decisions: classes of images or pixels, pixel values of images, or a codec's symbols.
+    metric:     its name; reference, graph: its values, in percent, dB or bits per pixel.
+    worst:      names of the up to five images with the largest differences, the largest first.
     """
 
     samples: int
@@ -38,40 +38,40 @@ class Agreement:
     worst: tuple[str, ...]
 
     def faults(self, precision: str) -> list[str]:
-        """What is beyond the limits of this precision, in words."""
+        """Describe each limit of this precision that is exceeded; empty if none is."""
         lost = abs(self.reference - self.graph)
         if precision == "int8":
             return [f"{self.metric} changes by {lost:.3g} points, more than {POINTS}"] if not lost <= POINTS else []
         faults = []
-        if not self.difference <= LOGITS:  # NaN is beyond as well
+        if not self.difference <= LOGITS:  # NaN fails as well
             faults.append(f"outputs differ by up to {self.difference:.3g}, more than {LOGITS}")
         if not self.decisions >= DECISIONS:
             faults.append(f"only {self.decisions:.4%} of the decisions agree, fewer than {DECISIONS:.2%}")
         return faults
 
     def to_dict(self) -> dict[str, Any]:
-        """As bundle.json has it."""
+        """Return the entry for bundle.json."""
         return self.__dict__ | {"worst": list(self.worst)}
 
 
 Sample = tuple[str, np.ndarray, Any]
-Pairs = Iterable[tuple[Any, Any]]  # arrays or tensors: of the reference, and of the graph
+Pairs = Iterable[tuple[Any, Any]]  # arrays or tensors of the reference and of the graph
 
 
 def compare(
     reference: Runtime, graphs: Sequence[Runtime], samples: Iterable[Sample], description: Description
 ) -> list[Agreement]:
-    """Let all answer and compare; the reference is asked once about each sample, whatever the number of graphs.
+    """Run the network and its graphs on every sample and compare; the reference runs once per sample.
 
     Args:
-        reference: the trained net.
-        graphs: what was made of it.
-        samples: name, picture uint8 [C, H, W] as the net takes it, and target: a class, a mask uint8 [H, W], or the
-            clean picture uint8 [C, H, W].
-        description: of the net.
+        reference: the trained network.
+        graphs: exported from it.
+        samples: name, input image uint8 [C, H, W], and target: a class index, a mask uint8 [H, W], or the clean image
+            uint8 [C, H, W].
+        description: of the network.
 
     Returns:
-        What was found of each graph, in their order.
+        One agreement per graph, in the order of `graphs`.
     """
     comparisons = [_Comparison(description) for _ in graphs]
     for name, image_CHW, target in samples:
@@ -82,14 +82,14 @@ def compare(
 
 
 class Tally:
-    """Counts of one graph and its reference, whatever they answer."""
+    """Accumulates differences and equal decisions of a graph and its reference, for outputs of any kind."""
 
     def __init__(self) -> None:
         self._differences: dict[str, float] = {}
         self._equal = self._decisions = 0
 
     def add(self, name: str, answers: Pairs, decided: Pairs) -> None:
-        """Count what both answered about one picture, and what they thereby decided."""
+        """Add both outputs for one image, and the decisions derived from them."""
         differences = [float(np.abs(np.asarray(one) - np.asarray(other)).max()) for one, other in answers]
         self._differences[name] = float(np.max([self._differences.get(name, 0.0), *differences]))  # NaN stays NaN
         for one, other in decided:
@@ -97,7 +97,7 @@ class Tally:
             self._decisions += int(np.prod(one.shape))
 
     def agreement(self, metric: str, reference: float, graph: float) -> Agreement:
-        """What was found, with the metric's name and its values."""
+        """Summarise what was added, with the metric's name and its two values."""
         worst = sorted(self._differences, key=lambda name: np.nan_to_num(self._differences[name], nan=np.inf))
         worst = worst[: -SHOWN - 1 : -1]
         samples, difference = len(self._differences), float(np.max(list(self._differences.values())))
@@ -107,7 +107,7 @@ class Tally:
 
 
 class _Comparison:
-    """A graph and its reference, of a net that is no codec."""
+    """Comparison of a graph with its reference, for every task but compress."""
 
     def __init__(self, description: Description) -> None:
         self._task, self._tally = description.task, Tally()
@@ -124,7 +124,7 @@ class _Comparison:
 
 
 def _decision(answer: np.ndarray, task: str) -> np.ndarray:
-    """The class, or those of the pixels, int64; or the picture, uint8."""
+    """The class of the image or of each pixel, int64; or the restored image, uint8."""
     if task == "denoise":
         return as_pixels(answer)
     return np.asarray(answer.argmax(0))
@@ -145,7 +145,7 @@ def _score(description: Description) -> _Score:
 
 
 class _Hits:
-    """Mean IoU of masks, accuracy of classes, in percent."""
+    """Mean IoU for segmentation, accuracy for classification, in percent."""
 
     def __init__(self, description: Description) -> None:
         self.name = "iou" if description.task == "segment" else "accuracy"
@@ -160,7 +160,7 @@ class _Hits:
 
 
 class _Fidelity:
-    """Mean PSNR of restored pictures, in dB."""
+    """Mean PSNR of restored images, in dB."""
 
     name = "psnr"
 

@@ -1,14 +1,14 @@
-"""A bundle: one folder that holds a net for use, and says in bundle.json all that its users must know.
+"""A bundle: one folder with a network ready for use, described in bundle.json.
 
-NAME/bundle.json          what the net takes and answers, how good it is, where it comes from, which graphs there are
-NAME/weights.safetensors  its weights, by the names of the net's tensors
-NAME/model-*.onnx, ...    the net as graphs, which take uint8 pixels
-NAME/encoder-*, decoder-* a codec's two graphs; between them its numbers are coded by `imagier.models`, exactly
-NAME/tables.safetensors   and by these probabilities, in whole numbers
-NAME/curves.png, ...      pictures of its training, where the run has drawn them
+NAME/bundle.json          the network's input and output, scores, provenance and graphs
+NAME/weights.safetensors  its weights, named as in its state dict
+NAME/model-*.onnx, ...    the network as graphs, which take uint8 pixels
+NAME/encoder-*, decoder-* a codec's two graphs; the exact entropy coder between them is in `imagier.models`
+NAME/tables.safetensors   that coder's integer probability tables
+NAME/curves.png, ...      plots of its training, where the run has drawn them
 NAME/README.md            the commands to use it
 
-Opening one executes nothing of what it holds, and imports neither torch nor Lightning.
+Opening a bundle executes no code from it. This module imports neither torch nor Lightning.
 """
 
 import dataclasses
@@ -23,32 +23,32 @@ from imagier.batch import frozen
 from imagier.errors import BundleError
 
 ABOUT, WEIGHTS, TABLES, README = "bundle.json", "weights.safetensors", "tables.safetensors", "README.md"
-CHECKSUM = "checksum"  # in ABOUT, of all else that stands there
-FORMAT = 1  # to be raised whenever the meaning of what is written changes
+CHECKSUM = "checksum"  # key in ABOUT, of all its other content
+FORMAT = 1  # increment whenever the meaning of the content changes
 FORMATS = ("onnx", "pt2", "openvino")
 TASKS = ("segment", "classify", "denoise", "compress")
 PRECISIONS = ("fp32", "int8")
-TRAINING = ("curves", "confusion", "levels", "rate_distortion")  # pictures, NAME.png
+TRAINING = ("curves", "confusion", "levels", "rate_distortion")  # plots, NAME.png
 WHOLE, PARTS = "net", ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
 class Description:
-    """A net, what it takes, what it answers, and where it comes from.
+    """A network's input, output and origin.
 
     name:         MODEL-DATA.
     task:         segment, classify, denoise or compress.
-    net:          the net's class, a name below `imagier.models`, such as unet.UNet.
-    arguments:    the class is made with these.
+    net:          the network's class, relative to `imagier.models`, such as unet.UNet.
+    arguments:    keyword arguments of its constructor.
     channels:     3 for RGB, 1 for grey.
-    mean, std:    per channel, of image / 255; applied inside the net and its graphs.
-    resize:       (height, width) to which a picture is brought before the net sees it, or None: it is taken as it is.
-    stride:       to a multiple of this the net itself extends pictures, or None: it takes one size alone.
+    mean, std:    per channel, of image / 255; applied inside the network and its graphs.
+    resize:       (height, width) to which images are resized before the network, or None: they keep their size.
+    stride:       the network pads images to multiples of this itself; None: it does not, and its graphs take one size.
     classes:      names in the order of their indices; colors: an RGB triple each.
-    ignore_index: the mask value that counts nowhere, or None.
-    lambdas:      of a codec: what its qualities 1, 2, ... were trained for; see `imagier.models.coded.Codec`.
-    metrics:      what it was measured at: data, split, samples (how many), scores.
-    provenance:   versions, commit, data_fingerprint, data_settings that say which samples trained, epoch, step.
+    ignore_index: the mask value left out of loss and metrics, or None.
+    lambdas:      trade-offs of a codec's qualities 1, 2, ...; see `imagier.models.coded.Codec`.
+    metrics:      data, split, samples (their number) and scores of the evaluation; empty if there was none.
+    provenance:   versions, commit, data_fingerprint, data_settings that select the training samples, epoch, step.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Description:
 
     @property
     def color_space(self) -> str:
-        """What the channels are, in their order."""
+        """Name of the channels in their order: RGB or grey."""
         return "RGB" if self.channels == 3 else "grey"
 
 
@@ -80,8 +80,8 @@ class Graph:
     file:      its name in the folder.
     format:    one of FORMATS.
     precision: one of PRECISIONS.
-    agreement: how far its answers are from the checkpoint's; see `imagier.deploy.agreement`.
-    part:      WHOLE, or which of a codec's PARTS.
+    agreement: how closely its outputs match the checkpoint's; see `imagier.deploy.agreement`.
+    part:      WHOLE, or one of a codec's PARTS.
     """
 
     file: str
@@ -93,7 +93,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What lies in `folder`: `files` are the names of all that matter, with their SHA-256."""
+    """The content of `folder`; `files` maps every file but bundle.json and README.md to its SHA-256."""
 
     folder: Path
     description: Description
@@ -101,10 +101,10 @@ class Bundle:
     files: Mapping[str, str]
 
     def graph(self, form: str, precision: str | None = None, part: str = WHOLE) -> Graph:
-        """The graph of this format and part, of `precision` where it matters.
+        """Return the first graph of this format, part and precision; None: any precision.
 
         Raises:
-            BundleError: there is none, saying which there are.
+            BundleError: there is none; the message lists those that exist.
         """
         for graph in self.graphs:
             if (graph.format, graph.part) == (form, part) and precision in (None, graph.precision):
@@ -116,7 +116,7 @@ class Bundle:
         )
 
     def path(self, name: str) -> Path:
-        """Where one of `files` is, once its bytes are known to be those that were exported.
+        """Return the path of one of `files` after checking its SHA-256.
 
         Raises:
             BundleError: the file is missing or was changed.
@@ -131,11 +131,11 @@ class Bundle:
         return path
 
     def training(self) -> dict[str, Path]:
-        """Where the pictures of its training are, by their names; see `path`."""
+        """Return the paths of the training plots by name, checked as by `path`."""
         return {name: self.path(f"{name}.png") for name in TRAINING if f"{name}.png" in self.files}
 
     def to_json(self) -> str:
-        """The text of bundle.json."""
+        """Return the content of bundle.json."""
         plain = {"format": FORMAT, "color_space": self.description.color_space} | dataclasses.asdict(self.description)
         plain |= {"graphs": [dataclasses.asdict(graph) for graph in self.graphs], "files": self.files}
         return json.dumps(plain | {CHECKSUM: _checksum(plain)}, indent=1) + "\n"
@@ -145,7 +145,7 @@ _CURE = "Copy the bundle again, or export it again."
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether this is a bundle's folder, be it a damaged one."""
+    """Whether `path` is a bundle's folder, even a damaged one."""
     return (path / ABOUT).is_file() or (path / WEIGHTS).is_file()
 
 
@@ -153,7 +153,7 @@ def read_bundle(folder: Path) -> Bundle:
     """Read bundle.json.
 
     Raises:
-        BundleError: there is none, it is damaged, or a newer version has written it.
+        BundleError: it is missing or damaged, or was written by a newer version.
     """
     path = folder / ABOUT
     try:
@@ -165,7 +165,7 @@ def read_bundle(folder: Path) -> Bundle:
             )
         if plain.pop(CHECKSUM) != _checksum({"format": version} | plain):
             raise BundleError(f"{path} is not as it was exported: its checksum does not match. {_CURE}")
-        plain.pop("color_space")  # is told for readers of the file: `channels` says it
+        plain.pop("color_space")  # written for people who read the file; `channels` implies it
         graphs, files = tuple(Graph(**graph) for graph in plain.pop("graphs")), dict(plain.pop("files"))
         description = Description(**{key: frozen(value) for key, value in plain.items()})
     except OSError as error:
@@ -188,6 +188,6 @@ def _checksum(plain: Mapping[str, Any]) -> str:
 
 
 def digest(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal digits."""
+    """Return the file's SHA-256 in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Pictures as small files, and back: a codec in use."""
+"""Compress images to small files and decompress them with a learned codec."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, overload
@@ -18,16 +18,16 @@ from imagier.models.pixels import FromPixels
 
 
 class PictureCodec:
-    """Writes and reads files of one net.
+    """Compresses and decompresses images with one network.
 
     Args:
-        description: of the net.
-        net: of task `compress`, in evaluation.
-        threads: that compute, of the whole process; None leaves them as they are.
-        analyse: the net's analysis by other means, such as a graph; None: the net's own. Each reads the other's files.
+        description: of the network.
+        net: of task `compress`, in evaluation mode.
+        threads: torch's, for the whole process; None leaves their number unchanged.
+        analyse: replaces the network's own analysis, by a graph for example; the files are read the same way.
 
     Raises:
-        ConfigError: the net is no codec.
+        ConfigError: the network is not a codec.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class PictureCodec:
 
     @torch.inference_mode()
     def compress(self, given: Given, quality: int | None = None) -> bytes:
-        """Return the file of a picture.
+        """Return an image's compressed file.
 
         Args:
             given: an array uint8 [H, W, C], a path, the bytes of a file or a PIL image.
-            quality: 1, the smallest files, to `qualities`, the best pictures; None: the middle one.
+            quality: 1 (smallest files) to `qualities` (best images); None: the middle one.
 
         Raises:
-            ConfigError: the net has no such quality.
-            DataError: it is no picture, or too large.
+            ConfigError: the network has no such quality.
+            DataError: `given` is not an image, or too large.
         """
         image_HWC = to_pixels(given, self.channels)
         image_CHW = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
         return compress(self.net, image_CHW, self.rate(quality), self._analyse)
 
     def rate(self, quality: int | None) -> int:
-        """The index of the net's rate that a quality means. Raises ConfigError where there is none."""
+        """Return the index of a quality's rate in the network. Raises ConfigError if there is no such quality."""
         if quality is None:
             return self.qualities // 2
         if not 1 <= quality <= self.qualities:
@@ -66,17 +66,17 @@ class PictureCodec:
         return quality - 1
 
     def size(self, data: bytes) -> tuple[int, int]:
-        """Height and width of the picture in a file. Raises DataError where it is of another kind or damaged."""
+        """Return height and width of the image in a file. Raises DataError if it is damaged or of another kind."""
         return size(data)
 
     @torch.inference_mode()
     def decompress(self, data: bytes) -> np.ndarray:
-        """Return the pixels, uint8 [H, W, C], of a file that `compress` wrote with this net.
+        """Return the pixels, uint8 [H, W, C], of a file that `compress` wrote with this network.
 
-        They are the same on every machine, at any number of threads and whatever the runtime.
+        They are the same on every machine, for any number of threads and any runtime.
 
         Raises:
-            DataError: it is of another kind, damaged, or written with another net.
+            DataError: the file is of another kind, damaged, or written with another network.
         """
         image_CHW = decompress(self.net, data)
         return np.ascontiguousarray(image_CHW.numpy().transpose(1, 2, 0))
@@ -89,27 +89,27 @@ class PictureCodec:
     def __call__(
         self, given: Given | list[Given] | tuple[Given, ...], quality: int | None = None
     ) -> Compressed | list[Compressed]:
-        """Return the file of one picture, or of several, with the pixels that it gives back; see `compress`."""
+        """Compress one or several images; the results hold the file and the decompressed pixels. See `compress`."""
         if isinstance(given, list | tuple):
             return list(self.stream([to_pixels(one, self.channels) for one in given], quality))
         return next(self.stream([to_pixels(given, self.channels)], quality))
 
     def stream(self, images: Sequence[np.ndarray], quality: int | None = None) -> Iterator[Compressed]:
-        """Answer about pictures, uint8 [H, W, C] with the net's channels, in their order."""
+        """Yield the results for images, uint8 [H, W, C] with the network's channels, in order."""
         for image_HWC in images:
             data = self.compress(image_HWC, quality)
             yield Compressed(image_HWC, self.decompress(data), data)
 
 
 class Computing(Protocol):
-    """A graph of several inputs and outputs."""
+    """A graph with several inputs and outputs."""
 
     def run(self, *inputs: np.ndarray) -> Sequence[np.ndarray]:
-        """Return all outputs of the graph for all inputs, in their order."""
+        """Run the graph on all its inputs and return all its outputs, both in the graph's order."""
 
 
 def analysis_by(graph: Computing) -> Analysis:
-    """Return what a codec's encoder graph does for one picture, in the place of `Codec.analyse`."""
+    """Return a function that runs a codec's encoder graph on one image, to replace `Codec.analyse`."""
 
     def analyse(image_1CHW: Tensor, rate: int) -> list[Tensor]:
         return [torch.from_numpy(map_1Khw) for map_1Khw in graph.run(image_1CHW.numpy(), np.array([rate]))]
@@ -118,19 +118,19 @@ def analysis_by(graph: Computing) -> Analysis:
 
 
 def open_codec(bundle: Bundle, runtime: str = "auto", threads: int | None = None) -> PictureCodec:
-    """Open the codec of a bundle. The entropy coder and all that reads a file are this house's and need torch.
+    """Open the codec of a bundle. Entropy coding and decompression always run in torch.
 
     Args:
         bundle: as read.
-        runtime: that analyses pictures for their files, one of `imagier.deploy.runtime.RUNTIMES`; auto takes torch,
-            which is there anyway, is as fast, and writes the checkpoint's own files. Any reads them to the same pixels.
-        threads: that compute; None: as many as there are cores.
+        runtime: of the analysis in compression: torch, onnx or auto. auto is torch, which is needed anyway, is as fast,
+            and writes the same files as the checkpoint. Files decompress to the same pixels whichever wrote them.
+        threads: for computing; None: each runtime's default.
 
     Raises:
         BundleError: the bundle has no such graphs, or it is damaged.
-        ConfigError: the runtime is unknown or not installed, or the net is no codec.
+        ConfigError: the runtime is unknown, unsupported or not installed, or the network is not a codec.
     """
-    if runtime == "openvino":  # which no codec is exported for; see `codec_graphs.refuse_unfit`
+    if runtime == "openvino":  # codecs are not exported for it; see `codec_graphs.refuse_unfit`
         raise ConfigError("runtime=openvino does not support task=compress; choose torch or onnx.")
     runtime = "torch" if runtime == "auto" else chosen(bundle, runtime)
     analyse = None

@@ -1,12 +1,12 @@
-"""A codec as two graphs: what comes before its entropy coder, and what comes after it.
+"""A codec as two graphs, one before and one after its entropy coder.
 
-encoder: image, uint8 [B, C, H, W] of any size, rate, int64 [B] -> latents, float32 [B, M, h, w], in steps of
-         quantisation, and of a hyperprior hyper_latents, float32 [B, N, h / 4, w / 4]
-decoder: latents, float32 [B, M, h, w], as they come out of a file, rate, int64 [B] -> picture, float32 of about 0 to 1,
-         whose height and width are extended to multiples of the net's stride
+encoder: image, uint8 [B, C, H, W] of any size, rate, int64 [B] -> latents, float32 [B, M, h, w], in quantisation
+         steps, and with a hyperprior hyper_latents, float32 [B, N, h / 4, w / 4]
+decoder: latents, float32 [B, M, h, w], as read from a file, rate, int64 [B] -> picture, float32 of about 0 to 1,
+         height and width padded to multiples of the network's stride
 
-This house's programs use the encoder alone, as pictures are made exactly, which no graph can promise; see
-`imagier.models.exact`. The decoder is for other programs: it gives those pictures to a grey level.
+imagier itself uses only the encoder, since it decodes images bit-exactly, which no graph can guarantee; see
+`imagier.models.exact`. The decoder is for other programs: its images match those to within a grey level.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,9 +33,9 @@ _RATE, _LATENTS, _HYPER, _PICTURE = "rate", "latents", "hyper_latents", "picture
 
 
 def refuse_unfit(formats: Iterable[str], precisions: Iterable[str]) -> None:
-    """Raise ConfigError where int8 or OpenVINO is asked for."""
+    """Raise ConfigError if int8 or OpenVINO is requested."""
     if "openvino" in formats:
-        # Its answers agree, but a process that has asked both graphs ends in a segmentation fault when it forks.
+        # Its outputs agree, but a process that has run both graphs crashes with a segmentation fault when it forks.
         raise ConfigError(
             "formats=openvino does not support task=compress: OpenVINO has crashed after running the graphs of a "
             "codec. Choose onnx or pt2."
@@ -54,10 +54,10 @@ def compared(
     formats: Sequence[str],
     samples: Callable[[], Iterable[Sample]],
 ) -> Iterator[tuple[Graph, Agreement]]:
-    """Write encoder and decoder in each format into `folder`, and yield how far each is from the net.
+    """Write encoder and decoder in each format into `folder`, and yield each with its agreement with the network.
 
     Raises:
-        BundleError: the net cannot be exported.
+        BundleError: the network cannot be exported.
     """
     programs = _followed(net, description) if formats else {}
     for form in formats:
@@ -104,7 +104,7 @@ def _followed(net: FromPixels, description: Description) -> dict[str, ExportedPr
 
 
 def _written(program: ExportedProgram, folder: Path, part: str, form: str) -> tuple[str, Computing]:
-    """Write one graph; returns its name, and what computes it."""
+    """Write one graph; return its file name and the opened graph."""
     if form == "pt2":
         save_pt2(program, folder / f"{part}.pt2")
         return f"{part}.pt2", _Followed(folder / f"{part}.pt2")
@@ -114,7 +114,7 @@ def _written(program: ExportedProgram, folder: Path, part: str, form: str) -> tu
 
 
 class _Followed:
-    """A graph of torch's own."""
+    """A .pt2 graph opened in torch."""
 
     def __init__(self, path: Path) -> None:
         self._module = torch.export.load(path).module()
@@ -129,21 +129,21 @@ class _Followed:
 def compare(
     net: FromPixels, encoder: Computing, decoder: Computing, samples: Iterable[Sample]
 ) -> tuple[Agreement, Agreement]:
-    """Let net and graphs code pictures at every rate.
+    """Code images at every rate with the network and with its graphs, and compare.
 
     Args:
-        net: that was trained.
-        encoder, decoder: what was made of it.
-        samples: name, picture uint8 [C, H, W], and whatever.
+        net: the trained network.
+        encoder, decoder: graphs exported from it.
+        samples: name, image uint8 [C, H, W], and a target, which is ignored.
 
     Returns:
-        Of the encoder: difference of the latents in steps, share of equal symbols, bits per pixel of whole files.
-        Of the decoder, for the same latents: difference of the pictures, share of equal pixel values, PSNR.
+        For the encoder: difference of the latents in steps, share of equal symbols, bits per pixel of whole files.
+        For the decoder, on the same latents: difference of the images, share of equal pixel values, PSNR in dB.
     """
     codec, analyse = net.net, analysis_by(encoder)
     assert isinstance(codec, Codec)
     before, after = Tally(), Tally()
-    bits, quality = list[tuple[float, ...]](), list[tuple[float, ...]]()  # of the net, and with its graphs
+    bits, quality = list[tuple[float, ...]](), list[tuple[float, ...]]()  # each of the network and of its graphs
     for name, image_CHW, _ in samples:
         image_1CHW = torch.from_numpy(image_CHW)[None]
         for rate in range(len(codec.lambdas)):

@@ -1,6 +1,7 @@
-"""A net in torch as a graph: ONNX for onnxruntime, OpenVINO's own, .pt2 for torch without this house's code.
+"""Export a torch network as a graph: ONNX, OpenVINO, or .pt2 for torch without imagier's code.
 
-Graphs take uint8 [B, C, H, W] of any batch size and, of dense nets, of any height and width; normalisation is inside.
+Graphs take uint8 [B, C, H, W] of any batch size and, if the network has a stride, of any height and width.
+Normalisation is part of the graph.
 """
 
 import io
@@ -22,7 +23,7 @@ INPUT = "image"
 
 
 class Answering(nn.Module):
-    """The net as it is asked outside of training: a single float32 output."""
+    """The network as used outside of training: a single float32 output."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -35,11 +36,11 @@ class Answering(nn.Module):
 
 
 def trace(net: nn.Module, description: Description) -> ExportedProgram:
-    """Follow the net once and write down what it does, for every batch size and every size of pictures it allows.
+    """Trace the network for any batch size and, if it has a stride, any image size.
 
     Raises:
-        BundleError: the net does something that torch.export cannot follow, or takes one size of pictures alone and
-            was trained on several.
+        BundleError: torch.export cannot trace the network, or it was trained on images of several sizes and has no
+            stride, so that its graph would have a fixed size.
     """
     if description.resize is None and description.stride is None:
         raise BundleError(
@@ -55,20 +56,20 @@ def trace(net: nn.Module, description: Description) -> ExportedProgram:
 
 
 def follow(net: nn.Module, examples: tuple[Tensor, ...], shapes: dict[str, Any], name: str) -> ExportedProgram:
-    """Follow any net once.
+    """Trace any module with torch.export.
 
     Args:
-        net: which calls its inputs as `shapes` does.
-        examples: of its inputs.
-        shapes: of each input, the axes that may have any size.
-        name: for errors.
+        net: whose forward arguments have the names in `shapes`.
+        examples: one tensor per input.
+        shapes: the dynamic axes of each input.
+        name: for error messages.
 
     Raises:
-        BundleError: the net does something that torch.export cannot follow.
+        BundleError: torch.export cannot trace the module.
     """
     try:
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's own making
+            warnings.simplefilter("ignore")  # raised by torch's own code
             return torch.export.export(net.eval(), examples, dynamic_shapes=shapes)
     except Exception as error:
         said = " ".join(str(error).split())[:300]
@@ -76,17 +77,17 @@ def follow(net: nn.Module, examples: tuple[Tensor, ...], shapes: dict[str, Any],
 
 
 def save_pt2(program: ExportedProgram, path: Path) -> None:
-    """Write the graph as torch loads it again with `torch.export.load`."""
-    program.example_inputs = None  # would be written as a pickle, which a bundle holds none of
+    """Write the graph for `torch.export.load`."""
+    program.example_inputs = None  # would be pickled, and bundles contain no pickles
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        held = io.BytesIO()  # on a full disk torch's own writer ends the process
+        held = io.BytesIO()  # torch's own writer aborts the process when the disk is full
         torch.export.save(program, held)
         path.write_bytes(held.getbuffer())
 
 
 def save_openvino(onnx: Path, path: Path) -> None:
-    """Write an ONNX graph in OpenVINO's own format, an .xml file with a .bin file beside it."""
+    """Write an ONNX graph in OpenVINO's format, an .xml file with a .bin file beside it."""
     try:
         import openvino
     except ImportError as error:
@@ -95,12 +96,12 @@ def save_openvino(onnx: Path, path: Path) -> None:
 
     from imagier.deploy.upsampling import joined
 
-    model = joined(load(onnx))  # by which this runtime answers sooner, and onnxruntime does not
+    model = joined(load(onnx))  # faster in OpenVINO, but not in onnxruntime
     openvino.save_model(openvino.Core().read_model(model.SerializeToString()), path, compress_to_fp16=False)
 
 
 def save_onnx(program: ExportedProgram, path: Path, *answers: str) -> None:
-    """Write the graph as ONNX, in one file; inputs are called as the net calls them, and outputs as `answers` say."""
+    """Write the graph as one ONNX file. Inputs are named as in the module's forward, outputs by `answers`."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,9 +1,10 @@
-"""Many pictures: looking at each, writing what was found, and going on after an interruption.
+"""Batch prediction: runs every image, writes the results and resumes after an interruption.
 
-OUTPUT/manifest.jsonl   the job in its first line, then a line for every picture that is done, or why it could not be
-OUTPUT/masks/...        segment: class indices; colors/ and overlays/: in colours, alone and over the picture
-OUTPUT/pictures/...     denoise: what the net made; beside/: both side by side
-OUTPUT/classes.csv      classify: the most probable classes; the manifest holds them as JSON lines
+OUTPUT/manifest.jsonl   the job's settings in its first line, then one line per image: its result, or its error
+OUTPUT/masks/...        segment: class indices; colors/ and overlays/: class colours, alone and over the image
+OUTPUT/*_labelIds.png   segment with format=cityscapes: label ids, and nothing else
+OUTPUT/pictures/...     denoise: the denoised image; beside/: input and output side by side
+OUTPUT/classes.csv      classify: the most probable classes, which are in the manifest as well
 """
 
 import json
@@ -21,26 +22,26 @@ from imagier.deploy.sources import MANIFEST, Item, stems
 from imagier.errors import ConfigError, DataError, writing_to
 from imagier.files import write_text
 
-_AHEAD = 4  # pictures that are read while the net looks at another
+_AHEAD = 4  # images that are decoded or being decoded at a time, including the one in the network
 
 
 class OccupiedError(ConfigError):
-    """The output folder holds something that this job has not written."""
+    """The output folder contains files that this job did not write."""
 
 
 class Job:
-    """Looks at pictures one after the other and writes what was found below `output`.
+    """Runs images through a predictor one at a time and writes the results below `output`.
 
     Args:
-        predictor: that looks.
-        items: as `imagier.deploy.sources.find` lists them.
-        output: folder; where it holds a part of the same job, that part is not done again.
-        settings: all that decides what is written, plain; another job's folder is refused.
-        write: what turns a result into files.
+        predictor: for the images.
+        items: as listed by `imagier.deploy.sources.find`.
+        output: folder; images that an earlier call of the same job has finished there are not run again.
+        settings: everything that determines the results, as JSON types; a folder with other settings is refused.
+        write: writes one result; see `imagier.deploy.outputs.writer`.
 
     Raises:
-        OccupiedError: `output` holds another job's results, or other files.
-        ConfigError: it is no folder.
+        OccupiedError: `output` contains another job's results, or other files.
+        ConfigError: `output` cannot be read as a folder.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Job:
         self.lines = self._remembered()
 
     def _remembered(self) -> dict[str, dict[str, Any]]:
-        """What an earlier call has done and is still true, by the pictures' names."""
+        """Return the manifest lines that are still valid, by image name; images with errors are tried again."""
         try:
             text = (self.output / MANIFEST).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -85,7 +86,7 @@ class Job:
         }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Do what remains; yields the manifest's line of each picture as it is done."""
+        """Run the remaining images; yield the manifest line of each as it is written."""
         with writing_to(self.output):
             yield from self._done()
 
@@ -122,7 +123,7 @@ class Job:
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """A line of the manifest; an empty one for the last of a job that died while it wrote it."""
+    """Parse a manifest line; return {} for one cut short when its job was killed."""
     try:
         parsed = json.loads(line)
     except ValueError:

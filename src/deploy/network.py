@@ -1,4 +1,4 @@
-"""A bundle's net in torch: its class and arguments from bundle.json, its tensors from the .safetensors file."""
+"""A bundle's network in torch: class and arguments from bundle.json, tensors from the .safetensors file."""
 
 import inspect
 from importlib import import_module
@@ -21,12 +21,12 @@ _HOME = "imagier.models"
 
 
 def make_network(bundle: Bundle) -> FromPixels:
-    """Make the net with weights as chance has them.
+    """Make the network with randomly initialised weights.
 
-    Only classes of this house's nets are called, whatever a bundle names.
+    Only module classes defined in `imagier.models` are called, whatever a bundle names.
 
     Raises:
-        BundleError: there is no such net, or it refuses its arguments.
+        BundleError: there is no such class, or it rejects its arguments.
     """
     description = bundle.description
     module, _, name = description.net.rpartition(".")
@@ -51,10 +51,10 @@ def make_network(bundle: Bundle) -> FromPixels:
 
 
 def load_network(bundle: Bundle) -> FromPixels:
-    """Make the net with its weights, ready to answer.
+    """Make the network with its weights, in evaluation mode.
 
     Raises:
-        BundleError: the weights, or a codec's tables, are missing, damaged or another net's.
+        BundleError: the weights, or a codec's tables, are missing, damaged or from another network.
     """
     net, path = make_network(bundle), bundle.path(WEIGHTS)
     try:
@@ -71,9 +71,9 @@ def load_network(bundle: Bundle) -> FromPixels:
 
 
 def save_network(net: FromPixels, folder: Path) -> None:
-    """Write what `load_network` reads: the weights, and a codec's tables, which could come out otherwise elsewhere."""
+    """Write the weights and, for a codec, its tables, which another machine might compute slightly differently."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))  # its own `save_file` lets nobody else read the file
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))  # `save_file` makes it readable by its owner only
     if isinstance(net.net, Codec):
         arrays = {f"{name}.{key}": array for name, one in net.net.tables().items() for key, array in one.arrays()}
         (folder / TABLES).write_bytes(safetensors.numpy.save(arrays))
@@ -88,15 +88,15 @@ def _read_tables(path: Path) -> dict[str, Tables]:
 
 
 class TorchNet:
-    """A net in torch as a `Runtime`.
+    """A network in torch as a `Runtime`.
 
     Args:
-        net: which takes uint8 pixels, in evaluation.
-        threads: that compute one answer, of the whole process; None leaves them as they are.
-        device: cpu, cuda, or auto: a GPU where torch sees one.
+        net: takes uint8 pixels, in evaluation mode.
+        threads: torch's, for the whole process; None leaves their number unchanged.
+        device: cpu, cuda, or auto: a GPU if torch sees one.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: the device is unknown or not available.
     """
 
     def __init__(self, net: nn.Module, threads: int | None = None, device: str = "cpu") -> None:

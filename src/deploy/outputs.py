@@ -1,4 +1,4 @@
-"""What is written of each result, task by task."""
+"""Write prediction results to files, for each task."""
 
 import csv
 import io
@@ -21,15 +21,16 @@ TABLE = "classes.csv"
 
 
 def writer(description: Description, form: str, top: int = 5) -> Write:
-    """What turns a result into files below a folder, under a stem; it returns their names and what a manifest says.
+    """Return a function that writes a result below a folder, under a stem, and returns its manifest entry.
 
     Args:
-        description: of the net.
-        form: default, or cityscapes: label ids alone, as the official evaluator reads them.
-        top: how many of the most probable classes are told.
+        description: of the network, which is not a codec.
+        form: default, or cityscapes: only label ids, as the official evaluator reads them.
+        top: number of most probable classes in a classifier's entry.
 
     Raises:
-        ConfigError: the form is unknown, or the net's classes have no ids in Cityscapes.
+        ConfigError: the form is unknown, or it is cityscapes and the network does not segment, or has classes without
+            an id in Cityscapes.
     """
     if form not in FORMATS:
         raise ConfigError(f"format={form} is not known; it is one of: {', '.join(FORMATS)}.")
@@ -64,7 +65,7 @@ def _picture(result: Result, folder: Path, stem: str) -> dict[str, Any]:
 
 def _classes(result: Result, top: int) -> dict[str, Any]:
     assert isinstance(result, Classes)
-    return {"outputs": []} | result.to_dict(top)  # the manifest and the table hold all of it
+    return {"outputs": []} | result.to_dict(top)  # no files: manifest and table contain everything
 
 
 def _saved(folder: Path, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -74,9 +75,9 @@ def _saved(folder: Path, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_table(folder: Path, lines: Iterable[Mapping[str, Any]], top: int) -> Path:
-    """Write the classes of every picture, a row each, with the `top` most probable and their probabilities."""
+    """Write classes.csv: a row per readable image with its `top` most probable classes and their probabilities."""
     lines, text = [line for line in lines if "top" in line], io.StringIO()
-    top = min(top, max((len(line["top"]) for line in lines), default=top))  # a net may have fewer classes
+    top = min(top, max((len(line["top"]) for line in lines), default=top))  # a network may have fewer classes
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", *(f"{name}_{place}" for place in range(1, top + 1) for name in ("class", "probability"))])
     for line in lines:

@@ -1,4 +1,4 @@
-"""Whatever a picture comes as becomes uint8 [H, W, C]."""
+"""Convert an image given as path, bytes, array or PIL image to uint8 [H, W, C]."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ Given = str | Path | bytes | np.ndarray | Image.Image
 
 
 def to_pixels(given: Given, channels: int) -> np.ndarray:
-    """Return the picture as uint8 [H, W, channels], RGB or grey, read as training reads it.
+    """Return the image as uint8 [H, W, channels], RGB or grey, decoded as in training.
 
     Args:
-        given: the path of a file, the bytes of one, a PIL image, or an array uint8 [H, W], [H, W, 1] (grey) or
-            [H, W, 3] (RGB).
+        given: the path or the bytes of a file, a PIL image, or an array uint8 [H, W], [H, W, 1] (grey) or [H, W, 3]
+            (RGB).
         channels: 3 or 1.
 
     Raises:
-        DataError: the file or the bytes are no picture, or the array is of another kind.
+        DataError: the file cannot be read, `given` is not an image, or the array has another dtype or shape.
     """
     if isinstance(given, str | Path):
         return read_image(given, channels)

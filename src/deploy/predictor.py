@@ -1,4 +1,4 @@
-"""Pictures in, answers out: the one way by which every surface uses a net."""
+"""Images in, predictions out: the interface through which Python, command line and server run a network."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, overload
@@ -15,14 +15,14 @@ from imagier.transforms.resize import resize_image
 
 
 class Predictor:
-    """Answers questions about pictures with one net.
+    """Runs one network on images.
 
     Args:
-        description: of the net.
-        runtime: that computes.
-        tile: length of the tiles' sides in which a dense net looks at larger pictures; "auto": 1024 for pictures of
-            more than 4 million pixels; None: always the whole picture.
-        batch_size: pictures of equal size that are looked at together, where several are given.
+        description: of the network.
+        runtime: runs the network or its graph.
+        tile: side length of the tiles into which a dense network that does not resize splits larger images; "auto":
+            1024 for images of more than 2^22 pixels; None: never.
+        batch_size: maximum number of images per batch of a classifier; dense networks take one at a time.
     """
 
     def __init__(
@@ -42,20 +42,20 @@ class Predictor:
     def __call__(self, given: Given) -> Result: ...
 
     def __call__(self, given: Given | list[Given] | tuple[Given, ...]) -> Result | list[Result]:
-        """Answer about one picture, or several.
+        """Predict for one image, or for a list of images.
 
         Args:
             given: a path, the bytes of a file, an array uint8 [H, W, C], a PIL image, or a list of these.
 
         Raises:
-            DataError: one is no picture.
+            DataError: one of them is not an image.
         """
         if isinstance(given, list | tuple):
             return list(self.stream([to_pixels(one, self.description.channels) for one in given]))
         return next(self.stream([to_pixels(given, self.description.channels)]))
 
     def stream(self, images: Sequence[np.ndarray]) -> Iterator[Result]:
-        """Answer about pictures, uint8 [H, W, C] with the net's channels, in their order."""
+        """Yield the predictions for images, uint8 [H, W, C] with the network's channels, in order."""
         if self.description.task == "classify":
             yield from self._classify(images)
             return
@@ -64,7 +64,7 @@ class Predictor:
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether pictures are looked at in their own size, large ones in tiles."""
+        """Whether images keep their size, and large ones may be tiled."""
         return self.description.resize is None and self.description.task != "classify"
 
     def _classify(self, images: Sequence[np.ndarray]) -> Iterator[Result]:
@@ -76,7 +76,7 @@ class Predictor:
 
     def _dense(self, image_HWC: np.ndarray) -> Result:
         seen_HWC = self._fitted(image_HWC)
-        if self.description.resize is not None:  # of the size that was trained on, which needs no tiles
+        if self.description.resize is not None:  # the training size, which needs no tiles
             whole = self._decided(self.runtime(to_batch(seen_HWC))[0], image_HWC.shape[:2])
         else:
             tile = tile_for(self.tile, *image_HWC.shape[:2])
@@ -91,7 +91,7 @@ class Predictor:
         return resize_image(image_HWC, self.description.resize)
 
     def _decided(self, answer_KHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-        """Classes uint8 [H, W] or pixels uint8 [H, W, C] of a net's answers, stretched to (height, width)."""
+        """Resize a network's output to (height, width): classes uint8 [H, W], or pixels uint8 [H, W, C]."""
         if self.description.task == "segment":
             return _most_probable(answer_KHW, size)
         image_CHW = np.stack([_stretched(channel_HW, size) for channel_HW in answer_KHW])
@@ -99,10 +99,10 @@ class Predictor:
 
 
 def _most_probable(logits_KHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The class of every pixel, uint8 (height, width)."""
+    """Return the most probable class of every pixel, uint8 [H, W], of logits resized to (height, width)."""
     if logits_KHW.shape[1:] == size:
         return logits_KHW.argmax(0).astype(np.uint8)
-    best_HW = _stretched(logits_KHW[0], size)  # class after class: of a large picture, all would fill the memory
+    best_HW = _stretched(logits_KHW[0], size)  # one class at a time: all of a large image could exhaust the memory
     labels_HW = np.zeros(size, np.uint8)
     for index in range(1, len(logits_KHW)):
         logit_HW = _stretched(logits_KHW[index], size)
@@ -120,7 +120,7 @@ def _stretched(answer_HW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _alike(images: Sequence[np.ndarray], most: int) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Neighbours of equal size, up to `most` of them, with their places."""
+    """Group consecutive images of equal size, at most `most` per group, with their indices."""
     group: list[tuple[int, np.ndarray]] = []
     for place, image_HWC in enumerate(images):
         if group and (len(group) == most or group[0][1].shape != image_HWC.shape):

@@ -1,4 +1,4 @@
-"""Making a bundle: nothing is published that does not agree with the net that was trained."""
+"""Make a bundle, and publish it only if its graphs agree with the trained network."""
 
 import logging
 import re
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be exported.
+    """What to export.
 
     formats, precisions: of the graphs; int8 is for onnx and openvino.
-    samples:     makes the held-out pictures on which graphs are compared with the net; see `agreement.compare`.
-    held_out:    the data and the split that these are of, as bundle.json says them.
-    calibration: makes pictures uint8 [C, H, W] of the training split, from which int8 takes its ranges.
-    training:    files of pictures of its training, by names of `imagier.deploy.bundle.TRAINING`.
+    samples:     makes the held-out samples on which graphs are compared with the network; see `agreement.compare`.
+    held_out:    their data set and split, as recorded in bundle.json.
+    calibration: makes training images, uint8 [C, H, W], from which int8 takes its ranges.
+    training:    paths of the training plots, by names of `imagier.deploy.bundle.TRAINING`.
     """
 
     formats: Sequence[str]
@@ -44,13 +44,14 @@ class Plan:
 
 
 def publish(net: FromPixels, description: Description, plan: Plan, folder: Path) -> Bundle:
-    """Write the bundle, whole or not at all: what is at `folder` stays until the new one is known to be right.
+    """Write the whole bundle or nothing: an earlier one at `folder` stays until the new one has been verified.
 
     Raises:
-        ConfigError: `folder` holds something else than a bundle, or int8 or OpenVINO is asked of a codec.
-        BundleError: the net cannot be exported, or a graph disagrees with it.
+        ConfigError: `folder` contains anything but a bundle or cannot be written, or int8 or OpenVINO is requested for
+            a codec.
+        BundleError: the network cannot be exported, or a graph disagrees with it.
     """
-    folder = folder.resolve()  # a link to a bundle stays one, and leads to the new one
+    folder = folder.resolve()  # a link to a bundle is kept, and then leads to the new one
     before = _replaceable(folder)
     if description.task == "compress":
         codec_graphs.refuse_unfit(plan.formats, plan.precisions)
@@ -72,9 +73,9 @@ def publish(net: FromPixels, description: Description, plan: Plan, folder: Path)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what exports have left behind that were killed; one that was killed as it replaced a bundle, undo."""
+    """Clean up after killed exports; restore the old bundle if one was killed while replacing it."""
     old = _old(folder)
-    # Beside the dead, those of this process's number: in containers each first process bears it.
+    # Also those with this process's own id: in a container the main process always has the same one.
     replaced = [*left_behind(folder.parent, re.escape(old.name)), beside(old)]
     for left in replaced:
         if left.exists() and not folder.exists():
@@ -84,12 +85,12 @@ def _sweep(folder: Path) -> None:
 
 
 def _old(folder: Path) -> Path:
-    """The name of the bundle that an export is just replacing."""
+    """Return NAME.old, from which `beside` makes the temporary name of a bundle being replaced."""
     return folder.with_name(f"{folder.name}.old")
 
 
 def _replaceable(folder: Path) -> tuple[Graph, ...]:
-    """The graphs that are there; only a bundle may be replaced, and only one that holds nothing else."""
+    """Return the graphs to be replaced. Raises ConfigError if `folder` contains anything besides a bundle."""
     if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"output={folder} exists and is not a bundle; choose another folder, or remove it.")
     if not folder.exists() or not any(folder.iterdir()):
@@ -132,7 +133,7 @@ def _filled(folder: Path, net: FromPixels, description: Description, plan: Plan)
 
 
 def _compared(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Agreement]]:
-    """Write each graph that is asked for, and find out how far it is from the net."""
+    """Write each requested graph and compare it with the network."""
     if description.task == "compress":
         yield from codec_graphs.compared(folder, net, description, plan.formats, plan.samples)
         return
@@ -143,7 +144,7 @@ def _compared(folder: Path, net: FromPixels, description: Description, plan: Pla
 
 
 def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan) -> Iterator[tuple[Graph, Runtime]]:
-    """Write each graph that is asked for; yields it as a runtime opens it."""
+    """Write each requested graph; yield it with a runtime that has opened it."""
     if not plan.formats:
         return
     answer = "picture" if description.task == "denoise" else "logits"
@@ -163,7 +164,7 @@ def _graphs(folder: Path, net: FromPixels, description: Description, plan: Plan)
 
 
 def _opened(onnx: Path, precision: str, formats: Sequence[str]) -> Iterator[tuple[Graph, Runtime]]:
-    """The graph in `onnx` in each of the formats; the file itself stays where onnx is one of them."""
+    """Open the graph in `onnx` in each of the formats; the file itself is removed unless onnx is one of them."""
     if "onnx" in formats:
         yield Graph(onnx.name, "onnx", precision, {}), OnnxRuntime(onnx)
     if "openvino" in formats:
@@ -182,7 +183,7 @@ def _told(agreement: Agreement) -> str:
 
 
 def _replace(folder: Path, by: Path) -> None:
-    """Two renames, between which a reader meets no folder rather than half of one."""
+    """Replace `folder` by two renames, between which a reader finds no folder rather than an incomplete one."""
     old = beside(_old(folder))
     if folder.exists():
         folder.rename(old)

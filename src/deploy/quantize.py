@@ -1,4 +1,4 @@
-"""Int8 by static quantisation: ranges of activations are measured on training pictures, weights per channel."""
+"""Static int8 quantisation: activation ranges are measured on training images, weights quantised per channel."""
 
 import logging
 import tempfile
@@ -18,10 +18,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from imagier.deploy.graph import INPUT
 from imagier.deploy.rewriting import made_ready
 
-# What hands its input's numbers on: with one range on either side, they are rounded once and merely copied.
+# Their outputs stay within the range of their inputs: if both share one, values are not quantised anew.
 POOLINGS = ("MaxPool", "AveragePool")
 ONE_RANGE = ("Concat", *POOLINGS)
-CUTTING = ("Relu", "Clip")  # not nodes of a graph in int8: the range of what they make is what cuts
+CUTTING = ("Relu", "Clip")  # removed from int8 graphs: the range of their output does the clipping
 
 
 class _Pictures(CalibrationDataReader):
@@ -34,14 +34,14 @@ class _Pictures(CalibrationDataReader):
 
 
 def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
-    """Write the graph in int8.
+    """Write an fp32 ONNX graph in int8.
 
     Args:
-        source: the graph in fp32.
-        target: where the other one goes.
-        images: pictures uint8 [C, H, W] of the training split, as the net takes them.
+        source: path of the fp32 graph.
+        target: path of the int8 graph.
+        images: training images, uint8 [C, H, W], as the network takes them.
     """
-    logging.disable(logging.WARNING)  # it advises to do what is done here
+    logging.disable(logging.WARNING)  # onnxruntime recommends the pre-processing that is done below
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             prepared = Path(folder) / "prepared.onnx"
@@ -59,7 +59,7 @@ def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
             nodes_to_quantize=[],
             nodes_to_exclude=[],
             op_types_to_quantize=list({*QLinearOpsRegistry, *QDQRegistry}),
-            # Logits in 256 steps are often equal, and the first of equal classes would be the answer.
+            # With 256 levels logits are often equal, and the first of equal classes would always win.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
         quantizer.quantize_model()
@@ -69,14 +69,14 @@ def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
 
 
 def _measured(graph: Path, images: Iterable[np.ndarray]) -> TensorsData:
-    """The smallest and the greatest value of every tensor."""
+    """Measure the minimum and maximum of every tensor over the images."""
     calibrator = create_calibrator(graph, augmented_model_path=str(graph.with_suffix(".measuring.onnx")))
     calibrator.collect_data(_Pictures(images))
     return calibrator.compute_data()
 
 
 def _united(ranges: TensorsData, model: ModelProto) -> TensorsData:
-    """Give one range to all that a concatenation or a pooling joins, but for what is cut by its own."""
+    """Give one range to all tensors joined by concatenation or pooling, except those that their own range clips."""
     groups: dict[str, set[str]] = defaultdict(set)
     cut: set[str] = set()
     for node in model.graph.node:

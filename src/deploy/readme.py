@@ -1,4 +1,4 @@
-"""README.md of a bundle: what it is, how good it is, and the commands to use it."""
+"""README.md of a bundle: its network, scores, graphs, and the commands to use it."""
 
 from imagier.deploy.bundle import WHOLE, Bundle
 
@@ -58,7 +58,7 @@ on processors without VNNI."""
 
 
 def readme(bundle: Bundle) -> str:
-    """The text; its commands are for the bundle's own folder, wherever it is copied to."""
+    """Return the text; its commands are run in the bundle's folder, wherever that is copied."""
     about = bundle.description
     takes = "RGB" if about.channels == 3 else "grey"
     size = f", resized to {about.resize[0]} x {about.resize[1]} (height x width)" if about.resize else " of any size"
@@ -82,7 +82,7 @@ def readme(bundle: Bundle) -> str:
 
 
 def _elsewhere(bundle: Bundle) -> list[str]:
-    """How other programs ask the graph of ONNX, where there is one of a whole net."""
+    """How other programs run the ONNX graph, if there is one of a whole network."""
     graphs = [graph for graph in bundle.graphs if (graph.format, graph.part) == ("onnx", WHOLE)]
     about = bundle.description
     if not graphs:

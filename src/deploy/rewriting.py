@@ -1,6 +1,6 @@
-"""A graph in fp32 made ready for int8: the same answers, by numbers that 256 steps can hold.
+"""Rewrite an fp32 graph for int8, so that 256 levels represent its numbers well; but for rounding it is equivalent.
 
-Nothing here knows a runtime or measures anything.
+This module needs no runtime and no data.
 """
 
 from collections import defaultdict
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-STEPS = 127  # of a weight in int8, to either side
-SCALED_ALIKE = ("Relu", "MaxPool", "AveragePool")  # of channels multiplied by a factor, the factor times what they were
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # onnxruntime fails where two share a constant without VNNI
-SPREAD = 1000  # largest ratio of the factors of two channels
+STEPS = 127  # largest absolute value of an int8 weight
+SCALED_ALIKE = ("Relu", "MaxPool", "AveragePool")  # scaling a channel of the input scales that of the output
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # without VNNI onnxruntime fails if two share a constant
+SPREAD = 1000  # largest ratio between the factors of two channels
 
 
 def made_ready(model: ModelProto) -> ModelProto:
-    """Change the graph in place: channels of one scale, no batch normalisation of maps, rounded kernels."""
+    """Change the graph in place: equalise channels, replace batch normalisation of maps, round kernels."""
     _Rewriting(model.graph).run()
     return model
 
 
 class _Rewriting:
-    """One pass over a graph whose shapes are inferred."""
+    """One rewriting of a graph with inferred shapes."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
@@ -50,13 +50,13 @@ class _Rewriting:
         self.graph.initializer.extend(kept)
 
     def _equalise(self) -> dict[str, np.ndarray]:
-        """Bring the channels that normalisations read to one scale, after Nagel et al. 2019, arXiv 1906.04721.
+        """Scale channels that only batch normalisations read to a root mean square of 1.
 
-        Int8 has one range for all that a concatenation gathers, and what a channel is multiplied by, a normalisation
-        undoes. It knows its channels' mean squares, so nothing need be measured.
+        After Nagel et al. 2019, arXiv 1906.04721: in int8 all channels of a tensor share one range, and a normalisation
+        can undo the scaling. Its running statistics give the root mean square, so no data is needed.
 
         Returns:
-            By the outputs of normalisations, the factors that are to be undone, float32 [C].
+            The factors that each normalisation has to undo, float32 [C], by the name of its output.
         """
         factors = {node.output[0]: np.ones_like(self._value(node, 3)) for node in self.graph.node
                    if self._normalises(node)}  # fmt: skip
@@ -79,7 +79,7 @@ class _Rewriting:
         return factors
 
     def _ends(self, name: str, first: int = 0) -> Iterator[tuple[NodeProto, int]]:
-        """Where channels arrive that pass on their factor: nodes, and the place there of the first channel."""
+        """Yield the nodes that finally read a tensor's scaled channels, and the index of its first channel there."""
         if name in {output.name for output in self.graph.output}:
             yield helper.make_node("Output", [name], [name]), first
         for node in self.readers[name]:
@@ -102,7 +102,7 @@ class _Rewriting:
         return node.op_type == "BatchNormalization" and len(self.shapes.get(node.input[0], ())) == 4
 
     def _become_convolution(self, node: NodeProto, factor: np.ndarray) -> None:
-        """Each channel by itself: there is no batch normalisation in int8, and each would lead out of it and back."""
+        """Replace it by a depthwise 1x1 convolution: no int8 batch normalisation exists, so each would dequantise."""
         scale, shift, mean, variance = (self._value(node, place) for place in range(1, 5))
         epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
         weight = scale / np.sqrt(variance + epsilon)
@@ -114,25 +114,24 @@ class _Rewriting:
         return numpy_helper.to_array(self.constants[node.input[place]])
 
     def _give(self, node: NodeProto, place: int, value: np.ndarray) -> None:
-        """A constant of the node's own, since others may read the one that it had."""
+        """Set an input to a new constant, since other nodes may read the previous one."""
         name = f"{node.output[0]}.{place}"
         self.constants[name] = numpy_helper.from_array(value.astype(np.float32), name)
         node.input[place] = name
 
 
 def rounded(weight: np.ndarray) -> np.ndarray:
-    """Round the weights of a convolution to int8 so that the sum of each kernel stays, to half a step.
+    """Round the weights of a convolution to int8 steps, keeping the sum of each 2D kernel to half a step if possible.
 
-    Neighbouring pixels are much alike, so that errors of the weights add up where each is rounded by itself: a 7x7
-    kernel then answers the brightness of a picture by several steps too much or too little. Here those weights that
-    were nearest to being rounded the other way are, until the sum is right. The largest weight, which sets the step of
-    its channel, stays.
+    Neighbouring pixels are similar, so the errors of independently rounded weights add up: the response of a 7x7 kernel
+    to a uniform area is then off by several steps. So the weights closest to a rounding boundary are rounded the other
+    way until the sum is right. Weights of STEPS steps, such as the largest, which sets its channel's step, stay.
 
     Args:
         weight: float32 [out, in, H, W].
 
     Returns:
-        The same, each a whole number of steps, of which the largest weight of an output channel has `STEPS`.
+        float32 of the same shape: whole multiples of the step of the output channel, whose largest weight has STEPS.
     """
     largest = np.abs(weight).max((1, 2, 3), keepdims=True)
     step = np.where(largest > 0, largest, 1) / STEPS

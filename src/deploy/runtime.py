@@ -1,4 +1,4 @@
-"""What computes a net's answer: onnxruntime, OpenVINO or torch. Each takes uint8 pixels and answers with float32."""
+"""Runtimes for inference: onnxruntime, OpenVINO or torch. Each takes uint8 pixels and returns float32."""
 
 from functools import cache
 from pathlib import Path
@@ -12,14 +12,14 @@ from imagier.errors import BundleError, ConfigError
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
 DEVICES = ("auto", "cpu", "cuda")  # of torch; graphs run on the CPU
 
-_LARGE = 1 << 20  # pixels at once: those of a tile
+_LARGE = 1 << 20  # pixels of a batch: those of one tile
 
 
 class Runtime(Protocol):
-    """A net, ready to answer."""
+    """A network ready for inference."""
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
-        """Map uint8 [B, C, H, W] to logits [B, K] or [B, K, H, W], or pictures [B, C, H, W] of 0 to 1; float32."""
+        """Map uint8 [B, C, H, W] to logits [B, K] or [B, K, H, W], or images [B, C, H, W] of about 0 to 1; float32."""
 
 
 class OnnxRuntime:
@@ -27,7 +27,7 @@ class OnnxRuntime:
 
     Args:
         path: of the .onnx file.
-        threads: that compute one answer; None: as many as there are cores.
+        threads: for one call; None: onnxruntime's default.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
@@ -36,16 +36,14 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
-        # Processors without VNNI multiply int8 with sums of 16 bits, which overflow; so they take a slower, exact way.
+        # Without VNNI int8 products are summed in 16 bits, which can overflow; this selects a slower, exact kernel.
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no base class for its errors
             raise BundleError(f"{path} cannot be opened by onnxruntime ({error}). Export it again.") from error
         self._inputs = [given.name for given in self._session.get_inputs()]
-        self._shrinking = (
-            onnxruntime.RunOptions()
-        )  # else what a large picture has taken, gigabytes, is never given back
+        self._shrinking = onnxruntime.RunOptions()  # else the gigabytes that a large image takes are never freed
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
@@ -69,12 +67,12 @@ class OpenVino:
 
     Args:
         path: of the .xml file, with a .bin file beside it.
-        threads: that compute one answer; None: as many as there are cores.
+        threads: for one call; None: OpenVINO's default.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self._made_of = path, threads
-        # Where the processor has bf16, it would be chosen, and answers would be far from those that were compared.
+        # On processors with bf16 OpenVINO would use it, and outputs would differ from those compared at export.
         settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         try:
             self._model = _openvino_core().compile_model(path, "CPU", settings)
@@ -102,18 +100,18 @@ def open_runtime(
     threads: int | None = None,
     device: str = "auto",
 ) -> Runtime:
-    """Open what computes the answers of `bundle`.
+    """Open a bundle's network in a runtime.
 
     Args:
-        bundle: as read.
-        runtime: one of RUNTIMES; auto takes an onnx graph where there is one, and torch otherwise.
-        precision: fp32 or int8, where the bundle has several graphs; None takes the first.
-        threads: that compute one answer; None: as many as there are cores.
-        device: one of DEVICES.
+        bundle: as read; not of a codec.
+        runtime: one of RUNTIMES; auto takes an onnx graph if there is one, and torch otherwise.
+        precision: fp32 or int8; None takes the first graph of the runtime.
+        threads: for one call; None: the runtime's default.
+        device: one of DEVICES, for torch; auto takes a GPU if there is one. Graphs run on the CPU.
 
     Raises:
         BundleError: the bundle has no such graph, or it is damaged.
-        ConfigError: the runtime is unknown or not installed, or has no such device.
+        ConfigError: the runtime is unknown or not installed, or does not have this device or precision.
     """
     runtime = chosen(bundle, runtime)
     if device == "cuda" and runtime != "torch":
@@ -130,7 +128,7 @@ def open_runtime(
 
 
 def chosen(bundle: Bundle, runtime: str) -> str:
-    """Which runtime a word means, of this bundle: one of RUNTIMES without auto. Raises ConfigError for other words."""
+    """Resolve `runtime`, one of RUNTIMES, to one other than auto. Raises ConfigError if it is unknown."""
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime} is not known; it is one of: {', '.join(RUNTIMES)}.")
     if runtime != "auto":
@@ -151,10 +149,10 @@ def open_graph(
 
 @cache
 def _openvino_core() -> Any:
-    """The one core of this process.
+    """Return the only OpenVINO core of this process.
 
-    Each core gives the thread another stack for signals. The first of two that goes takes its stack with it, the second
-    puts that one back, and the next signal ends the process.
+    Each core installs an alternate signal stack for its thread. Of two cores, the first to be destroyed frees its
+    stack, the second reinstalls that freed one, and the next signal kills the process.
     """
     return _installed("openvino", "openvino").Core()
 

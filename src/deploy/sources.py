@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, patterns, standard input."""
+"""Find input images: files, folders, glob patterns and standard input."""
 
 import functools
 import glob
@@ -13,29 +13,29 @@ from pathlib import Path
 from imagier.datamodules.folder import check_utf8, list_files
 from imagier.errors import DataError
 
-MANIFEST = "manifest.jsonl"  # in a folder that a job has written
-_LONGEST = 1 << 20  # bytes of a job's first line
+MANIFEST = "manifest.jsonl"  # in the output folder of a job
+_LONGEST = 1 << 20  # bytes that are read of a manifest's first line
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file: its path, or its bytes where it comes through a pipe; and its name below an output folder."""
+    """An input file: its name for results, and its path, or its bytes if it came through standard input."""
 
     name: str
     given: Path | bytes
 
     def state(self) -> list[int]:
-        """Size and time of the file: a changed one is looked at again."""
+        """Return the file's size in bytes and its modification time in ns, from which a job sees that it changed."""
         if isinstance(self.given, bytes):
             return [len(self.given), 0]
         try:
             facts = self.given.stat()
-        except OSError:  # reading it will say what is wrong
+        except OSError:  # reading the file will report the error
             return [-1, 0]
         return [facts.st_size, facts.st_mtime_ns]
 
     def read(self) -> bytes:
-        """Return the bytes. Raises DataError where they cannot be read."""
+        """Return the bytes. Raises DataError if they cannot be read."""
         if isinstance(self.given, bytes):
             return self.given
         try:
@@ -45,14 +45,16 @@ class Item:
 
 
 def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
-    """The files that `sources` mean: a file, all below a folder, those a pattern matches, or - for standard input.
+    """List input files: a file, all files below a folder, the matches of a pattern, or - for standard input.
+
+    Files below an earlier job's output folder are left out unless named themselves.
 
     Args:
         sources: one of these, or several.
-        suffixes: in lower case, of the files that count in a folder.
+        suffixes: in lower case, of the files to take from a folder.
 
     Raises:
-        DataError: one of them means no file, or one whose name is not UTF-8.
+        DataError: one of the sources contains no file, or one whose name is not UTF-8.
     """
     several = [sources] if isinstance(sources, str) else sources
     found = [item for source in dict.fromkeys(map(str, several)) for item in _find(source, suffixes)]
@@ -62,7 +64,7 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
     items = list({_whole(item.given) if isinstance(item.given, Path) else item.given: item for item in found}.values())
     if len({item.name for item in items}) == len(items):
         return items
-    # Of equal names from several sources, the folders tell them apart.
+    # Names that are equal in several sources are made distinct by their folders.
     common = os.path.commonpath([_whole(item.given).parent for item in items if isinstance(item.given, Path)])
     return [
         item if isinstance(item.given, bytes) else Item(_whole(item.given).relative_to(common).as_posix(), item.given)
@@ -71,12 +73,12 @@ def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
 
 
 def _whole(path: Path) -> Path:
-    """From the root, and without .. in it, which would name a place outside of an output folder."""
+    """Return the absolute path without .., which in a name could lead out of the output folder."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
 
 
 def stems(items: Sequence[Item]) -> dict[str, str]:
-    """Names for outputs: without the suffix, where that leaves them different."""
+    """Map item names to stems for output files: without the suffix, unless two would then be equal."""
     short = {item.name: str(Path(item.name).with_suffix("")) for item in items}
     met = Counter([*short.values(), *(name for name in short if short[name] != name)])
     return {name: stem if met[stem] == 1 else name for name, stem in short.items()}
@@ -109,7 +111,7 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
 
 
 def _foreign(folder: Path, names: Sequence[str]) -> list[str]:
-    """Leave out what lies in a folder with a manifest: an earlier job has written it."""
+    """Leave out files below a folder with a job's manifest: they are its results."""
 
     @functools.cache
     def ours(place: Path) -> bool:
@@ -119,7 +121,7 @@ def _foreign(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _is_job(manifest: Path) -> bool:
-    """Whether a job has written this file: other programs have files of that name as well."""
+    """Whether a job wrote this file: other programs use the name as well."""
     try:
         with manifest.open("rb") as lines:
             head = json.loads(lines.readline(_LONGEST))

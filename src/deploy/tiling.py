@@ -1,33 +1,34 @@
-"""Large pictures in bounded memory: tiles that overlap, whose answers fade into one another."""
+"""Dense prediction of large images in bounded memory, by overlapping tiles whose outputs are blended."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-AUTO_PIXELS = 1 << 22  # pictures of more pixels are tiled of themselves
+AUTO_PIXELS = 1 << 22  # images of more pixels are tiled with tile=auto
 AUTO_TILE = 1024
 Answer = Callable[[np.ndarray], np.ndarray]  # uint8 [B, C, H, W] -> float32 [B, K, H, W]
 
 
 def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, stride: int = 1) -> Iterator[np.ndarray]:
-    """Let `answer` look at a picture, tile by tile where it is larger than `tile`.
+    """Run a dense network on an image, in tiles if a side is longer than `tile`.
 
-    A quarter of a tile overlaps the next one. Within the overlap a tile's weight falls linearly to its end, so that
-    no seam is left. Tiles begin at multiples of the net's stride, so that it pools the same pixels as in the whole
-    picture. In memory is one row of tiles, or one column of a picture that is wider than high.
+    Neighbouring tiles overlap by about a quarter or more. Towards an edge inside the image a tile's weight falls
+    linearly over a quarter, so that there are no seams. Tiles start at multiples of the stride, so that the network
+    pools the same pixels as in the whole image. Only one row of tiles is in memory, or one column if the image is
+    wider than high.
 
     Args:
         image_HWC: uint8.
-        answer: of a dense net.
-        tile: length of a tile's side, or None: the whole picture at once.
-        stride: of the net.
+        answer: runs the network.
+        tile: side length of a tile, or None: the whole image at once.
+        stride: of the network.
 
     Yields:
-        The answers, float32 [K, h, W], of bands that follow one another from top to bottom; of a picture that is wider
-        than high, float32 [K, H, w], from left to right.
+        The outputs of consecutive bands, float32 [K, h, W], from top to bottom; if the image is tiled and wider than
+        high, float32 [K, H, w], from left to right.
     """
     height, width = image_HWC.shape[:2]
-    tile = max(tile or max(height, width), stride)  # a net extends a smaller one to its stride anyway
+    tile = max(tile or max(height, width), stride)  # the network would pad a smaller one to its stride anyway
     if max(height, width) <= tile:
         yield answer(to_batch(image_HWC))[0]
     elif width <= height:
@@ -39,7 +40,7 @@ def answers_in_bands(image_HWC: np.ndarray, answer: Answer, tile: int | None, st
 
 
 def _turned(batch: np.ndarray) -> np.ndarray:
-    """With the last two axes changed for one another."""
+    """Return a copy with height and width exchanged."""
     return np.ascontiguousarray(batch.swapaxes(2, 3))
 
 
@@ -61,23 +62,23 @@ def _downwards(image_HWC: np.ndarray, answer: Answer, tile: int, stride: int) ->
         done = (tops[number + 1] if number + 1 < len(tops) else height) - top
         yield total_KHW[:, :done] / summed_HW[:done]
         for rows_HW in (*total_KHW, summed_HW):
-            _move_up(rows_HW, done)  # the next row of tiles overlaps it
+            _move_up(rows_HW, done)  # keep the rows that the next row of tiles overlaps
 
 
 def tile_for(tile: int | str | None, height: int, width: int) -> int | None:
-    """What `tile=auto` means for a picture of this size: AUTO_TILE for more than AUTO_PIXELS pixels, else none."""
+    """Resolve tile="auto" for an image: AUTO_TILE for more than AUTO_PIXELS pixels, else None."""
     if tile == "auto":
         return AUTO_TILE if height * width > AUTO_PIXELS else None
     return None if tile is None else int(tile)
 
 
 def to_batch(image_HWC: np.ndarray) -> np.ndarray:
-    """The picture as a net takes it: uint8 [1, C, H, W]."""
+    """Return the image as a batch of one, uint8 [1, C, H, W]."""
     return np.ascontiguousarray(image_HWC.transpose(2, 0, 1)[None])
 
 
 def _starts(length: int, tile: int, stride: int) -> list[int]:
-    """Where tiles begin: at multiples of `stride`, evenly, each overlapping the next by a quarter where it can."""
+    """Return where tiles start: evenly spaced multiples of `stride`, overlapping by about a quarter or more."""
     if length <= tile:
         return [0]
     steps, most = -(-(length - tile) // stride), max(1, (tile - tile // 4) // stride)
@@ -86,7 +87,7 @@ def _starts(length: int, tile: int, stride: int) -> list[int]:
 
 
 def _weights(start: int, length: int, whole: int) -> np.ndarray:
-    """Float32 [length]: 1, but falling over a quarter to either end that is not the picture's own, and above 0."""
+    """Return weights, float32 [length] above 0: 1, falling over a quarter towards each end inside the image."""
     place = np.arange(length, dtype=np.float32) + 0.5
     fall = max(1, length // 4)
     before = place if start else np.full_like(place, fall)

@@ -1,9 +1,9 @@
-"""Nearest-neighbour doubling and the 3x3 convolution after it, as one transposed convolution: the same, in less time.
+"""Replace nearest-neighbour doubling and a 3x3 convolution by an equivalent, faster transposed convolution.
 
-Weights that meet the same pixel of the small map are added up beforehand, so that a pixel of the large one takes 2x2
-products instead of 3x3; and neither the large map nor what joins it to a skip connection is written.
+Weights that meet the same pixel of the small map are summed beforehand, so that a pixel of the large map takes 2x2
+products instead of 3x3. Neither the large map nor its concatenation with a skip connection is stored.
 
-Nothing here knows a runtime or measures anything.
+This module needs no runtime and no data.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from sympy import sympify  # as torch.export writes sizes
 
-# Along one axis: which of the three weights meet the same pixel, for each of the four that take their place.
+# Along one axis: the four weights of the transposed convolution as sums of the three original ones.
 TOGETHER = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
-Options = dict[str, Any]  # of a node
+Options = dict[str, Any]  # attributes of a node
 PLAIN: Options = {"group": 1, "kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "dilations": [1, 1]}
 DOUBLING: Options = {"kernel_shape": [4, 4], "pads": [1, 1, 1, 1], "strides": [2, 2]}
 NEAREST: Options = {"mode": b"nearest", "nearest_mode": b"floor", "coordinate_transformation_mode": b"asymmetric"}
@@ -24,17 +24,17 @@ NEAREST: Options = {"mode": b"nearest", "nearest_mode": b"floor", "coordinate_tr
 def joined(model: ModelProto) -> ModelProto:
     """Change the graph in place: conv(concat(double(x), skip)) becomes transposed(x) + conv(skip).
 
-    What nothing reads any longer stays in it; whoever opens the graph passes over that.
+    Nodes and constants that are no longer used stay in the graph; runtimes ignore them.
 
     Args:
-        model: in float32, of inferred shapes, in which sizes may be expressions.
+        model: float32, with inferred shapes, in which sizes may be expressions.
     """
     _Joining(model.graph).run()
     return model
 
 
 class _Joining:
-    """One pass over a graph."""
+    """One rewriting of a graph."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
@@ -51,7 +51,7 @@ class _Joining:
         self.graph.node.extend(nodes)
 
     def _rewritten(self, node: NodeProto) -> Iterator[NodeProto]:
-        """What computes this node's answer: the node itself where nothing was doubled for it."""
+        """Yield the nodes that compute this node's output: the node itself if none of its inputs was doubled."""
         names = self._gathered(node)
         place = next((place for place, name in enumerate(names) if self._is_doubled(name)), None)
         if place is None:
@@ -76,7 +76,7 @@ class _Joining:
         yield helper.make_node("Add", [rest, large], [answer], node.name)
 
     def _gathered(self, node: NodeProto) -> list[str]:
-        """What a plain 3x3 convolution reads, by the parts of a concatenation; nothing of any other node."""
+        """Return the inputs of a plain 3x3 convolution, the parts if concatenated; none for any other node."""
         if not _is(node, "Conv", PLAIN) or node.input[1] not in self.constants:
             return []
         maker = self.makers.get(node.input[0])
@@ -84,7 +84,7 @@ class _Joining:
         return names if all(isinstance(self.shapes.get(name, [0, ""])[1], int) for name in names) else []
 
     def _is_doubled(self, name: str) -> bool:
-        """Whether each pixel of this map is one of a map half as high and wide, whatever the size of the picture."""
+        """Whether this map is one of half its height and width, doubled, for every image size."""
         node = self.makers.get(name)
         if node is None or not _is(node, "Resize", NEAREST):
             return False

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of a net's answers to variants of one picture."""
+"""Test-time augmentation: the mean of a network's outputs for variants of each image."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from imagier.errors import ConfigError
 
 
 class Variants:
-    """A `Runtime` that asks another one about the picture, its mirror image, and both at other scales.
+    """A `Runtime` that averages another one's outputs for images, at several scales and mirrored.
 
     Args:
         runtime: the other one.
-        flip: whether to ask about mirror images too.
-        scales: of the sides, positive; 1 is the picture as it is.
+        flip: include the horizontally mirrored images.
+        scales: factors of height and width, 0.1 to 10; 1 is the original size.
 
     Raises:
-        ConfigError: for scales that are none.
+        ConfigError: `scales` is empty, or one is out of range.
     """
 
     def __init__(self, runtime: Runtime, flip: bool = False, scales: Sequence[float] = (1.0,)) -> None:
@@ -45,7 +45,7 @@ def _mirrored(x: np.ndarray) -> np.ndarray:
 
 
 def _resized(x: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Pictures or maps [B, C, H, W] at another size; a classifier's answers [B, K] as they are."""
+    """Resize images or maps [B, C, H, W] to (height, width); return a classifier's logits [B, K] unchanged."""
     if x.ndim != 4 or x.shape[2:] == size:
         return x
     maps = [cv2.resize(map_HW, size[::-1], interpolation=cv2.INTER_LINEAR) for map_HW in x.reshape(-1, *x.shape[2:])]
