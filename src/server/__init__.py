@@ -1,1 +1,1 @@
-"""Nets behind HTTP: the same predictors as everywhere, asked by many at once."""
+"""Networks behind HTTP: the predictors and codecs of `imagier.deploy`, shared by concurrent requests."""

@@ -1,4 +1,4 @@
-"""Results as a client asks for them: JSON or pictures."""
+"""Responses for results, in the content type that the client accepts: JSON or PNG."""
 
 import io
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from fastapi.responses import JSONResponse
 from imagier.deploy.results import Classes, Mask, Result, to_image
 
 JSON, PNG, FILE = "application/json", "image/png", "application/octet-stream"
-FORMS = {"classify": (JSON,), "segment": (PNG, JSON), "denoise": (PNG,), "compress": (FILE, PNG)}  # the first by itself
+FORMS = {"classify": (JSON,), "segment": (PNG, JSON), "denoise": (PNG,), "compress": (FILE, PNG)}  # default first
 
 
 def chosen(accept: str | None, forms: Sequence[str]) -> str:
-    """The content type that a client likes best of those that there are; status 406 where it likes none.
+    """Return the available content type that the client prefers. Raises status 406 if it accepts none.
 
     Args:
-        accept: the header, RFC 9110 section 12.5.1; None: anything will do.
-        forms: content types, the preferred one first.
+        accept: the Accept header, RFC 9110 section 12.5.1; None accepts everything.
+        forms: available content types, in the order that decides between equals.
     """
     weights = [_weight(form, accept or "*/*") for form in forms]
     if not max(weights):
@@ -28,8 +28,8 @@ def chosen(accept: str | None, forms: Sequence[str]) -> str:
 
 
 def _weight(form: str, accept: str) -> float:
-    """What the most exact of the ranges that hold `form` gives it; 0 where none does."""
-    ranges = ["*/*", f"{form.partition('/')[0]}/*", form]  # the most exact one last
+    """Return the quality value of the most specific media range that matches `form`; 0 if none does."""
+    ranges = ["*/*", f"{form.partition('/')[0]}/*", form]  # the most specific one last
     found = [(-1, 0.0)]
     for part in accept.lower().split(","):
         kind, *parameters = (word.strip() for word in part.split(";"))
@@ -50,13 +50,13 @@ def _quality(parameters: Sequence[str]) -> float:
 
 
 def answer(result: Result, form: str, view: str = "labels", top: int = 5) -> Response:
-    """A result as `form`.
+    """Return a result as a response.
 
     Args:
         result: of a predictor.
-        form: one of FORMS of its task.
+        form: its content type, one of FORMS of its task.
         view: of a mask as PNG: labels (grey, class indices), colors, or overlay.
-        top: classes that are told.
+        top: number of classes in a classifier's JSON.
     """
     if form == JSON:
         return JSONResponse(as_json(result, top))
@@ -68,7 +68,7 @@ def answer(result: Result, form: str, view: str = "labels", top: int = 5) -> Res
 
 
 def as_json(result: Result, top: int = 5) -> dict[str, Any]:
-    """A result as JSON: a mask with the run lengths of every class."""
+    """Return a result for JSON, a mask with the run lengths of every class that occurs."""
     if isinstance(result, Classes):
         return result.to_dict(top)
     if isinstance(result, Mask):
@@ -77,17 +77,17 @@ def as_json(result: Result, top: int = 5) -> dict[str, Any]:
 
 
 def run_lengths(labels: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Masks of the classes that are there, in the uncompressed form of COCO, which pycocotools reads.
+    """Encode a mask per class as COCO's uncompressed run lengths, which pycocotools reads.
 
     Args:
-        labels: uint8 [H, W], classes.
+        labels: uint8 [H, W], class indices.
         names: of the classes.
 
     Returns:
-        For every class its name, index, and `rle`: size (height, width), and counts: down the columns, from the left
-        one to the right one, how many pixels are not of the class, how many then are, and so on.
+        For every class that occurs its name, index, and `rle`: size (height, width), and counts, in column-major order:
+        how many pixels are not of the class, how many then are, and so on.
     """
-    # One look at all columns finds where runs end; each class then needs its own runs alone.
+    # One pass finds the runs of all classes; each class then needs only its own.
     flat = labels.ravel(order="F")
     ends = np.append(np.flatnonzero(np.diff(flat)) + 1, flat.size)
     starts, classes = np.concatenate([[0], ends[:-1]]), flat[ends - 1]
@@ -104,7 +104,7 @@ def run_lengths(labels: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]
 
 
 def picture(pixels: np.ndarray) -> Response:
-    """Pixels, uint8 [H, W], [H, W, 1] or [H, W, 3], as PNG."""
+    """Return pixels, uint8 [H, W], [H, W, 1] or [H, W, 3], as a PNG response."""
     file = io.BytesIO()
-    to_image(pixels).save(file, "PNG", compress_level=1)  # others cost time
+    to_image(pixels).save(file, "PNG", compress_level=1)  # higher levels are slower
     return Response(file.getvalue(), media_type=PNG)

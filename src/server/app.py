@@ -1,4 +1,4 @@
-"""The FastAPI application: nets, a data set, and what tells how the server is."""
+"""The FastAPI application: networks, a data set, health and metrics."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -31,24 +31,24 @@ def make_app(
     """Make the application.
 
     Args:
-        opened: the nets.
-        limits: what is admitted.
-        batch_size: pictures of equal size that a net answers together.
-        pictures: `imagier.server.dataset.Pictures` that can be asked about by their ids, or None.
+        opened: the networks.
+        limits: for requests.
+        batch_size: maximum number of images of equal size that a network runs as one batch.
+        pictures: `imagier.server.dataset.Pictures`, a data set to serve by ids, or None.
     """
     monitor = Monitor()
     nets, door = to_serve(opened, batch_size, monitor), Door(limits, monitor)
-    # Without the CDN that FastAPI's own page loads its script from.
+    # FastAPI's own documentation page loads its scripts from a CDN.
     app = FastAPIOffline(title="imagier", version=__version__, redoc_url=None, description=_told(nets))
     app.state.nets, app.state.door, app.state.monitor, app.state.pictures = nets, door, monitor, pictures
-    app.state.page = False  # `imagier.server.page` puts one there
+    app.state.page = False  # set to True by `imagier.server.page`
     app.add_middleware(Watched, monitor=monitor)
-    guard = [Depends(refuse_strangers)] if limits.token else []  # a schema must not ask for what nobody wants
+    guard = [Depends(refuse_strangers)] if limits.token else []  # else the schema would ask for a token
     app.include_router(state)
     app.include_router(about, dependencies=guard)
     app.include_router(asking.router, dependencies=guard)
     if pictures is not None:
-        from imagier.server import dataset  # which needs torch
+        from imagier.server import dataset  # imports torch
 
         app.include_router(dataset.router, dependencies=guard)
     for kind, handler in _HANDLERS.items():
@@ -66,7 +66,7 @@ state, about = APIRouter(tags=["state"]), APIRouter(tags=["state"])
 
 @state.get("/", include_in_schema=False)
 async def start(request: Request) -> Response:
-    """What a browser sees first: the page, where it is mounted, or else the interface."""
+    """Redirect browsers to the page if it is mounted, and otherwise to the API's documentation."""
     return RedirectResponse("page/" if request.app.state.page else "docs")
 
 
@@ -98,14 +98,14 @@ async def one(request: Request, model: str) -> dict[str, Any]:
 
 @about.get("/metrics", response_class=Response, responses=asking.fault(401))
 async def metrics(request: Request) -> Response:
-    """Requests, seconds, batches and memory, as Prometheus reads them."""
+    """Request counts and durations, batch sizes and memory use, for Prometheus."""
     return Response(request.app.state.monitor.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     said = str(error.detail)
-    if error.status_code in (404, 405) and said == HTTPStatus(error.status_code).phrase:  # Starlette's own
+    if error.status_code in (404, 405) and said == HTTPStatus(error.status_code).phrase:  # Starlette's default text
         said = f"there is no {request.method} {request.url.path[:200]} here; see /docs."
     return JSONResponse({"error": said}, error.status_code, error.headers)
 
@@ -115,7 +115,7 @@ async def _not_decoded(request: Request, error: Exception) -> Response:
 
 
 async def _unfit(request: Request, error: Exception) -> Response:
-    """FastAPI's list of objects as one sentence."""
+    """Turn FastAPI's list of validation errors into one sentence."""
     assert isinstance(error, RequestValidationError)
     faults = [f"{one['loc'][-1]}={str(one.get('input'))[:100]}: {one['msg']}" for one in error.errors()]
     return JSONResponse({"error": "; ".join(faults) + "."}, 422)

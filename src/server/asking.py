@@ -1,4 +1,4 @@
-"""POST a picture, get the net's answer."""
+"""POST routes of a network: predict, compress and decompress."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ SMALL_FILE = {"requestBody": {"required": True, "content": {FILE: _BINARY, "mult
 
 
 def fault(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says about answers with these statuses."""
+    """Return the OpenAPI descriptions of error responses with these status codes."""
     schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
     said = {
         400: "not an image, or a damaged one",
@@ -50,13 +50,13 @@ def fault(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answered(*forms: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says about answers of these content types, and about all that can go wrong with a picture."""
+    """Return the OpenAPI descriptions of responses of these content types, and of all errors of an image request."""
     good: dict[str, Any] = {form: {"schema": {}} if form == "application/json" else _BINARY for form in forms}
     return {200: {"description": "the answer", "content": good}} | fault(400, 401, 404, 406, 408, 413, 422, 503)
 
 
 def known(request: Request, model: str) -> Net:
-    """The net of this name. Status 404 where there is none."""
+    """Return the network of this name. Raises status 404 if there is none."""
     nets = request.app.state.nets
     if model not in nets:
         raise HTTPException(404, f"there is no model {model[:100]!r}; the models are: {', '.join(nets)}.")
@@ -65,14 +65,14 @@ def known(request: Request, model: str) -> Net:
 
 
 def predictor_of(net: Net) -> Predictor:
-    """What answers for the net. Status 404 where it is a codec."""
+    """Return the network's predictor. Raises status 404 if it is a codec."""
     if net.predictor is None:
         raise HTTPException(404, f"{net.name} is a codec: use compress or decompress.")
     return net.predictor
 
 
 def codec_of(net: Net) -> Codec:
-    """The net as a codec. Status 404 where it is none."""
+    """Return the network's codec. Raises status 404 if it is not a codec."""
     if net.codec is None:
         raise HTTPException(404, f"{net.name} is not a codec: its task is {net.description.task}. Use predict.")
     return net.codec

@@ -1,6 +1,6 @@
-"""Dynamic batching: what is asked while the net is busy is answered together, once it is free.
+"""Dynamic batching: requests that arrive while the network is busy run together once it is free.
 
-Nobody waits for a batch to fill. A net that is idle answers at once, and the busier it is, the larger its batches.
+No request waits for a batch to fill: an idle network runs at once, and the busier it is, the larger its batches.
 """
 
 import threading
@@ -13,22 +13,22 @@ import numpy as np
 
 from imagier.deploy.runtime import Runtime
 
-_PIXELS = 1 << 20  # of a batch of several: what a dense net keeps of each takes kilobytes
+_PIXELS = 1 << 20  # of a batch of several requests: a dense network takes kilobytes per pixel
 
 
-@dataclass(eq=False)  # pictures are not compared: a question is itself
+@dataclass(eq=False)  # compared by identity, not by its images
 class _Question:
     images: np.ndarray  # uint8 [B, C, H, W]
     answer: "Future[np.ndarray]" = field(default_factory=Future)
 
 
 class Batched:
-    """A `Runtime` that may be asked by many threads.
+    """A `Runtime` that many threads may call.
 
     Args:
-        runtime: that computes; asked by one thread alone.
-        most: pictures that are answered together, all of equal size; fewer where they are large.
-        tell: is called with the number of pictures of every batch.
+        runtime: runs the batches; called by a single thread.
+        most: maximum number of images, all of equal size, that requests are combined to; fewer if they are large.
+        tell: called with the number of images of every batch.
     """
 
     def __init__(self, runtime: Runtime, most: int, tell: Callable[[int], None] = lambda pictures: None) -> None:
@@ -50,7 +50,7 @@ class Batched:
             questions = self._next()
             try:
                 answers = self._runtime(np.concatenate([question.images for question in questions]))
-            except BaseException as error:  # whoever has asked must hear of it, or would wait for ever
+            except BaseException as error:  # pass it on, or the callers would wait for ever
                 for question in questions:
                     question.answer.set_exception(error)
                 continue
@@ -60,7 +60,7 @@ class Batched:
                 question.answer.set_result(answer)
 
     def _next(self) -> list[_Question]:
-        """The question that has waited longest, and others about pictures of its size."""
+        """Take the request that has waited longest, and others with images of its size."""
         with self._asked:
             self._asked.wait_for(lambda: self._waiting)
             taken = [self._waiting.popleft()]

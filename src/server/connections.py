@@ -1,23 +1,23 @@
-"""Connections that bring no request: uvicorn waits for the rest of a request's head for ever, however long it grows."""
+"""Limits for connections and request headers: uvicorn waits for headers for ever, however long they grow."""
 
 import asyncio
 from asyncio import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-LONGEST_HEAD = 1 << 16  # bytes, as h11 has it
-SECONDS = 30.0  # in which a head has to arrive
-MOST = 512  # connections, of some thousand files that a process may usually have open
+LONGEST_HEAD = 1 << 16  # bytes of a request's headers
+SECONDS = 30.0  # in which headers have to arrive
+MOST = 512  # connections: a process may usually have about a thousand open files
 
 
 class Impatient(HttpToolsProtocol):
-    """Ends a connection whose request's head is too long or takes too long, and those beyond MOST."""
+    """Closes connections whose request headers are too long or take too long, and those beyond MOST."""
 
-    _head: int | None = None  # bytes of the one that is on its way
+    _head: int | None = None  # bytes so far of the headers being received
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Refuse connections beyond MOST; expect the first request's headers."""
         super().connection_made(transport)
         if len(self.connections) > MOST:
             transport.abort()
@@ -25,12 +25,12 @@ class Impatient(HttpToolsProtocol):
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing."""
+        """Cancel the timeout."""
         self._forget()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count a head's bytes, but not those of a body before it."""
+        """Count header bytes, except in a chunk that may start with the previous request's body."""
         expected = self._head is not None
         super().data_received(data)
         if expected and self._head is not None:
@@ -39,12 +39,12 @@ class Impatient(HttpToolsProtocol):
                 self._end(431, "the request headers are longer than 64 KB")
 
     def on_message_begin(self) -> None:
-        """Wait for the head of the next request."""
+        """Expect the headers of a request."""
         super().on_message_begin()
         self._expect()
 
     def on_headers_complete(self) -> None:
-        """Wait no longer: a body has limits of its own."""
+        """Cancel the timeout: the body has its own limits."""
         self._forget()
         super().on_headers_complete()
 

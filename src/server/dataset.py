@@ -1,4 +1,4 @@
-"""GET pictures of a data set by their ids, what a net says about them, and how near that is to the truth."""
+"""GET routes of a data set: images by id, their ground truth, predictions, and the comparison of the two."""
 
 import functools
 import logging
@@ -29,12 +29,12 @@ Model = Annotated[str | None, Query(description="which model; optional if there 
 class Pictures:
     """One split of a data set.
 
-    facts:  of the set.
+    facts:  of the data set.
     split:  its name.
-    ids:    names of the pictures.
-    counts: pixels (masks) or pictures of each class, int64 [K].
-    read:   returns the picture at a place of `ids`, uint8 [H, W, C], and its target: a mask uint8 [H, W], a class, or
-            the picture itself.
+    ids:    names of the images.
+    counts: number of pixels (masks) or images of each class, int64 [K].
+    read:   returns the image at an index into `ids`, uint8 [H, W, C], and its target: a mask uint8 [H, W], a class
+            index, or the image itself.
     """
 
     facts: Facts
@@ -45,16 +45,16 @@ class Pictures:
 
     @functools.cached_property
     def places(self) -> dict[str, int]:
-        """Where in `ids` each name is."""
+        """The index of each name in `ids`."""
         return {name: place for place, name in enumerate(self.ids)}
 
     def sample(self, id: str) -> tuple[np.ndarray, np.ndarray]:  # noqa: A002
-        """The picture of this id, and its target. Status 404 where there is none, 500 where it cannot be read."""
+        """Return an image and its target. Raises status 404 if there is no such id, 500 if it cannot be read."""
         if id not in self.places:  # ids are looked up and never become paths
             raise HTTPException(404, f"there is no image {id[:100]!r} in {self}; GET /data/images lists them.")
         try:
             return self.read(self.places[id])
-        except DataError as error:  # it was there when the server began
+        except DataError as error:  # it was readable when the server started
             log.warning("%s", error)
             raise HTTPException(500, f"the image {id!r} can no longer be read; see the server's log.") from error
 
@@ -67,7 +67,7 @@ router = APIRouter(prefix="/data", tags=["data set"])
 
 
 def pictures_of(request: Request) -> Pictures:
-    """The application's."""
+    """Return the application's data set."""
     pictures: Pictures = request.app.state.pictures
     return pictures
 
@@ -124,7 +124,7 @@ async def prediction(
 ) -> Response:
     """The network's prediction for an image of the data set, as for an uploaded one."""
     net = _asked(request, model)
-    predictor_of(net)  # before the form of its answer
+    predictor_of(net)  # raises for a codec, before the content type is chosen
     form = chosen(accept, FORMS[net.description.task])
     return await run_in_threadpool(lambda: answer(_predicted(net, sample[0]), form, view, top))
 
@@ -165,7 +165,7 @@ def _predicted(net: Net, image_HWC: np.ndarray) -> Result:
 
 
 def as_result(image_HWC: np.ndarray, target: np.ndarray, facts: Facts) -> Result:
-    """The truth in a result's words; ignored pixels of a mask are of a class called unlabelled, black."""
+    """Return the ground truth as a result; values of a mask that are no class become black, named unlabelled."""
     if not facts.classes:
         return Picture(image_HWC, target)
     if target.ndim == 0:
@@ -197,7 +197,7 @@ def _compared(net: Net, image_HWC: np.ndarray, target: np.ndarray, facts: Facts)
 
 
 def iou_per_class(predicted: Mask, target: np.ndarray, facts: Facts) -> dict[str, float | None]:
-    """IoU of a mask with the true one, uint8 [H, W], class by class; None where a class is in neither."""
+    """Return each class's IoU with the true mask, uint8 [H, W]; None if the class occurs in neither."""
     values = intersection_over_union(_counted(predicted, target, facts)).tolist()
     return dict(zip(facts.classes, map(_number, values), strict=True))
 
@@ -209,5 +209,5 @@ def _counted(predicted: Mask, target: np.ndarray, facts: Facts) -> torch.Tensor:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Round to six digits, and replace NaN, which JSON does not have, by None."""
     return None if value != value else round(value, 6)

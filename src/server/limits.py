@@ -1,4 +1,4 @@
-"""What a server admits: who may ask, how much at once, and how large a picture may be."""
+"""Limits for requests: authentication, concurrency, time and size."""
 
 import asyncio
 import io
@@ -21,18 +21,18 @@ from imagier.datamodules.image_file import FORMATS
 from imagier.server.monitoring import Monitor
 
 FIELD = "image"  # of a form
-_CODEC = 4  # times the memory of others for a pixel
+_CODEC = 4  # times as much memory per pixel as other networks
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is admitted.
+    """The limits of a server.
 
-    megabytes:  of one request's body.
-    megapixels: of one picture; twice as many may be in work at once, and a codec is given a quarter.
-    queue:      requests about pictures that are held at once; more are told to come again.
+    megabytes:  of one request's body, in units of 10^6 bytes.
+    megapixels: of one image, a quarter of it for a codec; images of twice as many may be in progress in total.
+    queue:      image requests in progress or waiting; more are refused with status 503.
     seconds:    in which a body has to arrive.
-    token:      that a request has to bring; None: anybody may ask.
+    token:      that a request has to send; None: none is needed.
     """
 
     megabytes: float = 32
@@ -43,7 +43,7 @@ class Limits:
 
 
 class Door:
-    """Lets requests in, as far as the limits allow."""
+    """Admits requests within the limits."""
 
     def __init__(self, limits: Limits, monitor: Monitor) -> None:
         self.limits, self._monitor = limits, monitor
@@ -52,29 +52,29 @@ class Door:
 
     @property
     def full(self) -> bool:
-        """Whether the next one would be told to come again."""
+        """Whether the next image request would be refused."""
         return self._held >= self.limits.queue
 
     @contextmanager
     def room_for(self, data: bytes, codec: bool = False) -> Iterator[None]:
-        """Wait, in a thread, until the pixels of a file fit beside those that are in work.
+        """Block the calling thread until the file's image fits beside those in progress, and reserve its pixels.
 
-        A small file may hold a large picture, so that as many as requests are held would fill the memory. Raises status
-        413 where its head promises more than are admitted.
+        A small file may contain a large image, and a full queue of these would exhaust the memory. Raises status 413 if
+        its header declares more pixels than allowed.
         """
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
         except Image.DecompressionBombError as error:
             raise HTTPException(413, f"the image is too large: {error} {self._cure(codec)}") from error
-        except Exception:  # decoding it will say what is wrong
+        except Exception:  # decoding will report the error
             width, height = 0, 0
         with self.room(height, width, codec):
             yield
 
     @contextmanager
     def room(self, height: int, width: int, codec: bool = False) -> Iterator[None]:
-        """The same for a picture of this size; a codec is given a quarter of the pixels, which take it so much more."""
+        """Do the same for an image of this size; a codec's pixels count four times, for the memory that they take."""
         pixels, admitted = height * width, self.limits.megapixels * 1e6
         if pixels > admitted / (_CODEC if codec else 1):
             raise HTTPException(413, f"the image has {height} x {width} pixels. {self._cure(codec)}")
@@ -98,7 +98,7 @@ class Door:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold one of the places. Raises status 503 where there is none."""
+        """Hold one of the queue's places. Raises status 503 if it is full. To be called from the event loop."""
         if self.full:
             raise HTTPException(
                 503,
@@ -115,7 +115,7 @@ class Door:
 
 
 def door_of(request: Request) -> Door:
-    """The application's."""
+    """Return the application's door."""
     door: Door = request.app.state.door
     return door
 
@@ -124,9 +124,9 @@ def refuse_strangers(
     request: Request,
     brought: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> None:
-    """Raise status 401 where a token is asked for, and the request brings none or another."""
+    """Raise status 401 unless the request sends the server's token."""
     token = door_of(request).limits.token or ""
-    # Starlette decodes a header as latin-1, in which browsers send it, and curl as it was typed.
+    # Starlette decodes headers as latin-1. Browsers encode them so; curl sends the bytes that were typed, mostly UTF-8.
     given = brought.credentials.encode("latin-1") if brought else None
     if given is not None and any(secrets.compare_digest(given, known) for known in _written(token)):
         return
@@ -139,21 +139,22 @@ def refuse_strangers(
 
 def _written(token: str) -> list[bytes]:
     forms = [token.encode()]
-    with suppress(UnicodeEncodeError):  # of other scripts there is no such form
+    with suppress(UnicodeEncodeError):  # latin-1 lacks most scripts
         forms.append(token.encode("latin-1"))
     return forms
 
 
 async def place(request: Request) -> AsyncIterator[None]:
-    """Hold a place while a request is answered. Raises status 503 where there is none."""
+    """Hold a place of the queue while a request is processed. Raises status 503 if it is full."""
     with door_of(request).held():
         yield
 
 
 async def body(request: Request) -> bytes:
-    """Return what was sent: the body itself, or the file in a form's field.
+    """Return the uploaded file: the body itself, or the file in a form's field.
 
-    Raises status 413 beyond the limit of bytes, 408 where it takes too long, 400 or 422 for an unfit form.
+    Raises status 413 if the body is too large, 408 if it takes too long, 400 if the client disconnects or the form is
+    malformed, and 422 if the form has no file in FIELD.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     limits = door_of(request).limits
@@ -192,7 +193,7 @@ def _too_large(length: int, most: int) -> HTTPException:
 
 
 async def _field(request: Request, data: bytes) -> bytes:
-    """The file in a form's field. What was sent has been read already, with a limit that no form of Starlette's has."""
+    """Return the file in a form's field. `data` is the body, read already because Starlette's forms have no limit."""
 
     async def again() -> Message:
         return {"type": "http.request", "body": data, "more_body": False}

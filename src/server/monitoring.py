@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""The server's metrics for Prometheus."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Monitor:
-    """Counts requests, their seconds, batches and pictures that wait."""
+    """Metrics: requests and their durations, image requests in progress, batch sizes, and the process's resources."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()  # of its own: a process may hold several servers
+        self._registry = CollectorRegistry()  # not the global one: a process may run several servers
         ProcessCollector(registry=self._registry)
         self.requests = Counter("imagier_requests", "Answered requests.", ["route", "status"], registry=self._registry)
         self.seconds = Histogram(
@@ -27,26 +27,26 @@ class Monitor:
         )  # fmt: skip
 
     def batches(self, model: str) -> Callable[[int], None]:
-        """Return what is to be called with the number of pictures of every batch of a net."""
+        """Return a function to call with the number of images of every batch of a network."""
         return self._pictures.labels(model).observe
 
     def page(self) -> bytes:
-        """The text that Prometheus fetches."""
+        """Return the metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class Watched:
-    """ASGI middleware that tells a monitor of every request."""
+    """ASGI middleware that reports every request to a monitor."""
 
     def __init__(self, app: ASGIApp, monitor: Monitor) -> None:
         self._app, self._monitor = app, monitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and look at the status."""
+        """Pass the request on, and record its status and duration."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # what asks whether a server is there; the server below leaves the body out
+        if scope["method"] == "HEAD":  # used by health checks; uvicorn omits the response's body
             scope = {**scope, "method": "GET"}
         began, status = time.perf_counter(), 500
 
@@ -59,7 +59,7 @@ class Watched:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The route's pattern: paths themselves are without number, and a monitor keeps a line for each.
+            # The route's pattern, not the path: each label value is kept as a series, and paths are unlimited.
             route = getattr(scope.get("route"), "path", "other")
             self._monitor.requests.labels(route, status).inc()
             self._monitor.seconds.labels(route).observe(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The nets that a server has, by their names."""
+"""The networks of a server, by name."""
 
 import dataclasses
 import threading
@@ -17,7 +17,7 @@ from imagier.server.monitoring import Monitor
 
 
 class Codec(Protocol):
-    """What compresses; see `imagier.deploy.codec.PictureCodec`."""
+    """A codec's interface; see `imagier.deploy.codec.PictureCodec`."""
 
     channels: int
     qualities: int
@@ -29,13 +29,13 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class Net:
-    """A net that is served.
+    """A network as served.
 
-    name:        by which it is asked for.
-    description: of the net.
-    predictor:   answers about pictures; None: it is a codec.
-    codec:       compresses pictures; None: it is none.
-    training:    pictures of its training, by their names.
+    name:        in URLs; unique in the server.
+    description: of the network.
+    predictor:   None for a codec.
+    codec:       None for any other network.
+    training:    paths of the training plots, by name.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Net:
     training: Mapping[str, Path] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: all that its users must know."""
+        """Return the description for JSON, with the name, the colour space, and the number of a codec's qualities."""
         qualities = {"qualities": self.codec.qualities} if self.codec else {}
         told = {"name": self.name, "color_space": self.description.color_space}
         return dataclasses.asdict(self.description) | told | qualities
@@ -53,7 +53,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Opened:
-    """A net as it was opened: what it is, what answers, and pictures of its training by their names."""
+    """A network as opened: its description, what runs it, and the paths of its training plots by name."""
 
     description: Description
     answers: Predictor | Codec
@@ -61,7 +61,7 @@ class Opened:
 
 
 class OneAtATime:
-    """A codec that is asked by many threads, and works for one of them."""
+    """A codec that many threads may call; it works for one at a time."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec, self._busy = codec, threading.Lock()
@@ -83,12 +83,12 @@ class OneAtATime:
 
 
 def to_serve(opened: Sequence[Opened], batch_size: int, monitor: Monitor) -> Mapping[str, Net]:
-    """Make nets ready for many threads; equal names get a number.
+    """Prepare networks for concurrent calls, by name; the second of equal names becomes NAME-2, and so on.
 
     Args:
-        opened: the nets.
-        batch_size: pictures of equal size that a net answers together.
-        monitor: is told of every batch.
+        opened: the networks.
+        batch_size: maximum number of images of equal size that a network runs as one batch.
+        monitor: receives the size of every batch.
     """
     nets: dict[str, Net] = {}
     met: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A page in the browser, in the same server: every net and the data set, to try and to look at."""
+"""The browser page of the server: try every network, look at the data set and the training runs."""
 
 import atexit
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-# Before gradio is imported: nobody asked for calls home, nor for a history of what others have sent; and its own folder
-# for that is everybody's on this machine.
+# Set before gradio is imported: no telemetry, no history of other visitors' inputs, and a private folder for uploads,
+# because gradio's default one is shared by all users of the machine.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix=f"imagier-page-{os.getpid()}-{socket.gethostname()}-")
@@ -41,15 +41,15 @@ _TABS: dict[str, Callable[[Desk, Net], None]] = {
     "denoise": denoise_tab,
     "compress": compress_tab,
 }
-_KEPT = 3600  # seconds for which pictures of the page stay on disk
+_KEPT = 3600  # seconds after which uploads and results on disk are deleted
 _SENT = Path(os.environ["GRADIO_TEMP_DIR"])
 atexit.register(shutil.rmtree, _SENT, ignore_errors=True)
-_FORM = 1 << 16  # bytes of a form beside its file
-_FONTS: Any = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the browser itself
+_FORM = 1 << 16  # bytes of an upload form around its file
+_FONTS: Any = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none is downloaded
 
 
 def mount_page(app: FastAPI, limits: Limits) -> None:
-    """Put the page at /page of an application of `imagier.server.app`."""
+    """Mount the page at /page of an application made by `imagier.server.app`."""
     _fetch_nothing()
     _forget_the_dead()
     desk = Desk(app)
@@ -64,7 +64,7 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
         with gr.Tab("Training runs"):
             training_tab(desk.nets)
     page.queue(max_size=limits.queue, default_concurrency_limit=None)
-    page.has_launched = True  # as launch() says, which is not called: until then gradio takes paths from anybody
+    page.has_launched = True  # set by launch(), which is not called; without it gradio does not check visitors' paths
     app.state.page = True
     most = int(limits.megabytes * 1e6)
     gr.mount_gradio_app(
@@ -84,13 +84,13 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
 
 
 class _Shelf:
-    """Takes no more pictures, by status 503, while what the page holds fills the room that the queue may need."""
+    """ASGI middleware that refuses uploads with status 503 while the page's upload folder holds `most` bytes."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse an upload, or pass the request on."""
         if (
             scope["type"] == "http"
             and scope["path"].endswith("gradio_api/upload")
@@ -104,13 +104,13 @@ class _Shelf:
     def _full(self) -> bool:
         held = 0
         for path in _SENT.rglob("*"):
-            with suppress(OSError):  # gradio removes them in a thread of its own
+            with suppress(OSError):  # gradio may delete it meanwhile, in another thread
                 held += path.stat().st_size if path.is_file() else 0
         return held >= self.most
 
 
 def _forgetting(lifespan: Any) -> Any:
-    """The same, and nothing remains of what was sent: a signal that ends the server leaves no time after this."""
+    """Wrap `lifespan` to delete all uploads at shutdown: when a signal ends the server, nothing runs after it."""
 
     @asynccontextmanager
     async def and_forget(app: FastAPI) -> AsyncIterator[Any]:
@@ -122,7 +122,7 @@ def _forgetting(lifespan: Any) -> Any:
 
 
 def _forget_the_dead() -> None:
-    """Remove what servers of this machine that were killed have left."""
+    """Delete the upload folders that killed servers have left on this machine."""
     for left in _SENT.parent.glob(f"imagier-page-*-{socket.gethostname()}-*"):
         process = left.name.split("-")[2]
         if process.isdecimal() and not is_alive(int(process)):
@@ -130,7 +130,7 @@ def _forget_the_dead() -> None:
 
 
 def _fetch_nothing() -> None:
-    """Gradio would fetch whatever address a visitor names, for its fields and to hand it on."""
+    """Keep gradio from fetching any URL that a visitor names, for a field or as a proxy."""
 
     async def for_a_field(url: str, cache_dir: str) -> str:
         raise sentence(f"{url[:200]} was not uploaded to this page: drop an image into the field.")

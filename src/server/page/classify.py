@@ -1,4 +1,4 @@
-"""The tab of a classifier: a picture that is sent, or drawn, and its most probable classes as bars."""
+"""The tab of a classifier: an uploaded or drawn image, and its most probable classes as bars."""
 
 from functools import partial
 from typing import Any
@@ -11,12 +11,12 @@ from imagier.deploy.results import Classes
 from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo, sent, sentence
 
-_SIDE = 280  # of the canvas
+_SIDE = 280  # of the canvas, in pixels
 _TOP = 5
 
 
 def classify_tab(desk: Desk, net: Net) -> None:
-    """Lay the tab out."""
+    """Build the tab."""
     predictor = net.predictor
     assert predictor is not None
 
@@ -47,7 +47,7 @@ def classify_tab(desk: Desk, net: Net) -> None:
 
 
 def _drawn(canvas: gr.ImageEditor, payload: Any) -> str | bytes | None:
-    """The file of what is seen, as it was sent: gradio would open it, and every layer, of any size and format."""
+    """Return the visible drawing's file as uploaded: gradio would open it and every layer, of any size and format."""
     if payload is None:
         return None
     if payload.id is not None:

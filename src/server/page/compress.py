@@ -1,4 +1,4 @@
-"""The tab of a codec: a small file, what it gives back, and JPEG and WebP of the same size beside it."""
+"""The tab of a codec: a compressed file, its decompressed image, and the best JPEG and WebP of at most its size."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _HEADERS = ["file", "bytes", "bits per pixel", "PSNR"]
 
 
 def compress_tab(desk: Desk, net: Net) -> None:
-    """Lay the tab out."""
+    """Build the tab."""
     codec = net.codec
     assert codec is not None
 
@@ -28,14 +28,14 @@ def compress_tab(desk: Desk, net: Net) -> None:
         rows, pictures = [_row(net.name, data, read_HWC, image_HWC)], []
         for name in ("JPEG", "WebP"):
             if name == "WebP" and max(image_HWC.shape) > WEBP_LONGEST:
-                continue  # it holds no such picture
+                continue  # too large for the format
             written, chosen = best_within(RIVALS[name], image_HWC, len(data))
             rival_HWC = decode(written, codec.channels)
             smallest = ", its smallest file" if len(written) > len(data) else ""
             rows.append(_row(f"{name}, quality {chosen}{smallest}", written, rival_HWC, image_HWC))
             pictures.append((as_rgb(rival_HWC), f"{name}, {len(written):,} bytes"))
         pictures.insert(0, (as_rgb(read_HWC), f"{net.name}, {len(data):,} bytes"))
-        # Among gradio's own files, which it removes after a while.
+        # In gradio's cache, which deletes old files.
         kept = save_bytes_to_cache(data, f"{Path(path or 'picture').stem}{SUFFIX}", file.GRADIO_CACHE)
         shown = as_rgb(image_HWC), as_rgb(read_HWC)
         return shown, rows, pictures, gr.update(value=kept, interactive=True)

@@ -1,4 +1,4 @@
-"""The tab of the data set: what it is, how its classes are distributed, and a labelled gallery."""
+"""The tab of the data set: a summary, the distribution of its classes, and a gallery with labels."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from imagier.datamodules.palette import as_rgb
 from imagier.deploy.results import Classes
 from imagier.server.page.desk import Desk
 
-_PAGE = 24  # pictures of the gallery
+_PAGE = 24  # images per page of the gallery
 
 
 def data_tab(desk: Desk) -> None:
-    """Lay the tab out."""
+    """Build the tab."""
     from imagier.server.dataset import as_result
 
     pictures = desk.pictures

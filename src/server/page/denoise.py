@@ -1,4 +1,4 @@
-"""The tab of a denoiser: noise of any strength is added, and taken away again."""
+"""The tab of a denoiser: add noise of a chosen strength, and remove it again."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from imagier.training.image_formats import psnr
 
 
 def denoise_tab(desk: Desk, net: Net) -> None:
-    """Lay the tab out."""
+    """Build the tab."""
     predictor = net.predictor
     assert predictor is not None
 
@@ -40,7 +40,7 @@ def denoise_tab(desk: Desk, net: Net) -> None:
 
 
 def with_noise(image_HWC: np.ndarray, sigma: float) -> np.ndarray:
-    """The picture with white Gaussian noise, always the same field, as a camera would save it: uint8."""
+    """Add white Gaussian noise of deviation `sigma` to a uint8 image, from a fixed seed; round and clip to uint8."""
     field_HWC = np.random.default_rng(0).standard_normal(image_HWC.shape, np.float32)
     noisy_HWC: np.ndarray = (image_HWC + sigma * field_HWC).round().clip(0, 255).astype(np.uint8)
     return noisy_HWC

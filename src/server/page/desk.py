@@ -1,4 +1,4 @@
-"""Between the page's tabs and the nets: who is let in, and what is said when something is wrong."""
+"""What the page's tabs share: access to networks and data set within the server's limits, and error messages."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,19 +16,19 @@ from imagier.errors import ImagierError
 from imagier.server.limits import Door
 from imagier.server.nets import Net
 
-Event = Callable[..., Any]  # such as the click of a gradio button, which is called to say what follows
+Event = Callable[..., Any]  # registers a listener, such as a gradio button's click
 
 
 def photo(height: int = 320) -> gr.Image:
-    """A field for a picture, which hands on the file as it was sent; gradio itself would open it."""
+    """Return a field for an image, which passes on the uploaded file unopened; gradio itself would decode it."""
     field = gr.Image(type="filepath", label="Image", sources=["upload", "clipboard"], height=height)
-    # Not in a class of its own, beside whose file gradio would write another.
+    # Not by a subclass: gradio would write a .pyi file beside its module.
     field.preprocess = lambda payload: sent(payload) if payload else None  # type: ignore[method-assign]
     return field
 
 
 def sent(file: Any) -> str:
-    """The path of a file that came to this page; gradio looks only at those that say they are files."""
+    """Return the path of a file uploaded to this page; gradio checks it only in payloads that claim to be files."""
     path = str(file.path)
     if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
         raise sentence(f"{Path(path).name} was not uploaded to this page: drop an image into the field.")
@@ -36,9 +36,9 @@ def sent(file: Any) -> str:
 
 
 class Desk:
-    """What the tabs of one application share.
+    """Gives the tabs access to one application.
 
-    nets:     by their names.
+    nets:     by name.
     pictures: `imagier.server.dataset.Pictures`, or None.
     """
 
@@ -48,9 +48,9 @@ class Desk:
         self._door: Door = app.state.door
 
     def held(self, work: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-        """Return `work` as an event of the page, which takes one of the places that requests have.
+        """Wrap `work` as an event handler that runs in a thread and holds one of the request queue's places.
 
-        What a user can mend is shown as a sentence.
+        Errors that a user can fix are shown as a sentence.
         """
 
         async def event(*given: Any) -> Any:
@@ -60,26 +60,26 @@ class Desk:
         return event
 
     def answer(self, asked: Event, work: Callable[..., Any], given: Any, shown: list[Any]) -> None:
-        """Let `work` answer an event in the fields `shown`, which are empty until then, and so is an error's.
+        """On an event, clear the components `shown`, then fill them by `work`; after an error they stay empty.
 
         Args:
-            asked: of a button, or of another component.
-            work: from the values of `given` to those of `shown`.
-            given: the components that are asked with.
-            shown: the components that answer.
+            asked: the event of a button or another component.
+            work: maps the values of `given` to those of `shown`.
+            given: input component or components.
+            shown: output components.
         """
         emptied = asked(lambda: dict.fromkeys(shown), None, shown, queue=False, api_visibility="private")
         emptied.then(self.held(work), given, shown, api_visibility="private")
 
     def fits(self, net: Net) -> bool:
-        """Whether the pictures of the data set are what the net answers about, and their truth what it answers."""
+        """Whether there is a data set, and it has the network's classes and channels."""
         if self.pictures is None:
             return False
         facts, about = self.pictures.facts, net.description
         return (facts.classes, facts.channels) == (about.classes, about.channels)
 
     def read(self, given: str | bytes | None, channels: int) -> np.ndarray:
-        """The picture that was sent, by its path or its bytes, uint8 [H, W, channels], if it is admitted."""
+        """Decode an uploaded image, given by path or bytes, within the limits: uint8 [H, W, channels]."""
         if given is None:
             raise sentence("There is no image yet: drop one into the field, or click it.")
         data = Path(given).read_bytes() if isinstance(given, str) else given
@@ -88,7 +88,7 @@ class Desk:
 
 
 def sentence(text: str) -> gr.Error:
-    """What a user can mend, shown in the page and nowhere else."""
+    """Return an error that the page shows to the user, without a traceback in the server's log."""
     return gr.Error(text, print_exception=False)
 
 

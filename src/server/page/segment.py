@@ -1,4 +1,4 @@
-"""The tab of a segmenter: a mask over the picture with a legend, the truth beside it, and how near they are."""
+"""The tab of a segmenter: the mask over the image with a legend, the ground truth beside it, and the IoU."""
 
 from html import escape
 from statistics import fmean
@@ -14,13 +14,13 @@ from imagier.server.nets import Net
 from imagier.server.page.desk import Desk, photo
 
 _HEADERS = ["class", "share of the image", "IoU"]
-_HEIGHT = 380  # of a mask, in pixels of the browser
-_LONGEST = 1280  # pixels of its longer side
-Shown = tuple[np.ndarray, list[tuple[np.ndarray, str]]]  # a picture, and a mask with a name for each class
+_HEIGHT = 380  # of a mask, in CSS pixels
+_LONGEST = 1280  # pixels of its longer side as sent to the browser
+Shown = tuple[np.ndarray, list[tuple[np.ndarray, str]]]  # an image, and a mask with a name for each class
 
 
 def segment_tab(desk: Desk, net: Net) -> None:
-    """Lay the tab out."""
+    """Build the tab."""
     predictor, about = net.predictor, net.description
     assert predictor is not None
     written = ("#{:02x}{:02x}{:02x}".format(*color) for color in about.colors)
@@ -32,7 +32,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
         return _shown(answer), gr.update(visible=False, value=None), _rows(answer, {}, colors)
 
     def of_set(name: str | None) -> tuple[Any, ...]:
-        from imagier.server.dataset import as_result, iou_per_class  # which needs torch, as a data set does
+        from imagier.server.dataset import as_result, iou_per_class  # imports torch
 
         image_HWC, target = desk.pictures.sample(name or "")
         answer, true = predictor(image_HWC), as_result(image_HWC, target, desk.pictures.facts)
@@ -53,7 +53,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
                     )
         with gr.Column(scale=2):
             with gr.Row():
-                # Their own legends are paler than their masks: the table has the colours.
+                # The table serves as legend: the components' own ones are paler than their masks.
                 looks: dict[str, Any] = {"color_map": colors, "height": _HEIGHT, "show_legend": False}
                 answer = gr.AnnotatedImage(label="Prediction", **looks)
                 truth = gr.AnnotatedImage(label="Ground truth", **looks, visible=False)
@@ -65,7 +65,7 @@ def segment_tab(desk: Desk, net: Net) -> None:
 
 
 def _shown(mask: Mask) -> Shown:
-    """As large as it is looked at: gradio takes a float for each pixel and class."""
+    """Return image and masks, reduced for display, because gradio takes a float for each pixel and class."""
     step = -(-max(mask.labels.shape) // _LONGEST)
     labels_HW = mask.labels[::step, ::step]
     image_HWC = np.asarray(Image.fromarray(as_rgb(mask.image)).reduce(step))
@@ -74,7 +74,7 @@ def _shown(mask: Mask) -> Shown:
 
 
 def _rows(mask: Mask, iou: dict[str, float | None], colors: dict[str, str]) -> list[list[str]]:
-    """The classes of the picture, the largest first, and those of the truth that were missed; then the mean IoU."""
+    """Return a row per class in prediction or ground truth, by predicted share, and one for the mean IoU if known."""
     shares = mask.shares()
     known = {name: value for name, value in iou.items() if value is not None}
     names = sorted({*shares, *known}, key=lambda name: -shares.get(name, 0))
@@ -86,6 +86,6 @@ def _rows(mask: Mask, iou: dict[str, float | None], colors: dict[str, str]) -> l
 
 
 def _named(name: str, color: str) -> str:
-    """A class with its colour, as HTML."""
+    """Return a class's name and colour as HTML."""
     box = "display: inline-block; width: 1em; height: 1em; margin-right: 0.5em; vertical-align: -0.1em"
     return f'<span style="{box}; background: {color}; border: 1px solid #888"></span>{escape(name)}'

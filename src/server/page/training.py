@@ -1,4 +1,4 @@
-"""The tab about training: where each net comes from, what it was measured at, and pictures of how it was trained."""
+"""The tab about training: origin, scores and training plots of each network."""
 
 from collections.abc import Mapping
 from html import escape
@@ -17,7 +17,7 @@ _ORIGIN = ("data", "epoch", "commit", "imagier")
 
 
 def training_tab(nets: Mapping[str, Net]) -> None:
-    """What each net was trained on, what it was measured at, and the pictures of its training."""
+    """Build the tab: training data, scores and training plots of each network."""
     for net in nets.values():
         with gr.Accordion(net.name, open=len(nets) == 1):
             gr.Markdown(_facts(net))
@@ -42,5 +42,5 @@ def _facts(net: Net) -> str:
 
 
 def _plain(text: str) -> str:
-    """For a cell of Markdown: a bundle may come from anybody."""
+    """Escape text for a cell of a Markdown table: bundles are untrusted."""
     return escape(text).replace("|", "&#124;")
