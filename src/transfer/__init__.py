@@ -1,4 +1,4 @@
-"""`imagier transfer-report`: photographs sent as PNG, JPEG, WebP, AVIF and as a net's own files, and what it takes."""
+"""`imagier transfer-report`: size, quality and time of photographs sent as PNG, JPEG, WebP, AVIF or a codec's files."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,13 +33,13 @@ from imagier.transfer.trial import Passage, passages
 
 
 def run(cfg: DictConfig) -> None:
-    """Send the pictures of `cfg.source` in every form over every link, and write what it took below `cfg.output`.
+    """Send the images of `cfg.source` in every form over every link, and write a report below `cfg.output`.
 
-    Writes transfer.csv, a row a picture, form and quality; transfer.html and its pictures.
+    Writes transfer.csv, with a row per image, form and quality, and transfer.html with its charts.
 
     Raises:
-        ConfigError: `cfg.ckpt` is no codec, or `cfg.output` cannot be written or holds a report already.
-        DataError: there are no pictures, or some cannot be read; the others are reported on first.
+        ConfigError: `cfg.ckpt` is not a codec, or `cfg.output` cannot be written or contains a report already.
+        DataError: there are no images, or some cannot be read; the others are reported first.
     """
     output = Path(cfg.output or ".").expanduser()
     if not cfg.overwrite and any((output / name).exists() for name in ("transfer.csv", "transfer.html")):
@@ -48,10 +48,10 @@ def run(cfg: DictConfig) -> None:
         )
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     if cfg.threads:
-        AvifImagePlugin.DEFAULT_MAX_THREADS = cfg.threads  # Pillow's way to say it; the other formats take one thread
+        AvifImagePlugin.DEFAULT_MAX_THREADS = cfg.threads  # Pillow's only setting for it; other formats use one thread
     items = _spread(find(cfg.source, SUFFIXES), cfg.pictures)
     with writing_to(output):
-        output.mkdir(parents=True, exist_ok=True)  # or all that is measured could be lost
+        output.mkdir(parents=True, exist_ok=True)  # now, so that no measurement is lost if it fails
     forms, links = forms_for(codec), [Link(rate) for rate in (None, *cfg.rates)]
     sent = passages(_readable(items, codec.channels), forms, links)
     found = list(_shown(sent, len(items) * len(forms)))
@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _readable(items: Sequence[Item], channels: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels of the pictures, but for those that cannot be read, which is said."""
+    """Yield names and pixels of the images; print the error of those that cannot be read."""
     for item in items:
         try:
             yield item.name, _sendable(to_pixels(item.given, channels))
@@ -92,13 +92,13 @@ def _sendable(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def _spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
-    """At most so many of them, at equal distances."""
+    """Return at most `most` of the items, evenly spaced; None: all."""
     if most is None or len(items) <= most:
         return items
     return [items[place * len(items) // most] for place in range(most)]
 
 
 def _shown(found: Iterator[Passage], total: int) -> Iterable[Passage]:
-    """With a bar, where somebody looks."""
+    """Add a progress bar if stderr is a terminal."""
     console = Console(file=sys.stderr)
     return track(found, "sending", total, console=console) if console.is_terminal else found

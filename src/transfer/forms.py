@@ -1,4 +1,4 @@
-"""The forms in which a picture can travel: PNG, JPEG, WebP, AVIF, and a net's own files."""
+"""The forms in which an image can be sent: PNG, JPEG, WebP, AVIF, and a codec's files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ PNG = ImageFormat("PNG", ())
 class Form:
     """One form at one quality.
 
-    name:    of the format, or of the net.
-    quality: of the format's own scale; None: it has none.
+    name:    of the format, or of the codec's network.
+    quality: on the format's own scale; None: it has none.
     encode:  maps uint8 [H, W, C] to the bytes of a file.
-    decode:  maps them to uint8 [H, W, C].
+    decode:  maps these bytes to uint8 [H, W, C].
     """
 
     name: str
@@ -29,7 +29,7 @@ class Form:
 
 
 def forms_for(codec: PictureCodec) -> list[Form]:
-    """The net at each of its qualities first, then PNG, then the others at theirs, as Pillow writes them."""
+    """Return the codec at each of its qualities, then PNG, then JPEG, WebP and AVIF at theirs, as written by Pillow."""
     own = [
         Form(codec.description.name, quality, partial(codec.compress, quality=quality), codec.decompress)
         for quality in range(1, codec.qualities + 1)

@@ -1,4 +1,4 @@
-"""A link of a stated rate: an HTTP server on this machine that sends no faster, and a client that fetches from it."""
+"""A link of limited rate: an HTTP server on this machine that sends no faster, and a client that fetches from it."""
 
 import threading
 import time
@@ -14,10 +14,10 @@ _SEGMENT = 1460  # bytes of a file that one TCP segment carries over Ethernet
 
 
 class Link:
-    """Files go over it one at a time, between `with` and its end.
+    """A context manager that transfers files, one at a time.
 
     Args:
-        megabits: a second, of the files' own bytes; None: as fast as loopback is. No delay is added.
+        megabits: per second, 10^6 bits each, of the files' content; None: unlimited. No latency is added.
     """
 
     def __init__(self, megabits: float | None) -> None:
@@ -35,16 +35,16 @@ class Link:
         self._server.server_close()
 
     def fetch(self, data: bytes) -> float:
-        """Let `data` go over the link, and return the seconds from the request to its last byte.
+        """Transfer `data`, and return the seconds from connecting for the request to the last byte.
 
         Raises:
-            DataError: something else has arrived.
+            DataError: other bytes have arrived.
         """
         self._server.file = data
         began = time.perf_counter()
         with closing(HTTPConnection("127.0.0.1", self._server.server_port, timeout=3600)) as connection:
             connection.request("GET", "/")
-            with connection.getresponse() as answer:  # closed where it is interrupted too, or the server would send on
+            with connection.getresponse() as answer:  # closed even if interrupted, or the server would keep sending
                 arrived = answer.read()
             seconds = time.perf_counter() - began
         if arrived != data:
@@ -61,24 +61,24 @@ class _Server(HTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    disable_nagle_algorithm = True  # or the last segment might wait for the answer to the one before
+    disable_nagle_algorithm = True  # or the last segment might wait for the acknowledgement of the one before
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.file)))
         self.end_headers()
-        with suppress(ConnectionError):  # nobody waits any longer
+        with suppress(ConnectionError):  # the client has gone
             if self.server.bytes_per_second is None:
                 self.wfile.write(self.server.file)
             else:
                 send_paced(self.wfile.write, self.server.file, self.server.bytes_per_second)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: each file would have a line."""
+        """Log nothing, instead of a line per file."""
 
 
 def send_paced(send: Callable[[bytes], object], data: bytes, bytes_per_second: float) -> None:
-    """Send segment after segment, each when a link of this rate would have delivered its last byte."""
+    """Send `data` in TCP segments, each at the time when a link of this rate would have delivered its last byte."""
     began = time.perf_counter()
     for start in range(0, len(data), _SEGMENT):
         segment = data[start : start + _SEGMENT]

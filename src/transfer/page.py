@@ -1,4 +1,4 @@
-"""What was measured on the way: tables, pictures, a page."""
+"""The report on the measured transfers: CSV, tables, charts and the HTML page."""
 
 import csv
 import io
@@ -21,11 +21,11 @@ from imagier.training.report import Section, Table, difference_table, write_chap
 from imagier.transfer.forms import PNG
 from imagier.transfer.trial import Passage
 
-Group = list[Passage]  # all pictures in one form at one quality
+Group = list[Passage]  # all images in one form at one quality
 
 
 def grouped(passages: Sequence[Passage]) -> list[Group]:
-    """Put together what belongs to one form and quality, in the order in which they come."""
+    """Group passages by form and quality, in order of first appearance."""
     groups: dict[tuple[str, int | None], Group] = {}
     for passage in passages:
         groups.setdefault((passage.form, passage.quality), []).append(passage)
@@ -33,7 +33,7 @@ def grouped(passages: Sequence[Passage]) -> list[Group]:
 
 
 def write_csv(path: Path, passages: Sequence[Passage]) -> None:
-    """Write a row a picture, form and quality."""
+    """Write a CSV file with a row per image, form and quality."""
     rows = [passage.to_dict() for passage in passages]
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, rows[0], lineterminator="\n")
@@ -43,7 +43,7 @@ def write_csv(path: Path, passages: Sequence[Passage]) -> None:
 
 
 def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
-    """Write the page and its pictures beside it, and return its path."""
+    """Write the page, and its charts beside it; return the page's path."""
     groups = grouped(passages)
     pictures = means_over(groups, len(groups[0]))
     scored = fully_scored(groups)
@@ -80,14 +80,17 @@ def write_page(path: Path, passages: Sequence[Passage], title: str) -> Path:
 
 
 def fully_scored(groups: Sequence[Group]) -> Sequence[Group]:
-    """The groups of the pictures that have every score, so that means are over the same ones; of all, if none has."""
+    """Keep only images that have every score, so that all means are over the same ones; all if none has.
+
+    MS-SSIM is NaN for images of less than MS_SSIM_LEAST pixels in height or width.
+    """
     small = {one.picture for group in groups for one in group if math.isnan(one.ms_ssim)}
     large = [[one for one in group if one.picture not in small] for group in groups]
     return large if large[0] else groups
 
 
 def means_over(groups: Sequence[Group], total: int) -> str:
-    """Over how many pictures the means of these groups are."""
+    """Say over how many of the `total` images the means of these groups are."""
     pictures = f"{total} image{'s' if total > 1 else ''}"
     if len(groups[0]) == total:
         return pictures
@@ -95,7 +98,7 @@ def means_over(groups: Sequence[Group], total: int) -> str:
 
 
 def size_table(groups: Sequence[Group]) -> Table:
-    """A row a form and quality: what it costs and how good it is."""
+    """Make a table with a row per form and quality: mean size and scores."""
     scores = ("bpp", "psnr", "ssim", "ms_ssim")
     rows = [
         [
@@ -109,7 +112,7 @@ def size_table(groups: Sequence[Group]) -> Table:
 
 
 def time_table(groups: Sequence[Group]) -> Table:
-    """A row a form and quality: how long each step takes, and all together over each link."""
+    """Make a table with a row per form and quality: median milliseconds of each step, and in total over each link."""
     links = list(groups[0][0].links)
     headers = [
         "format",
@@ -137,8 +140,12 @@ def time_table(groups: Sequence[Group]) -> Table:
 
 
 def verdicts(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """For each link, what brings a picture of the net's middle quality, or a better one, first: (link, form)."""
-    quality = [fmean(one.psnr for one in group) for group in fully_scored(groups)]  # as the tables have it
+    """For each link, find the fastest form of at least the PSNR of the codec's middle quality.
+
+    Returns:
+        (label, value) pairs: PSNR and link; form, quality and median milliseconds.
+    """
+    quality = [fmean(one.psnr for one in group) for group in fully_scored(groups)]  # as in the tables
     own = [mean for mean, group in zip(quality, groups, strict=True) if group[0].form == groups[0][0].form]
     least = own[len(own) // 2]
     good = [group for mean, group in zip(quality, groups, strict=True) if mean >= least]
@@ -159,7 +166,7 @@ def _name(group: Group) -> str:
 
 
 def _forms(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """The groups of each form that has qualities, the net's first."""
+    """Return the groups of every form but PNG, by name, the codec's first."""
     forms: dict[str, list[Group]] = {}
     for group in groups:
         if group[0].form != PNG.name:
@@ -178,7 +185,7 @@ def _curves(groups: Sequence[Group]) -> list[Curve]:
 
 
 def _time_chart(groups: Sequence[Group]) -> np.ndarray:
-    """PSNR over seconds, a panel a link; PNG, which loses nothing, as an upright line. uint8 [H, W, 3]."""
+    """Draw PSNR over milliseconds, a panel per link, with lossless PNG as a vertical line: uint8 [H, W, 3]."""
     links = list(groups[0][0].links)
 
     def paint(figure: Figure) -> None:

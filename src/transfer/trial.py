@@ -1,4 +1,4 @@
-"""Pictures encoded, sent and decoded, with a clock and a ruler."""
+"""Encode, send and decode images, and measure time and quality."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,15 +19,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Passage:
-    """One picture in one form, there and back.
+    """Measurements of one image in one form.
 
-    picture: its name.
+    picture: the image's name.
     form:    of the file, and `quality` on the form's scale.
     pixels:  height times width.
     bytes:   of the whole file.
     encode:  seconds; decode: likewise.
-    links:   seconds from the request to the last byte, by the link's name.
-    psnr:    in dB, of what was decoded; ssim and ms_ssim: 1 where equal; NaN for pictures too small to have it.
+    links:   seconds of the transfer, see `Link.fetch`, by the link's name.
+    psnr:    of the decoded image, in dB; ssim, ms_ssim: 1 if identical, NaN if the image is too small.
     """
 
     picture: str
@@ -48,11 +48,11 @@ class Passage:
         return 8 * self.bytes / self.pixels
 
     def seconds(self, link: str) -> float:
-        """From the picture here to the picture there."""
+        """Total time of encoding, transfer over the link and decoding."""
         return self.encode + self.links[link] + self.decode
 
     def to_dict(self) -> dict[str, Any]:
-        """As a row of a table has it."""
+        """Return a row of the CSV file."""
         row = asdict(self)
         links = row.pop("links")
         return row | {"bpp": self.bpp} | {f"transfer {name}": seconds for name, seconds in links.items()}
@@ -61,15 +61,18 @@ class Passage:
 def passages(
     pictures: Iterable[tuple[str, np.ndarray]], forms: Sequence[Form], links: Sequence[Link]
 ) -> Iterator[Passage]:
-    """Send every picture in every form over every link.
+    """Send every image in every form over every link.
 
     Args:
-        pictures: names, and uint8 [H, W, C]; one after another is asked for.
-        forms: each is tried once before anything is timed, as a first call pays for what all others use.
+        pictures: names, and uint8 [H, W, C]; consumed one by one.
+        forms: each runs once untimed on the first image, because first calls are slower.
         links: not entered yet.
 
+    Yields:
+        The measurements, image by image, in the order of `forms`.
+
     Raises:
-        DataError: a link has delivered something else than was sent.
+        DataError: a link has delivered other bytes than were sent.
     """
     with ExitStack() as stack:
         for link in links:
@@ -83,7 +86,7 @@ def passages(
 
 def _passage(name: str, image_HWC: np.ndarray, form: Form, links: Sequence[Link]) -> Passage:
     data, encode = _timed(lambda: form.encode(image_HWC))
-    links[0].fetch(data)  # unmeasured: the first to send after a picture was encoded is the slowest
+    links[0].fetch(data)  # untimed: the first transfer after encoding is the slowest
     on_the_way = {link.name: link.fetch(data) for link in links}
     read_HWC, decode = _timed(lambda: form.decode(data))
     one_1CHW, other_1CHW = _batch(read_HWC), _batch(image_HWC)
