@@ -47,7 +47,7 @@ class OnnxRuntime:
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
-        """Let another process open the graph anew."""
+        """Pickle path and threads, so that another process opens the graph again."""
         return type(self), self._made_of
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class OnnxRuntime:
         return self.run(image_BCHW)[0]
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Return all that the graph makes of its inputs, which are given in their order."""
+        """Run the graph on its inputs, given in their order, and return all its outputs."""
         given = zip(self._inputs, map(np.ascontiguousarray, inputs), strict=True)
         large = inputs[0].size > _LARGE * inputs[0].shape[1]
         outputs: list[np.ndarray] = self._session.run(None, dict(given), self._shrinking if large else None)
@@ -80,7 +80,7 @@ class OpenVino:
             raise BundleError(f"{path} cannot be opened by OpenVINO ({error}). Export it again.") from error
 
     def __reduce__(self) -> tuple[type, tuple[Path, int | None]]:
-        """Let another process open the graph anew."""
+        """Pickle path and threads, so that another process opens the graph again."""
         return type(self), self._made_of
 
     def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ class OpenVino:
         return self.run(image_BCHW)[0]
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Return all that the graph makes of its inputs, which are given in their order."""
+        """Run the graph on its inputs, given in their order, and return all its outputs."""
         outputs = self._model([np.ascontiguousarray(given) for given in inputs])
         return [outputs[place] for place in range(len(outputs))]
 

@@ -47,7 +47,7 @@ class Item:
 def find(sources: str | Sequence[str], suffixes: frozenset[str]) -> list[Item]:
     """List input files: a file, all files below a folder, the matches of a pattern, or - for standard input.
 
-    Files below an earlier job's output folder are left out unless named themselves.
+    Results of earlier jobs, recognised by a manifest in or below a source's folder, are left out.
 
     Args:
         sources: one of these, or several.

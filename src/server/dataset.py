@@ -102,7 +102,7 @@ def ids(
     response_class=Response,
 )
 def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "labels") -> Response:
-    """The true mask (PNG, or JSON with run lengths), or the true class (JSON)."""
+    """The true mask (PNG, or JSON with run lengths), true class (JSON), or without classes the target image (PNG)."""
     true = as_result(*sample, pictures.facts)
     task = {Classes: "classify", Mask: "segment", Picture: "denoise"}[type(true)]
     return answer(true, chosen(accept, FORMS[task]), view, top=1)
