@@ -126,7 +126,7 @@ class Bundle:
             found = digest(path)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}. {_CURE}") from error
-        if found != self.files[name]:
+        if found != self.files.get(name):
             raise BundleError(f"{path} is not the file that was exported: its checksum does not match. {_CURE}")
         return path
 

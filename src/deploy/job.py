@@ -60,7 +60,7 @@ class Job:
     def _remembered(self) -> dict[str, dict[str, Any]]:
         """Return the manifest lines that are still valid, by image name; images with errors are tried again."""
         try:
-            text = (self.output / MANIFEST).read_text(encoding="utf-8")
+            text = (self.output / MANIFEST).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             if self.output.is_dir() and any(self.output.iterdir()):
                 raise OccupiedError(
@@ -94,8 +94,8 @@ class Job:
         kept = "".join(json.dumps(line) + "\n" for line in ({"job": self.settings}, *self.lines.values()))
         write_text(self.output / MANIFEST, kept)
         with (self.output / MANIFEST).open("a", encoding="utf-8") as manifest:
-            for item, read in self._read_ahead([item for item in self.items if item.name not in self.lines]):
-                line = {"file": item.name, "state": item.state()} | self._looked_at(item, read)
+            for item, state, read in self._read_ahead([item for item in self.items if item.name not in self.lines]):
+                line = {"file": item.name, "state": state} | self._looked_at(item, read)
                 manifest.write(json.dumps(line) + "\n")
                 manifest.flush()
                 self.lines[item.name] = line
@@ -108,17 +108,18 @@ class Job:
             return {"error": str(error)}
         return self.write(result, self.output, self._names[item.name])
 
-    def _read_ahead(self, items: Sequence[Item]) -> Iterator[tuple[Item, "Future[np.ndarray]"]]:
+    def _read_ahead(self, items: Sequence[Item]) -> Iterator[tuple[Item, list[int], "Future[np.ndarray]"]]:
+        """Yield each image with its state of before it was read, so that one that changes meanwhile is run again."""
         channels = self.predictor.description.channels
         with ThreadPoolExecutor(2) as pool:
-            waiting: list[Future[np.ndarray]] = []
+            waiting: list[tuple[list[int], Future[np.ndarray]]] = []
             try:
                 for number, item in enumerate(items):
                     ahead = items[number + len(waiting) : number + _AHEAD]
-                    waiting += [pool.submit(to_pixels, one.given, channels) for one in ahead]
-                    yield item, waiting.pop(0)
+                    waiting += [(one.state(), pool.submit(to_pixels, one.given, channels)) for one in ahead]
+                    yield item, *waiting.pop(0)
             finally:
-                for future in waiting:
+                for _, future in waiting:
                     future.cancel()
 
 

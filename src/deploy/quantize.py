@@ -41,6 +41,7 @@ def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
         target: path of the int8 graph.
         images: training images, uint8 [C, H, W], as the network takes them.
     """
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # onnxruntime recommends the pre-processing that is done below
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -65,7 +66,7 @@ def quantize(source: Path, target: Path, images: Iterable[np.ndarray]) -> None:
         quantizer.quantize_model()
         quantizer.model.save_model_to_file(str(target))
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
 
 
 def _measured(graph: Path, images: Iterable[np.ndarray]) -> TensorsData:

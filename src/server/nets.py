@@ -2,9 +2,9 @@
 
 import dataclasses
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,12 +91,10 @@ def to_serve(opened: Sequence[Opened], batch_size: int, monitor: Monitor) -> Map
         monitor: receives the size of every batch.
     """
     nets: dict[str, Net] = {}
-    met: Counter[str] = Counter()
     for one in opened:
         description, answers = one.description, one.answers
-        met[description.name] += 1
-        number = met[description.name]
-        name = description.name if number == 1 else f"{description.name}-{number}"
+        numbered = (f"{description.name}-{number}" for number in count(2))
+        name = next(name for name in chain([description.name], numbered) if name not in nets)
         if isinstance(answers, Predictor):
             runtime = Batched(answers.runtime, batch_size, monitor.batches(name))
             predictor = Predictor(description, runtime, tile=answers.tile)

@@ -23,6 +23,7 @@ from PIL import Image
 import imagier as package
 from imagier import exporting
 from imagier.datamodules.image_file import SUFFIXES
+from imagier.deploy.pictures import to_pixels
 from imagier.deploy.sources import Item, find, stems
 from imagier.files import write_text
 
@@ -197,6 +198,25 @@ def test_another_job_does_not_mix_with_an_earlier_one(tmp_path: Path, segmenter:
     assert "contains the results of another job" in said
 
 
+def test_an_image_that_changes_while_it_is_read_is_run_again(
+    tmp_path: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs(tmp_path / "photos", count=1)
+    (image,) = (tmp_path / "photos").rglob("*.png")
+
+    def read(given: Path, channels: int) -> np.ndarray:
+        pixels = to_pixels(given, channels)
+        image.write_bytes(image.read_bytes() + b"more")
+        return pixels
+
+    with monkeypatch.context() as patched:
+        patched.setattr("imagier.deploy.job.to_pixels", read)
+        spoken("predict", f"ckpt={classifier}", "source=photos", "output=out", cwd=tmp_path)
+    for done in (0, 1):
+        said = spoken("predict", f"ckpt={classifier}", "source=photos", "output=out", cwd=tmp_path)
+        assert ("already done" in said) == bool(done)
+
+
 def test_nothing_that_was_there_is_overwritten(tmp_path: Path, segmenter: Path) -> None:
     photographs(tmp_path / "set" / "images")
     (tmp_path / "set" / "masks").mkdir()
@@ -207,6 +227,10 @@ def test_nothing_that_was_there_is_overwritten(tmp_path: Path, segmenter: Path) 
     assert (tmp_path / "set" / "masks" / "0.png").read_text() == "years of labelling"
     said = predict(f"ckpt={segmenter}", "source=set/images", "output=set/images/one/0.png", cwd=tmp_path, code=2)
     assert "choose another folder" in said
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.jsonl").write_bytes(b"\xff\xfe of another program")
+    said = predict(f"ckpt={segmenter}", "source=set/images", "output=other", cwd=tmp_path, code=2)
+    assert "output=other contains the results of another job" in said
 
 
 def test_results_are_no_source(tmp_path: Path, segmenter: Path) -> None:

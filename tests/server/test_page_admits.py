@@ -3,15 +3,22 @@
 import io
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from made import bundle_of, net_of, pictures
 from PIL import Image
 from test_serve import serving
+
+from imagier.deploy.codec import PictureCodec
+from imagier.server.app import make_app
+from imagier.server.limits import Limits
+from imagier.server.nets import Opened
 
 
 def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +99,26 @@ def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch
         server.terminate()
         server.wait(30)
     assert not list((tmp_path / "tmp").glob("imagier-page-*"))
+
+
+def test_a_codec_has_the_same_limit_on_the_page_as_over_http() -> None:
+    from imagier.server.page.desk import Desk
+
+    codec, about = net_of("compress", "factorized")
+    app = make_app([Opened(about, PictureCodec(about, codec.eval()))], Limits(megapixels=0.01))
+    (net,) = app.state.nets.values()
+    for side, fits in ((40, True), (60, False)):
+        image = io.BytesIO()
+        Image.fromarray(pictures(1, (side, side))[0].transpose(1, 2, 0)).save(image, format="PNG")
+        refused = nullcontext() if fits else pytest.raises(HTTPException, match=r"0\.0025 million pixels for a codec")
+        with refused, Desk(app).read(image.getvalue(), net) as pixels:
+            assert pixels.shape == (side, side, 3)
+
+
+def test_what_a_bundle_says_of_itself_is_shown_as_text() -> None:
+    from imagier.server.page.training import _plain
+
+    assert not set("<>![]|*`") & set(_plain("<b>![a](http://host/p.png) | *b* `c`"))
 
 
 def test_noise_is_as_strong_as_said() -> None:

@@ -303,9 +303,13 @@ def test_models_tell_what_they_are(client: TestClient, opened: list[Any]) -> Non
 
 
 def test_equal_names_get_a_number(opened: list[Any]) -> None:
-    with TestClient(make_app([opened[1], opened[1]], Limits())) as client:
+    first, second = opened[1], opened[1]
+    third = dataclasses.replace(
+        first, description=dataclasses.replace(first.description, name=f"{first.description.name}-2")
+    )
+    with TestClient(make_app([first, second, third], Limits())) as client:
         names = [one["name"] for one in client.get("/models").json()["models"]]
-    assert names[1] == f"{names[0]}-2"
+    assert names == [names[0], f"{names[0]}-2", f"{names[0]}-2-2"]
 
 
 def test_a_picture_that_was_saved_by_another(client: TestClient, opened: list[Any], tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ _TABS: dict[str, Callable[[Desk, Net], None]] = {
     "denoise": denoise_tab,
     "compress": compress_tab,
 }
-_KEPT = 3600  # seconds after which uploads and results on disk are deleted
+_KEPT = 3600  # seconds after which uploads and results on disk are old, and deleted
+_SWEPT = _KEPT // 4  # seconds from one such deletion to the next
 _SENT = Path(os.environ["GRADIO_TEMP_DIR"])
 atexit.register(shutil.rmtree, _SENT, ignore_errors=True)
 _FORM = 1 << 16  # bytes of an upload form around its file
@@ -53,7 +54,7 @@ def mount_page(app: FastAPI, limits: Limits) -> None:
     _fetch_nothing()
     _forget_the_dead()
     desk = Desk(app)
-    with gr.Blocks(title="imagier", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as page:
+    with gr.Blocks(title="imagier", analytics_enabled=False, delete_cache=(_SWEPT, _KEPT)) as page:
         gr.Markdown("# imagier\nSend an image, get a network's prediction. Nothing leaves this server. [API](../docs)")
         for net in desk.nets.values():
             with gr.Tab(f"{net.description.task.capitalize()} · {net.name}"):
@@ -96,7 +97,8 @@ class _Shelf:
             and scope["path"].endswith("gradio_api/upload")
             and await to_thread.run_sync(self._full)
         ):
-            said = f"the page's upload folder is full; files are kept for up to {_KEPT // 60} minutes. Try again later."
+            gone = f"files are deleted after {(_KEPT + _SWEPT) // 60} minutes at most"
+            said = f"the page's upload folder is full; {gone}. Try again later."
             await JSONResponse({"error": said}, 503, {"Retry-After": "60"})(scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -20,13 +20,14 @@ def classify_tab(desk: Desk, net: Net) -> None:
     predictor = net.predictor
     assert predictor is not None
 
-    def of_file(path: str | None) -> dict[str, float]:
-        return _bars(predictor, desk.read(path, net.description.channels))
+    def of_file(path: str | bytes | None) -> dict[str, float]:
+        with desk.read(path, net) as image_HWC:
+            return _bars(predictor, image_HWC)
 
     def of_drawing(drawn: str | bytes | None) -> dict[str, float]:
         if drawn is None:
             raise sentence("There is no drawing yet: draw into the black field.")
-        return _bars(predictor, desk.read(drawn, net.description.channels))
+        return of_file(drawn)
 
     with gr.Row():
         with gr.Column():

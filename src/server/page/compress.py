@@ -22,9 +22,9 @@ def compress_tab(desk: Desk, net: Net) -> None:
     assert codec is not None
 
     def compress(path: str | None, quality: int) -> tuple[Any, ...]:
-        image_HWC = desk.read(path, codec.channels)
-        data = codec.compress(image_HWC, quality)
-        read_HWC = codec.decompress(data)
+        with desk.read(path, net) as image_HWC:
+            data = codec.compress(image_HWC, quality)
+            read_HWC = codec.decompress(data)
         rows, pictures = [_row(net.name, data, read_HWC, image_HWC)], []
         for name in ("JPEG", "WebP"):
             if name == "WebP" and max(image_HWC.shape) > WEBP_LONGEST:

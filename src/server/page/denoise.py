@@ -18,9 +18,9 @@ def denoise_tab(desk: Desk, net: Net) -> None:
     assert predictor is not None
 
     def clean(path: str | None, sigma: float) -> tuple[Any, ...]:
-        image_HWC = desk.read(path, net.description.channels)
-        noisy_HWC = with_noise(image_HWC, sigma)
-        answer = predictor(noisy_HWC)
+        with desk.read(path, net) as image_HWC:
+            noisy_HWC = with_noise(image_HWC, sigma)
+            answer = predictor(noisy_HWC)
         assert isinstance(answer, Picture)
         said = "Without added noise there is no PSNR to compute."
         if sigma:

@@ -78,13 +78,17 @@ class Desk:
         facts, about = self.pictures.facts, net.description
         return (facts.classes, facts.channels) == (about.classes, about.channels)
 
-    def read(self, given: str | bytes | None, channels: int) -> np.ndarray:
-        """Decode an uploaded image, given by path or bytes, within the limits: uint8 [H, W, channels]."""
+    @contextmanager
+    def read(self, given: str | bytes | None, net: Net) -> Iterator[np.ndarray]:
+        """Decode an uploaded image for `net`, given by path or bytes: uint8 [H, W, C].
+
+        Its pixels count towards the server's limits until the block ends.
+        """
         if given is None:
             raise sentence("There is no image yet: drop one into the field, or click it.")
         data = Path(given).read_bytes() if isinstance(given, str) else given
-        with self._door.room_for(data):
-            return to_pixels(data, channels)
+        with self._door.room_for(data, codec=net.codec is not None):
+            yield to_pixels(data, net.description.channels)
 
 
 def sentence(text: str) -> gr.Error:

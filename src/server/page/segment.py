@@ -27,7 +27,8 @@ def segment_tab(desk: Desk, net: Net) -> None:
     colors = dict(zip(about.classes, written, strict=True)) | {"unlabelled": "#000000"}
 
     def of_file(path: str | None) -> tuple[Any, ...]:
-        answer = predictor(desk.read(path, about.channels))
+        with desk.read(path, net) as image_HWC:
+            answer = predictor(image_HWC)
         assert isinstance(answer, Mask)
         return _shown(answer), gr.update(visible=False, value=None), _rows(answer, {}, colors)
 

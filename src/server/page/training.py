@@ -1,5 +1,6 @@
 """The tab about training: origin, scores and training plots of each network."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 
@@ -42,5 +43,5 @@ def _facts(net: Net) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape text for a cell of a Markdown table: bundles are untrusted."""
-    return escape(text).replace("|", "&#124;")
+    """Escape text for a cell of a Markdown table: bundles are untrusted, and an image would be fetched by browsers."""
+    return re.sub(r"[\\`*_\[\]!|]", lambda found: f"&#{ord(found[0])};", escape(text))
