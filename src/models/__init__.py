@@ -1,1 +1,1 @@
-"""Nets: one file a net, torch only. Each takes normalised float images and returns logits."""
+"""Networks, one per file, independent of Lightning and Hydra. They map float images to logits or images."""

@@ -1,19 +1,20 @@
-"""The net of K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, arXiv 2404.00498.
+"""The network of K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, arXiv 2404.00498.
 
     image -> conv 2x2 -> GELU -> G(w0) -> G(w1) -> G(w2) -> max of 3x3 -> logits / 9
 
-G is a 3x3 convolution, the maximum of 2x2, batch normalisation, GELU, then convolution, normalisation and GELU again.
-The paper's larger nets (95 % and more) have a third convolution and normalisation, to which is added what the first
-gave, before the last GELU (`depth` 3). Convolutions begin as the identity, as far as they have channels to pass on
-(dirac). The first one whitens patches of 2x2 pixels and does not learn. Most of the work is done where an image is
-small. Deviations: normalisation keeps torch's momentum and eps and learns its scale; what does not begin as the
-identity is drawn 2.4 times as large, as in the other nets here; what is whitened are CIFAR-10's photographs, whatever
-the training images are, so that a net needs no data to be built, and its bias does not learn either, which spares the
-largest gradient; what is left of an image is pooled to one pixel whatever its size. With RGB, 10 classes and widths 64,
+G is a 3x3 convolution, 2x2 max pooling, batch normalisation and GELU, then convolution, normalisation and GELU again.
+The paper's larger networks (95 % and more) have a third convolution and normalisation in each group, and add the output
+of the group's first part before the last GELU (`depth` 3). As many filters as there are input channels start as the
+identity (dirac). The first convolution whitens 2x2 patches and is not trained. Most of the computation happens at low
+resolution. Deviations: batch normalisation keeps torch's momentum and eps and trains its scale; filters that do not
+start as the identity are initialised 2.4 times as large as torch's default, as in the other networks here; whitening
+always uses the statistics of CIFAR-10, so that building a network needs no data, and its bias is not trained either,
+which saves the most expensive gradient; global max pooling accepts any image size. With RGB, 10 classes and widths 64,
 256, 256: 1,972,480 trainable parameters.
 
-Several of them behind one whitening (`members`) answer with their mean, a deep ensemble (Lakshminarayanan et al. 2017,
-arXiv 1612.01474). In training each is given its own part of every batch: an epoch costs what one net's does.
+Several networks behind one whitening layer (`members`) form a deep ensemble (Lakshminarayanan et al. 2017, arXiv
+1612.01474), whose logits are averaged. In training, each sees its own part of every batch, so that an epoch costs as
+much as for one network.
 """
 
 import math
@@ -29,14 +30,14 @@ from imagier.models.pooling import GlobalMaxPool
 from imagier.models.views import Mirrored
 from imagier.models.weights import initialize, load_weights
 
-SHORTEST = 17  # the side of which three poolings leave 2 x 2 pixels: of a member's single picture, one has no variance
-# Patterns of 2x2 pixels and of colours, and the deviations of photographs of 32x32 along them: mean, left to right, top
-# to bottom, crosswise; grey, red against blue, green against both. Measured on CIFAR-10's training images, each colour
-# brought to deviation 1.
+SHORTEST = 17  # leaves 2x2 pixels after three poolings: batch norm has no variance over one pixel of a single image
+# Basis patterns of 2x2 patches (mean, horizontal, vertical, diagonal) and of colours (grey, red against blue, green
+# against both), and the standard deviation of 32x32 photographs along each pair of them. Measured on CIFAR-10's
+# training images, with every channel scaled to deviation 1.
 _PATCHES = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
 _COLORS = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
 _DEVIATIONS = ((3.19, 0.59, 0.63, 0.24), (0.87, 0.06, 0.08, 0.02), (0.41, 0.04, 0.05, 0.01))
-_FAINT = 0.05  # deviations below it are noise, and not blown up to 1
+_FAINT = 0.05  # deviations below this are noise, and not amplified to 1
 
 
 class Airbench(Mirrored):
@@ -45,14 +46,14 @@ class Airbench(Mirrored):
     Args:
         in_channels: channels of the image.
         num_classes: length of the logits.
-        image_size: (H, W), or None where images differ in size.
+        image_size: (H, W), or None if images differ in size.
         widths: channels of the three groups.
-        depth: convolutions of a group, 2 or 3.
-        whiten: fix the first convolution so that it whitens patches, of grey and RGB; otherwise, or with other
-            channels, it learns.
-        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
-        members: nets that answer together, with the mean of their logits.
-        weights: None to begin from nothing, or the path of a file of weights.
+        depth: convolutions per group, 2 or 3.
+        whiten: fix the first convolution so that it whitens grey or RGB patches; if False, or for any other number of
+            channels, it is trained.
+        mirror: in evaluation, average the logits over the image and its mirror image.
+        members: networks in the ensemble.
+        weights: None to train from scratch, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range, images that are too small, or weights that do not fit.
@@ -81,7 +82,7 @@ class Airbench(Mirrored):
         if image_size is not None:
             _check(*image_size)
         self.mirror = mirror
-        first = 8 * in_channels  # as many as whitening makes: every pattern of 2x2 pixels, and its negative
+        first = 8 * in_channels  # every whitening filter (4 per channel) and its negative
         whitening = nn.Conv2d(in_channels, first, 2)
         self.stem = nn.Sequential(whitening, nn.GELU())
         self.members = nn.ModuleList(Member(first, widths, depth, num_classes) for _ in range(members))
@@ -99,7 +100,7 @@ class Airbench(Mirrored):
         return super().forward(image_BCHW)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
-        """Return those of the image as it is."""
+        """Return the logits of the image itself; in training, each member computes those of its part of the batch."""
         x_BCHW = self.stem(image_BCHW)
         if self.training:
             parts = zip(self.members, x_BCHW.tensor_split(len(self.members)), strict=True)
@@ -108,7 +109,7 @@ class Airbench(Mirrored):
 
 
 class Member(nn.Module):
-    """All but the whitening, from float [B, in_channels, H, W] to logits [B, num_classes]."""
+    """Everything after the whitening: map float [B, in_channels, H, W] to logits [B, num_classes]."""
 
     def __init__(self, in_channels: int, widths: Sequence[int], depth: int, num_classes: int) -> None:
         super().__init__()
@@ -123,9 +124,9 @@ class Member(nn.Module):
 
 
 def _whitening(in_channels: int) -> Tensor:
-    """Return the patterns, each over its deviation, and their negatives: float [8 in_channels, in_channels, 2, 2]."""
+    """Return the patterns over their deviations, and their negatives: float [8 in_channels, in_channels, 2, 2]."""
     colors = [torch.tensor(color, dtype=torch.float32) for color in (_COLORS if in_channels == 3 else [(1,)])]
-    scale = 1.0 if in_channels == 3 else 3**-0.5  # of three colours that are alike, one
+    scale = 1.0 if in_channels == 3 else 3**-0.5  # one of three equal channels has 1 / sqrt(3) of the grey deviation
     patterns = [
         torch.outer(color / color.norm(), torch.tensor(patch) / 2).unflatten(1, (2, 2))
         / math.hypot(scale * deviation, _FAINT)
@@ -144,7 +145,7 @@ def _group(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """The second and third convolution of a group, and what they are added to: float [B, channels, H, W]."""
+    """Add the second and third convolution of a group to their input, float [B, channels, H, W]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What nets ask of their own arguments. Each check raises ConfigError naming the value, the rule and the cure."""
+"""Checks of network arguments. Each raises ConfigError with the value, the rule and how to fix it."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ def check_probability(name: str, value: float) -> None:
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless `value` is one of `choices`, naming the nearest of them (and all, when they are few)."""
+    """Raise ConfigError unless `value` is one of `choices`, suggesting the nearest (and listing them all if few)."""
     known = sorted(choices)
     if value in known:
         return
@@ -27,7 +27,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
 
 
 def check_image_size(net: str, size: tuple[int, int] | None, minimum: int = 1) -> tuple[int, int]:
-    """Return (height, width), or raise ConfigError where images have no common size or one smaller than `minimum`."""
+    """Return (height, width). Raises ConfigError if images have no common size, or a side is below `minimum`."""
     if size is None:
         raise ConfigError(
             f"{net} needs images of one size, but those of this data set differ: set data.size=[HEIGHT,WIDTH]."
@@ -42,7 +42,7 @@ def check_image_size(net: str, size: tuple[int, int] | None, minimum: int = 1) -
 
 
 def check_met_size(net: str, met: tuple[int, int], built_for: tuple[int, int]) -> None:
-    """Raise ConfigError where an image has another (height, width) than the net was built for."""
+    """Raise ConfigError if an image's (height, width) is not the one that the network was built for."""
     if met != built_for:
         raise ConfigError(
             f"{net} was built for images of {built_for[0]}x{built_for[1]} pixels but got {met[0]}x{met[1]}: set "

@@ -1,11 +1,10 @@
-"""A convolutional autoencoder that squeezes pictures to an eighth of their sides and makes them anew.
+"""A convolutional autoencoder that reduces images to an eighth of their sides and reconstructs them.
 
     image -> [C(w) pool] -> [C(2w) pool] -> [C(4w) pool] -> [T(2w, 5x5) up] -> [T(w, 5x5) up] -> [T(image, 3x3) up]
 
-C is a 3x3 convolution, T a transposed one that keeps the size, each padded, with bias and ReLU, the last T with a
-sigmoid instead; pool takes the highest of 2 x 2 values, up repeats each value 2 x 2 times. As `up` stands last,
-pictures come out in blocks of 2 x 2 equal pixels. With width 32 and RGB the encoder has 93,248 parameters and the
-decoder 256,963.
+C is a 3x3 convolution, T a transposed convolution that keeps the size, each padded, with bias and ReLU (the last T with
+a sigmoid); pool is 2x2 max pooling, up nearest-neighbour upsampling by 2. Since `up` comes last, outputs consist of
+blocks of 2x2 equal pixels. With width 32 and RGB the encoder has 93,248 parameters and the decoder 256,963.
 """
 
 from torch import Tensor, nn
@@ -15,12 +14,14 @@ from imagier.models.weights import initialize, load_weights
 
 
 class Autoencoder(nn.Module):
-    """Map images, float [B, in_channels, H, W] of about 0 to 1, to images of that shape in (0, 1).
+    """Map images, float [B, in_channels, H, W] of about 0 to 1, to images of the same shape in (0, 1).
+
+    H and W must be multiples of `stride`.
 
     Args:
         in_channels: channels of the image.
         width: channels of the first convolution; the next two double them, and the decoder halves them again.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -41,8 +42,8 @@ class Autoencoder(nn.Module):
             *_unfold(width, in_channels, 3, nn.Sigmoid()),
         )
         initialize(self)
-        # torch takes a transposed convolution's outputs for its inputs: from 32 channels to 3, weights three times too
-        # large would saturate the sigmoid before it has learnt anything.
+        # For transposed convolutions, torch's fan_in counts output channels: from 32 channels to 3, weights three times
+        # too large would saturate the sigmoid from the start.
         transposed = [layer for layer in self.decoder if isinstance(layer, nn.ConvTranspose2d)]
         for layer in transposed[:-1]:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -50,7 +51,7 @@ class Autoencoder(nn.Module):
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the images made anew."""
+        """Return the reconstructed images."""
         return self.decoder(self.encoder(image_BCHW))
 
 

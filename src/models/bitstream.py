@@ -1,9 +1,9 @@
-"""A whole compressed file: a header of some twenty bytes, and what the codec wrote.
+"""The format of compressed files: a header of about twenty bytes, followed by the codec's payload.
 
-    "imgr" | version | channels | rate | height | width | fingerprint of the net, 4 bytes | CRC-32, 4 bytes | payload
+    "imgr" | version | channels | rate | height | width | network fingerprint, 4 bytes | CRC-32, 4 bytes | payload
 
-Numbers are varints (seven bits a byte, lowest first, the eighth says that more follow), the others little-endian. The
-checksum covers everything but itself.
+Version to width are varints (seven bits per byte, lowest first; the eighth bit says that more follow); fingerprint and
+checksum are little-endian. The checksum covers everything but itself.
 """
 
 import io
@@ -20,14 +20,14 @@ from imagier.models.pixels import FromPixels, crop, extended
 
 MAGIC = b"imgr"
 VERSION = 3  # 1 had hyper-synthesis on another grid, 2 shorter factors in transposed convolutions
-_MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a file of twenty bytes must not be able to claim all memory
-Analysis = Callable[[Tensor, int], Sequence[Tensor]]  # of a picture, uint8 [1, C, H, W] of any size, and a rate
+_MOST_PIXELS, _LONGEST_SIDE = 1 << 28, 1 << 16  # a tiny file must not be able to exhaust memory
+Analysis = Callable[[Tensor, int], Sequence[Tensor]]  # takes an image, uint8 [1, C, H, W] of any size, and a rate
 _ANEW = "Compress the image again, or use an intact copy of the file."
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture, and which net wrote it."""
+    """What a file states about its image and the network that wrote it."""
 
     channels: int
     rate: int
@@ -42,14 +42,14 @@ class Header:
 
 
 def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, analyse: Analysis | None = None) -> bytes:
-    """Return the file of one picture, uint8 [C, H, W], at the net's trade-off `net.net.lambdas[rate]`.
+    """Compress one image, uint8 [C, H, W], at the trade-off `net.net.lambdas[rate]`, and return the file's bytes.
 
-    `analyse` may do what `Codec.analyse` does, by a graph for example. It may round otherwise: the file then differs a
-    little, and is read like any other.
+    `analyse` may replace `Codec.analyse`, for instance by an exported graph. Small numerical differences change the
+    file slightly, but it decodes like any other.
 
     Raises:
-        ConfigError: the net has no such rate.
-        DataError: the picture's channels are not the net's, or it is empty or immense.
+        ConfigError: if `net` is not a codec or has no such rate.
+        DataError: if the number of channels is not the network's, or the image is empty or too large.
     """
     codec = codec_of(net)
     channels, height, width = image_CHW.shape
@@ -66,12 +66,13 @@ def compress(net: FromPixels, image_CHW: Tensor, rate: int = 0, analyse: Analysi
 
 
 def decompress(net: FromPixels, data: bytes) -> Tensor:
-    """Return the picture, uint8 [C, H, W], of a file that `compress` wrote with this net, on this or another machine.
+    """Return the image, uint8 [C, H, W], of a file that `compress` wrote with this network, on any machine.
 
-    It is the same picture everywhere, at any number of threads: see `imagier.models.exact`.
+    The result is bit-identical on every machine, with any number of threads: see `imagier.models.exact`.
 
     Raises:
-        DataError: the file is of another kind, damaged, or written with another net.
+        ConfigError: if `net` is not a codec.
+        DataError: if the file has another format, is damaged, or was written with another network.
     """
     codec = codec_of(net)
     header, payload = read(data)
@@ -91,7 +92,7 @@ def decompress(net: FromPixels, data: bytes) -> Tensor:
 
 
 def read(data: bytes) -> tuple[Header, bytes]:
-    """Take a file apart into header and payload. Raises DataError where it is of another kind or damaged."""
+    """Split a file into header and payload. Raises DataError if it has another format or is damaged."""
     if not data.startswith(MAGIC):
         raise DataError("The file was not written by imagier compress: its first bytes differ.")
     stream = io.BytesIO(data[len(MAGIC) :])
@@ -116,13 +117,13 @@ def read(data: bytes) -> tuple[Header, bytes]:
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Height and width of the picture in a file. Raises DataError as `read` does."""
+    """Return the height and width of the image in a file. Raises DataError as `read` does."""
     header, _ = read(data)
     return header.height, header.width
 
 
 def codec_of(net: FromPixels) -> Codec:
-    """The codec behind the pixels. Raises ConfigError where the net is none."""
+    """Return the codec inside `net`. Raises ConfigError if it holds another kind of network."""
     if not isinstance(net.net, Codec):
         raise ConfigError(
             f"{type(net.net).__name__} is not a codec: compress and decompress need a checkpoint of task=compress."
@@ -151,7 +152,7 @@ def _varint(number: int) -> bytes:
 
 
 def _number(stream: io.BytesIO) -> int:
-    """Read a varint of at most five bytes. Raises IndexError where there is none."""
+    """Read a varint of at most five bytes. Raises IndexError if it is truncated or longer."""
     number = 0
     for place in range(0, 35, 7):
         byte = stream.read(1)[0]

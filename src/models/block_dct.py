@@ -1,14 +1,14 @@
-"""Transforms that begin as a block DCT, so that a codec starts where JPEG's transform ends.
+"""Transforms that start as a block DCT, so that a codec starts out with a transform like JPEG's.
 
 analysis:  image -> DCT of 16 x 16 blocks ------------------------------------- + -> latents of a sixteenth of the sides
                  -> conv 4x4, /4 -> conv -> conv, /2 -> conv -> conv, /2 (faint)
 synthesis: latents -> inverse DCT ------------------------------------------------------------------------- + -> image
                    -> transposed conv, x2 -> conv -> transposed conv, x2 -> conv -> transposed conv, x4 (faint)
 
-Between convolutions stand leaky ReLUs. The DCT takes the colours in too (the mean of all, then their differences, by
-the DCT of three values), is orthonormal, and stays as it is; what the nets beside it add is next to nothing at first.
-So minutes of training go into what a DCT cannot do. The lowest frequencies are kept, those of differences of colours
-less readily, as in the 4:2:0 of JPEG.
+Leaky ReLUs separate the convolutions. The DCT is orthonormal, also runs over the colour channels (their mean, then
+their differences, by a DCT of three values), and is not trained; the convolutional branches add almost nothing at
+first. A short training is thus spent on what a DCT cannot do. Only the lowest frequencies are kept, fewer of colour
+differences than of grey, as in JPEG's 4:2:0.
 """
 
 import math
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 BLOCK = 16
-STEP = 0.25  # of quantisation at first, for colours of 0 to 1: what lambda 0.0067 asks of an orthonormal transform
-GREY = 128 / 255  # that becomes 0; a grey value, as between two of them the last digit would decide
-_COLOR = 2.0  # so much lower must a frequency of colour differences be to count as low
-_STRENGTH, _FALL = 15.0, 1.2  # deviation of the mean of a block in steps, and how fast that of frequencies falls
+STEP = 0.25  # initial quantisation step on the scale 0 to 1: the best one at lambda 0.0067 for an orthonormal transform
+GREY = 128 / 255  # maps to 0; halfway between two grey levels, the last bit would decide how a flat block is rounded
+_COLOR = 2.0  # factor by which frequencies of colour differences count as higher
+_STRENGTH, _FALL = 15.0, 1.2  # deviation of a grey coefficient at frequency 1, in steps, and the exponent of its decay
 
 
 class Sum(nn.Module):
-    """Add what each of the branches makes of the same map."""
+    """Add the outputs of several branches applied to the same input."""
 
     def __init__(self, *branches: nn.Sequential) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def synthesis(latents: int, width: int, out_channels: int) -> nn.Sequential:
 def basis(channels: int, latents: int) -> tuple[Tensor, Tensor]:
     """Return the basis vectors of the lowest frequencies, orthonormal float32 [latents, channels, 16, 16].
 
-    Beside them stands, float32 [latents], about how far each coefficient of a photograph deviates, in steps.
+    The second value, float32 [latents], is about the standard deviation of each coefficient in photographs, in steps.
     """
     color_CC, wave_kk = _dct(channels), _dct(BLOCK)
     every = torch.einsum("ac,uk,vl->auvckl", color_CC, wave_kk, wave_kk).reshape(-1, channels, BLOCK, BLOCK)
@@ -93,7 +93,7 @@ def basis(channels: int, latents: int) -> tuple[Tensor, Tensor]:
 
 
 def _faint(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Return the layer with next to nothing in it; with nothing at all, those before it would not learn at once."""
+    """Initialise the layer close to zero; at exactly zero, the layers before it would get no gradient at first."""
     assert layer.bias is not None
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)
@@ -101,7 +101,7 @@ def _faint(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
 
 
 def _dct(size: int) -> Tensor:
-    """The orthonormal DCT-II, float64 [size, size], a row a frequency."""
+    """Return the orthonormal DCT-II matrix, float64 [size, size], with one row per frequency."""
     angles = torch.outer(torch.arange(size).double(), torch.arange(size).double() + 0.5) * math.pi / size
     return angles.cos() * torch.where(torch.arange(size) > 0, 2 / size, 1 / size).double().sqrt()[:, None]
 

@@ -22,10 +22,10 @@ class CNN(nn.Module):
         width: channels of the first pair of convolutions; the second pair has twice as many.
         hidden: units of the dense layer.
         dropout: probability, in [0, 1), of dropping a value after either pooling and after the dense layer.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
-        ConfigError: for an argument out of range or weights that do not fit.
+        ConfigError: for an argument out of range, images without a common size, or weights that do not fit.
     """
 
     def __init__(

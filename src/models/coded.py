@@ -1,4 +1,4 @@
-"""What every codec promises: a decoded picture and its price from `forward`, true bytes from `encode` and `decode`."""
+"""The interface of codecs: `forward` returns decoded images and their cost, `encode` and `decode` use real bytes."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,11 @@ from imagier.models.range_coding import Tables
 
 @dataclass(frozen=True)
 class Coded:
-    """A decoded picture and its price.
+    """Decoded images and their cost.
 
     image: float [B, C, H, W], about 0 to 1.
-    bits:  float [B], what `encode` writes for each picture, in bits. In training an estimate with a gradient.
+    bits:  float [B], the cost of each image in bits: in evaluation by the entropy coder's tables, which `encode`
+           comes close to; in training a differentiable estimate.
     """
 
     image: Tensor
@@ -27,122 +28,122 @@ class Coded:
 
 
 class Codec(nn.Module):
-    """The base of the nets of task `compress`.
+    """Base class of the networks of task `compress`.
 
-    A file is made by `analyse`, then `write`, and its picture by `read`, then `synthesise`. The first is a net, for
-    which a graph may stand in: it may compute a little otherwise on another machine, and so make another file. The
-    others are exact: a file's picture is the same on every machine, bit for bit.
+    Encoding runs `analyse`, then `write`; decoding runs `read`, then `synthesise`. `analyse` is an ordinary network,
+    which an exported graph may replace: rounding errors may differ between machines, and so may the files. The other
+    steps are exact: a file decodes to the same pixels on every machine, bit for bit.
 
-    In training `forward` is a differentiable stand-in for coding. In evaluation it gives what the file gives: the
-    picture is bit for bit that of `decode(encode(image))`, and the price is counted with the coder's own whole-numbered
-    tables. Coding never runs under autocast: its numbers have to come out again.
+    In training, `forward` is a differentiable approximation of coding. In evaluation, its images are bit for bit those
+    of `decode(encode(image))`, and the cost is computed from the entropy coder's integer tables. Coding never runs
+    under autocast, since the decoder must reproduce the encoder's numbers.
 
     Args:
-        lambdas: the trade-offs served, ascending and positive: what a squared error on the scale 0 to 255 costs, in
-            bits per pixel. A rate is an index into them; 0 makes the smallest files.
+        lambdas: the supported trade-offs, ascending and positive: the weight of the mean squared error, on the scale 0
+            to 255, against bits per pixel. A rate is an index into them; 0 makes the smallest files.
 
     Raises:
-        ConfigError: for other trade-offs.
+        ConfigError: if they are not finite, positive and ascending.
     """
 
     unit_range = True
     stride: int
-    _summed: tuple[list[Any], dict[str, Tensor], int] | None = None  # state, weights and fingerprint of last time
+    _summed: tuple[list[Any], dict[str, Tensor], int] | None = None  # key, tensors and value of the last fingerprint
 
     def __init__(self, lambdas: Sequence[float]) -> None:
         super().__init__()
         self.lambdas = check_lambdas(lambdas)
 
     def forward(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """Code pictures, float [B, C, H, W] of 0 to 1, H and W multiples of `stride`, each at its rate, int64 [B]."""
+        """Code images, float [B, C, H, W] of 0 to 1, H and W multiples of `stride`, each at its rate, int64 [B]."""
         if self.training:
             return self.relaxed(image_BCHW, rate_B)
         with torch.no_grad(), full_precision(image_BCHW):
             return self.measured(image_BCHW.float(), rate_B)
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """Return what training needs: everything has a gradient."""
+        """Return the differentiable approximation that training uses."""
         raise NotImplementedError
 
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """Return what coding would."""
+        """Return the images that decoding would give, and their cost by the coder's tables."""
         raise NotImplementedError
 
     @torch.no_grad()
     def encode(self, image_1CHW: Tensor, rate: int) -> bytes:
-        """Return the bytes of one picture, float [1, C, H, W] as `forward` takes it."""
+        """Return the bytes of one image, float [1, C, H, W] as `forward` takes it."""
         with full_precision(image_1CHW):
             return self.write(self.analyse(image_1CHW.float(), self.at(rate)), rate)
 
     @torch.no_grad()
     def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
-        """Return the picture, as `synthesise` does, of bytes that `encode` wrote at this size and rate.
+        """Return the image, as `synthesise` does, of bytes that `encode` wrote at this size and rate.
 
         Raises:
-            DataError: where they cannot be such bytes.
+            DataError: if `encode` cannot have written these bytes.
         """
         return self.synthesise(self.read(data, height, width, rate), self.at(rate))
 
     def analyse(self, image_BCHW: Tensor, rate_B: Tensor) -> tuple[Tensor, ...]:
-        """Return the latents, float [B, M, h, w], and whatever else is coded, all in steps of quantisation."""
+        """Return the latents, float [B, M, h, w], and whatever else is coded, all in quantisation steps."""
         raise NotImplementedError
 
     @torch.no_grad()
     def synthesise(self, latent_BMhw: Tensor, rate_B: Tensor) -> Tensor:
-        """Return the pictures of latents as `read` returns them, the same on every machine, at any number of threads.
+        """Reconstruct images from latents as `read` returns them, identically on every machine, with any thread count.
 
         Returns:
-            float32 [B, C, H, W] of about 0 to 1, in memory, wherever the weights are.
+            float32 [B, C, H, W] of about 0 to 1, always on the CPU.
         """
         layers, gain = self.synthesis_at(rate_B)
         return run_exactly(layers, latent_BMhw.double().cpu() / gain.double().cpu()).float()
 
     def synthesis_at(self, rate_B: Tensor) -> tuple[nn.Sequential, Tensor]:
-        """Return the layers that make pictures, and what latents are divided by before, float32 [B or 1, M or 1, 1, 1].
+        """Return the synthesis layers and the gain that latents are divided by first, float32 [B or 1, M or 1, 1, 1].
 
-        A graph computes them in floats, `layers(latent_BMhw / gain)`, and comes near what `synthesise` gives.
+        An exported graph computes `layers(latent_BMhw / gain)` in floating point, which approximates `synthesise`.
         """
         raise NotImplementedError
 
     def write(self, analysed: Sequence[Tensor], rate: int) -> bytes:
-        """Round one picture's latents, as `analyse` returns them, and return their bytes."""
+        """Quantise one image's latents, as `analyse` returns them, and return their bytes."""
         raise NotImplementedError
 
     def read(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
-        """Return the latents, float32 [1, M, h, w] in steps, of bytes that `write` made; the same on every machine.
+        """Return the latents, float32 [1, M, h, w] in steps, of bytes from `write`; identical on every machine.
 
         Raises:
-            DataError: where they cannot be such bytes.
+            DataError: if `write` cannot have written these bytes.
         """
         raise NotImplementedError
 
     def rounded(self, analysed: Sequence[Tensor], rate: int) -> tuple[np.ndarray, ...]:
-        """Return the whole numbers, int64, that `write` codes for one picture, in order."""
+        """Return the integers, int64, that `write` codes for one image, in order."""
         raise NotImplementedError
 
     def at(self, rate: int) -> Tensor:
-        """Return one picture's rate as `forward` takes it: int64 [1], beside the weights."""
+        """Return one image's rate as `forward` takes it: int64 [1], on the device of the weights."""
         return torch.tensor([rate], device=next(self.parameters()).device)
 
     def tables(self) -> dict[str, Tables]:
-        """Return the tables that steer the coder, by name, as weights have them; both ends must have the same."""
+        """Return the entropy coder's tables by name, derived from the weights; encoder and decoder need equal ones."""
         return {}
 
     def keep(self, tables: Mapping[str, Tables]) -> None:
-        """Code with these, as long as the weights stay: logarithms may come out otherwise on another machine.
+        """Use these tables as long as the weights do not change: rebuilt on another machine, they might differ.
 
         Raises:
-            KeyError: one of `tables()` is not among them.
+            KeyError: if one of `tables()` is missing.
         """
 
     def fingerprint(self) -> int:
-        """Return 32 bits that tell apart nets which cannot read one another's files: of the weights and the tables."""
+        """Return a CRC-32 of weights and tables; networks that differ in it cannot read each other's files."""
         check = 0
         for tables in self.tables().values():
             check = zlib.crc32(tables.tobytes(), check)
         tensors = dict(sorted(self.state_dict().items()))
-        # Not through all weights for every file. Tensors count their changes, and those that are held here leave their
-        # place in memory to no others.
+        # Cached, so as not to read all weights for every file. A tensor's version counts its in-place changes, and the
+        # reference kept here prevents its address from being reused.
         state = [check, *((tensor.data_ptr(), tensor._version) for tensor in tensors.values())]
         if self._summed is None or self._summed[0] != state:
             for name, tensor in tensors.items():
@@ -153,7 +154,7 @@ class Codec(nn.Module):
 
 
 def check_lambdas(lambdas: Sequence[float]) -> tuple[float, ...]:
-    """Return the trade-offs as a tuple. Raises ConfigError unless they are positive and ascending."""
+    """Return the trade-offs as a tuple. Raises ConfigError unless they are finite, positive and ascending."""
     try:
         values = tuple(float(value) for value in lambdas)
     except (TypeError, ValueError):
@@ -172,5 +173,5 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 def to_pixels(image_BCHW: Tensor) -> Tensor:
-    """Return the picture as it is stored, uint8, of float of about 0 to 1."""
+    """Convert images from float of about 0 to 1 to uint8."""
     return (image_BCHW.float() * 255).round().clamp(0, 255).to(torch.uint8)

@@ -1,9 +1,9 @@
-"""DnCNN, after Zhang et al. 2017, arXiv 1608.03981: the noise is estimated and taken off.
+"""DnCNN, after Zhang et al. 2017, arXiv 1608.03981: estimates the noise and subtracts it.
 
     image - C(image) <- [C(w) N ReLU] x (depth - 2) <- [C(w) ReLU] <- image
 
 C is a padded 3x3 convolution, N batch normalisation. Convolutions before a normalisation have no bias. With depth 20,
-width 64 and RGB, the paper's blind net for colour, there are 669,379 parameters.
+width 64 and RGB, the paper's blind network for colour images, there are 669,379 parameters.
 """
 
 from torch import Tensor, nn
@@ -13,13 +13,13 @@ from imagier.models.weights import initialize, load_weights
 
 
 class DnCNN(nn.Module):
-    """Map noisy images, float [B, in_channels, H, W] of about 0 to 1, to clean ones of that shape.
+    """Map noisy images, float [B, in_channels, H, W] of about 0 to 1, to denoised images of the same shape.
 
     Args:
         in_channels: channels of the image.
-        depth: convolutions, at least 3; the paper has 17 for noise of one strength and 20 for noise of any.
+        depth: number of convolutions, at least 3; the paper has 17 for a known noise level and 20 for blind denoising.
         width: channels between them.
-        weights: None to begin as the identity, or the path of a file of weights.
+        weights: None to start as the identity, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -39,11 +39,11 @@ class DnCNN(nn.Module):
         last = nn.Conv2d(width, in_channels, 3, padding=1)
         self.noise = nn.Sequential(*layers, last)
         initialize(self)
-        # It begins as the identity: noise of its own making, several times as strong as the image's, would have to be
-        # unlearnt first, and what is left then hardly learns.
+        # Start as the identity: an initial noise estimate several times as strong as the image's noise would have to be
+        # unlearned first, after which training hardly progresses.
         nn.init.zeros_(last.weight)
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the images without the noise that the net sees in them."""
+        """Return the images minus the estimated noise."""
         return image_BCHW - self.noise(image_BCHW)

@@ -5,11 +5,11 @@
                                            down -> R.. -> up
 
 C is a padded 3x3 convolution, R a residual block (C, ReLU, C), down a 2x2 convolution of stride 2, up its transpose.
-Deviations: the net is blind, that is not told how strong the noise is; it works at half the size, on images whose 2 x 2
-pixels stand as channels (Shi et al. 2016, arXiv 1609.05158), which makes it four times as quick; a level's output is
-added after the way up, where the paper adds its input before; and it adds its output to the image. As nothing in it has
-a bias, f(a x) = a f(x) for a > 0, by which it serves noise of strengths it was not trained on (Mohan et al. 2020, arXiv
-1906.05478). With widths 32, 64, 128, depth 2 and RGB: 1,047,296 parameters.
+Deviations: the network is blind, that is, does not get the noise level as an input; it works at half resolution, with
+2x2 pixels as channels (Shi et al. 2016, arXiv 1609.05158), which makes it four times as fast; skip connections add a
+level's output after upsampling, where the paper adds its input before; and the output is added to the image. Without
+any bias, f(a x) = a f(x) for a > 0, so that it generalises to noise levels it was not trained on (Mohan et al. 2020,
+arXiv 1906.05478). With widths 32, 64, 128, depth 2 and RGB: 1,047,296 parameters.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from imagier.models.arguments import check_minimum
 from imagier.models.views import over_symmetries
 from imagier.models.weights import load_weights
 
-UNSHUFFLE = 2  # pixels in a row that become channels
+UNSHUFFLE = 2  # side of the cells of pixels that become channels
 
 
 class DRUNet(nn.Module):
-    """Map noisy images, float [B, in_channels, H, W] of about 0 to 1, to clean ones of that shape.
+    """Map noisy images, float [B, in_channels, H, W] of about 0 to 1, to denoised images of the same shape.
 
     Args:
         in_channels: channels of the image.
-        widths: channels of each level, one or more; each level halves the sides of the one before, and H and W must be
+        widths: channels of each level, at least one; each level halves the sides of the one before, and H and W must be
             multiples of `stride` = 2 ** len(widths).
-        depth: residual blocks of a level, down and up each; the paper has 4.
-        symmetries: in evaluation, answer with the mean over the image turned by quarters and mirrored, eight ways.
-        weights: None to begin as the identity, or the path of a file of weights.
+        depth: residual blocks per level, in the encoder and in the decoder each; the paper has 4.
+        symmetries: in evaluation, average over the eight rotations and reflections of the image.
+        weights: None to start as the identity, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -67,14 +67,14 @@ class DRUNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2, bias=False) for a, b in rising)
         self.decoder = nn.ModuleList(blocks(width, depth) for _, width in rising)
         self.tail = conv(widths[0], pixels)
-        # The net begins as the identity, and so does each of its blocks: larger weights than torch's own, or an output
-        # other than the image, cost hundreds of steps to be unlearnt.
+        # The network and each of its blocks start as the identity: weights larger than torch's default, or an initial
+        # output other than the image, take hundreds of steps to unlearn.
         for layer in (self.tail, *(block.second for block in self.modules() if isinstance(block, Residual))):
             nn.init.zeros_(layer.weight)
         load_weights(self, weights)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return the images with less noise."""
+        """Return the denoised images."""
         if self.symmetries and not self.training:
             return over_symmetries(self._cleaned, image_BCHW)
         return self._cleaned(image_BCHW)
@@ -91,7 +91,7 @@ class DRUNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + C(ReLU(C(x))), of any size."""
+    """x + C(ReLU(C(x))), on float [B, width, H, W] of any size."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -108,5 +108,5 @@ def conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def blocks(width: int, count: int) -> nn.Sequential:
-    """Build so many residual blocks, one after the other."""
+    """Build a sequence of `count` residual blocks."""
     return nn.Sequential(*(Residual(width) for _ in range(count)))

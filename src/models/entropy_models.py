@@ -1,8 +1,8 @@
-"""How probable latents are: by a learned density a channel, or by Gaussians whose mean and scale another net predicts.
+"""Probability models of latents: a learned density per channel, or Gaussians whose mean and scale a network predicts.
 
-Both serve twice. In training, uniform noise of one step stands for rounding (Ballé et al. 2017, arXiv 1611.01704): the
-noisy latent's density at a point is the probability of the cell around that point, so the rate has a gradient. For
-coding they become tables of whole numbers, made in float64 on the CPU.
+Both have two uses. In training, uniform noise of one step replaces rounding (Ballé et al. 2017, arXiv 1611.01704): the
+noisy latent's density at a point is the probability of the quantisation cell around it, so the rate has a gradient. For
+coding, they become integer tables, computed in float64 on the CPU.
 """
 
 import math
@@ -18,22 +18,22 @@ from torch import Tensor, nn
 
 from imagier.models.range_coding import LARGEST, Tables
 
-NARROWEST, WIDEST, SCALES = 0.11, 256.0, 64  # the Gaussians that can be coded, in steps of quantisation
-_TAIL = 2.0**-15  # a table ends where so little lies beyond
-_RUN = 4096  # symbols in a table, about, at most
-_LEAST = 1e-9  # probability in training
+NARROWEST, WIDEST, SCALES = 0.11, 256.0, 64  # the range and number of Gaussian scales, in quantisation steps
+_TAIL = 2.0**-15  # probability beyond either end of a table
+_RUN = 4096  # approximate maximum number of symbols in a table
+_LEAST = 1e-9  # lower bound of a probability in training
 
 
 class FactorizedDensity(nn.Module):
-    """A density a channel, learned freely: the factorised prior of Ballé et al. 2018, arXiv 1802.01436, appendix 6.1.
+    """A freely learned density per channel: the factorised prior of Ballé et al. 2018, arXiv 1802.01436, appendix 6.1.
 
-    Its distribution function is a chain of monotone layers. It describes the latents before any gain; a gain g makes
-    the cells 1 / g wide, so that one density serves every rate.
+    The cumulative distribution function is a chain of monotone layers. It describes the latents before any gain; a gain
+    g makes the quantisation cells 1 / g wide, so that one density serves every rate.
 
     Args:
-        channels: of the latents.
-        spread: about how wide the densities are at first.
-        widths: of the chain's hidden layers.
+        channels: channels of the latents.
+        spread: approximate initial width of the densities.
+        widths: widths of the chain's hidden layers.
     """
 
     def __init__(self, channels: int, spread: float = 2.0, widths: Sequence[int] = (3, 3, 3)) -> None:
@@ -48,7 +48,7 @@ class FactorizedDensity(nn.Module):
         self._kept: tuple[bytes, Tables] | None = None
 
     def bits(self, latent_BCHW: Tensor, gain_BC11: Tensor) -> Tensor:
-        """Return the bits, float32 [B], that float32 latents under noise cost, with a gradient to everything."""
+        """Return the cost in bits, float32 [B], of float32 latents with added noise; differentiable in all inputs."""
         noisy_BCHW = latent_BCHW + noise_like(latent_BCHW) / gain_BC11
         half_BC11 = 0.5 / gain_BC11
         batch, channels = noisy_BCHW.shape[:2]
@@ -56,20 +56,20 @@ class FactorizedDensity(nn.Module):
             self._logits(edge_BCHW.transpose(0, 1).reshape(channels, 1, -1))
             for edge_BCHW in (noisy_BCHW - half_BC11, noisy_BCHW + half_BC11)
         )
-        # A difference of small numbers keeps its digits, one of numbers near 1 does not: so look from the nearer side.
+        # Subtracting probabilities near 1 loses precision, so compute the difference in the nearer tail.
         side = -torch.sign(low + high).detach()
         probability = (torch.sigmoid(side * high) - torch.sigmoid(side * low)).abs()
         return cost(probability).view(channels, batch, -1).sum(dim=(0, 2))
 
     def tables(self, gain_RC: Tensor) -> Tables:
-        """Return the coder's tables, row rate * C + channel; built anew where any value that they depend on changed."""
+        """Return the coder's tables, row rate * C + channel; rebuilt whenever a value that they depend on changes."""
         key = self._key(gain_RC)
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._build(gain_RC.detach().double().cpu())
         return self._kept[1]
 
     def keep(self, tables: Tables, gain_RC: Tensor) -> None:
-        """Let `tables` return these, which another machine may have built, as long as values stay as they are."""
+        """Make `tables` return these, perhaps built on another machine, until a value that they depend on changes."""
         self._kept = self._key(gain_RC), tables
 
     def _key(self, gain_RC: Tensor) -> bytes:
@@ -78,7 +78,7 @@ class FactorizedDensity(nn.Module):
 
     @staticmethod
     def rows(rate_B: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Return which of the tables codes each symbol of [B, C, H, W], int64 of that shape."""
+        """Return the table row for each symbol of `shape`, [B, C, H, W]: int64 of that shape."""
         row_BC = rate_B[:, None] * shape[1] + np.arange(shape[1])
         return np.broadcast_to(row_BC[:, :, None, None], shape)
 
@@ -98,7 +98,7 @@ class FactorizedDensity(nn.Module):
         return Tables.of(rows)
 
     def _quantiles(self, shares: Sequence[float]) -> Tensor:
-        """Where so much of each channel's density lies below: float64 [len(shares), C], found by halving."""
+        """Return the quantiles of each channel's density, float64 [len(shares), C], found by bisection."""
         wanted_S = torch.tensor(shares, dtype=torch.float64).logit()
         channels = self.matrices[0].shape[0]
         low_C1S = torch.full((channels, 1, len(shares)), -float(LARGEST), dtype=torch.float64)
@@ -111,7 +111,7 @@ class FactorizedDensity(nn.Module):
         return low_C1S[:, 0].T
 
     def _logits(self, x_C1n: Tensor) -> Tensor:
-        """The logits of the distribution function at x, in x's dtype and on its device."""
+        """Return the logits of the cumulative distribution function at x, in x's dtype and on its device."""
         for layer, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
             x_C1n = F.softplus(matrix.to(x_C1n)) @ x_C1n + bias.to(x_C1n)
             if layer < len(self.factors):
@@ -120,7 +120,7 @@ class FactorizedDensity(nn.Module):
 
 
 def gaussian_bits(deviation_BCHW: Tensor, scale_BCHW: Tensor) -> Tensor:
-    """Return the bits, float32 [B], that deviations from the mean cost under noise; both in steps of quantisation."""
+    """Return the cost in bits, float32 [B], of noisy deviations from the mean; deviation and scale are in steps."""
     distance = (deviation_BCHW + noise_like(deviation_BCHW)).abs()
     scale_BCHW = lower_bound(scale_BCHW, NARROWEST)
     probability = _below((0.5 - distance) / scale_BCHW) - _below((-0.5 - distance) / scale_BCHW)
@@ -128,20 +128,20 @@ def gaussian_bits(deviation_BCHW: Tensor, scale_BCHW: Tensor) -> Tensor:
 
 
 def gaussian_rows(scale: np.ndarray) -> np.ndarray:
-    """Return the rows of `gaussian_tables` whose scales are nearest, int64, by comparison alone."""
+    """Return the rows, int64, of `gaussian_tables` with the nearest scales, found by comparisons alone."""
     scales = gaussian_scales()
     return np.searchsorted((scales[1:] + scales[:-1]) / 2, scale)
 
 
 def gaussian_scales() -> np.ndarray:
-    """Return the scales that can be coded, float64 [SCALES], cut to 20 binary places so that all machines agree."""
+    """Return the available scales, float64 [SCALES], rounded to 20 binary places so that all machines agree."""
     scales = NARROWEST * (WIDEST / NARROWEST) ** np.linspace(0, 1, SCALES)
     return np.round(scales * 2**20) / 2**20
 
 
 @lru_cache(maxsize=1)
 def gaussian_tables() -> Tables:
-    """Return the tables of Gaussians of mean 0 and of each of the scales."""
+    """Return the tables of the Gaussians with mean 0, one for each scale."""
     rows = []
     for scale in gaussian_scales():
         reach = max(0, round(-scale * torch.special.ndtri(torch.tensor(_TAIL, dtype=torch.float64)).item()))
@@ -151,12 +151,12 @@ def gaussian_tables() -> Tables:
 
 
 def cost(probability: Tensor) -> Tensor:
-    """Return bits; a probability counts as 1e-9 at least, and still learns to be larger."""
+    """Return -log2 of the probabilities, clamped to at least 1e-9 but with a gradient that can still raise them."""
     return -torch.log2(lower_bound(probability, _LEAST))
 
 
 def noise_like(latent: Tensor) -> Tensor:
-    """Return uniform noise of one step around 0."""
+    """Return uniform noise in [-0.5, 0.5) of the same shape."""
     return torch.rand_like(latent) - 0.5
 
 
@@ -166,17 +166,17 @@ def round_through(x: Tensor) -> Tensor:
 
 
 def to_symbols(x: Tensor) -> Tensor:
-    """Round to what the coder takes, still float32: whole numbers within LARGEST, of which it holds every one."""
+    """Round to the coder's range, integers within plus and minus LARGEST, all of which float32 represents exactly."""
     return x.nan_to_num().round().clamp(-LARGEST, LARGEST)
 
 
 def to_numpy(symbols: Tensor) -> np.ndarray:
-    """Return whole numbers as int64, in memory."""
+    """Convert whole numbers to an int64 array."""
     return symbols.cpu().numpy().astype(np.int64)
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """Return max(x, bound), whose gradient still reaches an x below the bound where it would raise it."""
+    """Return max(x, bound), with a gradient that passes below the bound if descending it raises x."""
     bounded: Tensor = _LowerBound.apply(x, bound)
     return bounded
 
@@ -195,5 +195,5 @@ class _LowerBound(torch.autograd.Function):
 
 
 def _below(x: Tensor) -> Tensor:
-    """The standard normal distribution function; by erfc, which keeps its digits far below 0."""
+    """Return the standard normal CDF, by erfc, which stays precise far below 0."""
     return 0.5 * torch.erfc(x * -(0.5**0.5))

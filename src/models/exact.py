@@ -1,12 +1,12 @@
-"""Nets whose last bit is the same on every machine.
+"""Network inference that is bit-identical on every machine.
 
-A decoder must predict the very probabilities that the encoder used, and make the same picture everywhere; yet sums of
-floats depend on their order, and that on the machine, its libraries and the number of threads. So before they are
-summed, weights and activations are rounded to so few significant bits, counted from the greatest of them, that every
-product and every partial sum is a whole multiple, of at most 2^53, of one power of two: float64 adds such numbers
-without rounding, in any order. This is block floating point, and leaves some 20 bits to each factor. (Ballé et al.
-2019, Integer networks, ICLR, reach the same with whole numbers throughout.) All else is + - * / or sqrt, one operation
-at a time, which IEEE 754 rounds the same everywhere.
+A decoder must predict exactly the probabilities that the encoder used, and reconstruct the same image everywhere; but
+floating-point sums depend on their order, which depends on the machine, its libraries and the number of threads.
+Therefore weights and activations are rounded before summation to so few bits, relative to the largest value, that every
+product and every partial sum is an integer multiple, of at most 2^53, of one power of two: float64 adds these without
+rounding, in any order. This is block floating point, and leaves about 20 bits per factor. (Ballé et al. 2019, Integer
+networks, ICLR, achieve the same with integers throughout.) Everything else is + - * / or sqrt, one operation at a time,
+which IEEE 754 rounds identically everywhere.
 """
 
 import torch
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from imagier.models.block_dct import Sum
 from imagier.models.gdn import GDN
 
-_BITS = 53  # of a float64
-_LIMIT = 2.0**256  # of the greatest factor, and its inverse: what is multiplied stays far from infinite and subnormal
-_UNFOLDED = 2**19  # numbers that a convolution unfolds at a time, so that they stay in the cache
+_BITS = 53  # precision of a float64
+_LIMIT = 2.0**256  # bound of the largest factor, and its inverse, so that products neither overflow nor underflow
+_UNFOLDED = 2**19  # numbers that a convolution unfolds at once, so that they fit into the cache
 
 
 @torch.compiler.disable  # a compiler may fuse what must be rounded separately
 @torch.no_grad()
 def run_exactly(layers: nn.Sequential, x_BCHW: Tensor) -> Tensor:
-    """Run layers on the CPU, each sample as if it were alone.
+    """Run layers on the CPU, treating each sample independently of the others in the batch.
 
     Args:
         layers: nn.Conv2d of stride 1 and nn.ConvTranspose2d, both with a bias and without groups or dilation; GDN,
@@ -32,7 +32,7 @@ def run_exactly(layers: nn.Sequential, x_BCHW: Tensor) -> Tensor:
         x_BCHW: any float; NaN counts as 0.
 
     Returns:
-        float64 on the CPU: what `layers(x_BCHW)` returns, to about a millionth of the greatest value.
+        The result of `layers(x_BCHW)` as float64 on the CPU, to about a millionth of the largest value.
 
     Raises:
         NotImplementedError: for any other layer.
@@ -81,7 +81,7 @@ def _convolved(x_BCHW: Tensor, layer: nn.Conv2d) -> Tensor:
 
 
 def _sums(x_BCHW: Tensor, weight_OIkl: Tensor) -> Tensor:
-    """A convolution of some rows at a time, as unfolded pictures take many times their memory."""
+    """Convolve a few rows at a time, since unfolding an image multiplies its memory."""
     x_BCHW, weight_OIkl = _factors(x_BCHW, weight_OIkl, terms=weight_OIkl[0].numel())
     more = weight_OIkl.shape[2] - 1
     rows = _rows(weight_OIkl[0], x_BCHW)
@@ -90,11 +90,11 @@ def _sums(x_BCHW: Tensor, weight_OIkl: Tensor) -> Tensor:
 
 
 def _transposed(x_BCHW: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
-    """A transposed convolution of some rows at a time; what they make overlaps and adds up."""
+    """Apply a transposed convolution to a few rows at a time and add up their overlapping outputs."""
     weight_IOkl = _double(layer.weight)
     batch, _, height, width = x_BCHW.shape
     (down, right), (above, beside), (below, after) = layer.stride, _padding(layer), layer.output_padding
-    # Of a kernel only every `stride`th weight in each direction meets the same pixel.
+    # Only every `stride`-th weight of a kernel, in each direction, contributes to the same output pixel.
     meeting = -(-layer.kernel_size[0] // down) * -(-layer.kernel_size[1] // right)
     x_BCHW, weight_IOkl = _factors(x_BCHW, weight_IOkl, terms=layer.in_channels * meeting)
     tall = (height - 1) * down + layer.kernel_size[0] + below
@@ -119,16 +119,16 @@ def _rows(kernels: Tensor, x_BCHW: Tensor) -> int:
 
 
 def _factors(x_BCHW: Tensor, weight: Tensor, terms: int) -> tuple[Tensor, Tensor]:
-    """Round both, so that sums of so many of their products are exact."""
+    """Round both so that sums of `terms` of their products are exact."""
     bits = _BITS - (terms - 1).bit_length()
     return _shortened(x_BCHW, bits - bits // 2), _shortened(weight[None], bits // 2)[0]
 
 
 def _shortened(x: Tensor, bits: int) -> Tensor:
-    """Round each sample to multiples of 2^-bits of the power of two above its greatest absolute value."""
+    """Round each sample to multiples of 2^-bits times the power of two above its largest absolute value."""
     axes = tuple(range(1, x.ndim))
     greatest = x.amax(axes, keepdim=True).maximum(-x.amin(axes, keepdim=True)).clamp(1 / _LIMIT, _LIMIT)
-    step = greatest / greatest.frexp().mantissa * 2.0**-bits  # exact: what is divided by its mantissa is a power of two
+    step = greatest / greatest.frexp().mantissa * 2.0**-bits  # exact: a float over its mantissa is a power of 2
     return x.clamp(-_LIMIT, _LIMIT).div_(step).round_().mul_(step)
 
 

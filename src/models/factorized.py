@@ -2,8 +2,9 @@
 
     image -> analysis -> latents of a sixteenth of the sides -> x gain, round -> range coder -> / gain -> synthesis
 
-Rounding is seen as it is by the synthesis, with a gradient of 1, so that it learns from what it will get; the rate sees
-uniform noise in its place, as a count of whole symbols has no slope (Minnen and Singh 2020, arXiv 2007.08739).
+In training, the synthesis gets rounded latents with a straight-through gradient, so that it is trained on what it will
+decode; the rate uses uniform noise instead, since the cost of discrete symbols has no gradient (Minnen and Singh 2020,
+arXiv 2007.08739).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ class Factorized(Codec):
         in_channels: channels of the image.
         width: channels inside the transforms; N in the paper.
         latents: channels that are coded; M in the paper.
-        lambdas: the trade-offs served; see `Codec`.
-        weights: None, or the path of a file of weights.
+        lambdas: the supported trade-offs; see `Codec`.
+        weights: None to train from scratch, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.

@@ -6,10 +6,10 @@
     jpu=true   (pool3, pool4, top) -> JPU -> score -> up 8 -> logits
 
 Deviations from FCN: the 7x7 and 1x1 convolutions have `head_width` channels where the paper has 4096 (which would be
-119 of 134 million parameters); they are padded, where the paper pads the image by 100 pixels; the backbone is by
-default the one with batch normalisation, which also learns without ImageNet weights; all scales are learnt at once.
-Deviations from FastFCN (Wu et al. 2019, arXiv 1903.11816): JPU sits on VGG16 with the FCN head's top in place of the
-last stage, and is 256 wide where the paper has 512.
+119 of 134 million parameters); they are padded, where the paper pads the image by 100 pixels; the default backbone has
+batch normalisation, which also trains without ImageNet weights; all scales are trained at once. Deviations from FastFCN
+(Wu et al. 2019, arXiv 1903.11816): JPU is applied to VGG16, with the top of the FCN head in place of the last stage,
+and has 256 channels where the paper has 512.
 """
 
 import torch
@@ -33,10 +33,10 @@ class FCN8(nn.Module):
         in_channels: channels of the image.
         num_classes: channels of the logits.
         backbone: vgg16 or vgg16_bn.
-        head_width: channels of the two convolutions that stand for VGG16's dense layers.
+        head_width: channels of the two convolutions that replace VGG16's dense layers.
         dropout: probability, in [0, 1), of dropping a channel after either of them.
         jpu: fuse the scales by joint pyramid upsampling instead of adding their scores.
-        weights: None (Kaiming), "imagenet" for the backbone, or the path of a file for the net or the backbone.
+        weights: None (Kaiming), "imagenet" for the backbone, or the path of a file for the network or the backbone.
 
     Raises:
         ConfigError: for an unknown backbone, an argument out of range, or weights that do not fit.
@@ -58,11 +58,11 @@ class FCN8(nn.Module):
         check_choice("backbone", backbone, BACKBONES)
         check_minimum("head_width", head_width)
         check_probability("dropout", dropout)
-        # Not torchvision's VGG16 itself, whose dense layers would be made only to be thrown away.
+        # Not torchvision's whole VGG16, whose dense layers would be created only to be discarded.
         vgg = make_layers(cfgs["D"], batch_norm=backbone == "vgg16_bn")
         if in_channels != 3:
             vgg[0] = nn.Conv2d(in_channels, 64, 3, padding=1)
-        self.backbone = nn.ModuleDict({"features": vgg})  # named as there, so that its files fit
+        self.backbone = nn.ModuleDict({"features": vgg})  # named as in torchvision, so that its files fit
         self.top = nn.Sequential(
             nn.Conv2d(POOL5, head_width, 7, padding=3),
             nn.ReLU(inplace=True),
@@ -90,7 +90,7 @@ class FCN8(nn.Module):
 
 
 class Skips(nn.Module):
-    """Add the scores of three scales, doubling the coarser ones by learnt transposed convolutions: [B, K, H/8, W/8]."""
+    """Add the scores of three scales, upsampling coarser ones by trained transposed convolutions: [B, K, H/8, W/8]."""
 
     def __init__(self, top_width: int, num_classes: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Skips(nn.Module):
         self.up_pool4 = nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, padding=1, bias=False)
 
     def start_bilinear(self) -> None:
-        """Let each transposed convolution begin as bilinear interpolation, and both skips begin at zero, as in FCN."""
+        """Initialise transposed convolutions to bilinear interpolation and both skips to zero, as in FCN."""
         slope = torch.tensor([0.25, 0.75, 0.75, 0.25])
         for layer in (self.up_top, self.up_pool4):
             nn.init.zeros_(layer.weight)
@@ -117,7 +117,7 @@ class Skips(nn.Module):
 
 
 class JPU(nn.Module):
-    """Bring three scales to the finest, look at them with four dilations at once, and score: [B, K, H/8, W/8]."""
+    """Upsample three scales to the finest, convolve with four dilations in parallel, and score: [B, K, H/8, W/8]."""
 
     def __init__(self, channels: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()

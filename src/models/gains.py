@@ -1,4 +1,4 @@
-"""One net, several rates: a gain a channel and rate, after Cui et al. 2021 (gained VAE), arXiv 2003.02012."""
+"""Several rates from one network: a gain per channel and rate, after Cui et al. 2021 (gained VAE), arXiv 2003.02012."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ _LEAST = 2.0**-6
 
 
 class Gains(nn.Module):
-    """What latents are multiplied by before they are rounded, and divided by afterwards: the step is 1 / gain.
+    """The factors by which latents are multiplied before rounding and divided afterwards: the step is 1 / gain.
 
-    Where quantisation is fine, an error costs lambda / gain^2 and a bit buys a factor of two in gain, so that the best
-    gain grows with the square root of lambda: that is where they start, around 1. With one rate the latents' own
-    scale does it all, and the gain stays 1.
+    With fine quantisation, the error costs lambda / gain^2 and one bit doubles the gain, so that the optimal gain grows
+    with the square root of lambda. Gains are initialised to this, with geometric mean 1. With a single rate, the scale
+    of the latents does the same, and the gain stays 1.
 
     Args:
-        channels: of the latents.
+        channels: channels of the latents.
         lambdas: the trade-offs, ascending.
     """
 
@@ -39,5 +39,5 @@ class Gains(nn.Module):
         return lower_bound(self.gain.float(), _LEAST)
 
     def forward(self, rate_B: Tensor) -> Tensor:
-        """Return the gains of each picture's rate, float32 [B, channels, 1, 1]."""
+        """Return the gains of each image's rate, float32 [B, channels, 1, 1]."""
         return self.table()[rate_B][:, :, None, None]

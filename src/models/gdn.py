@@ -1,4 +1,4 @@
-"""Generalised divisive normalisation, Ballé et al. 2015, arXiv 1511.06281, and the transforms it stands in.
+"""Generalised divisive normalisation, Ballé et al. 2015, arXiv 1511.06281, and the transforms that use it.
 
 analysis:  image -> [conv 5x5, /2, GDN] three times -> conv 5x5, /2 -> latents of a sixteenth of the sides
 synthesis: latents -> [transposed conv 5x5, x2, inverse GDN] three times -> transposed conv 5x5, x2 -> image
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from imagier.models.entropy_models import lower_bound
 
-_PEDESTAL = 2.0**-36  # keeps the square root's slope finite at zero
-_LATENT_SCALE = 3.0  # brings first latents near the size of a step, where rounding leaves something to learn from
+_PEDESTAL = 2.0**-36  # keeps the gradient of the square root finite at zero
+_LATENT_SCALE = 3.0  # scales initial latents to about one step: much smaller ones would all round to 0
 
 
 class GDN(nn.Module):
-    """Divide every channel by its neighbours: y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or multiply (inverse).
+    """Normalise channels by one another: y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or multiply (inverse).
 
-    beta and gamma are stored as square roots, so that they stay positive and small ones move slowly. In float32 also
-    under autocast, as squares overflow half precision.
+    beta and gamma are stored as square roots, so that they stay positive and small ones change slowly. Computed in
+    float32 even under autocast, since squares overflow half precision.
 
     Args:
-        channels: of x, float [B, channels, H, W].
+        channels: channels of x, float [B, channels, H, W].
         inverse: multiply instead of dividing.
     """
 
@@ -74,15 +74,15 @@ def synthesis(latents: int, width: int, out_channels: int) -> nn.Sequential:
 
 
 def down(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Build a 5x5 convolution that halves H and W, and keeps the variance of what it is given."""
+    """Build a 5x5 convolution that halves H and W, with Xavier initialisation."""
     layer = nn.Conv2d(in_channels, out_channels, 5, stride=2, padding=2)
     nn.init.xavier_normal_(layer.weight)
     return layer
 
 
 def up(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """Build a transposed 5x5 convolution that doubles H and W, and keeps the variance of what it is given."""
+    """Build a transposed 5x5 convolution that doubles H and W, initialised to preserve the variance of its input."""
     layer = nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
-    # Of the 25 weights a quarter meets any one pixel.
+    # On average, a quarter of the 25 weights contributes to an output pixel.
     nn.init.normal_(layer.weight, std=(in_channels * 25 / 4) ** -0.5)
     return layer

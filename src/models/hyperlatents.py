@@ -1,4 +1,4 @@
-"""What codecs with a hyperprior share: streams of hyper-latents and latents, tables that code them, files of both."""
+"""Common parts of codecs with a hyperprior: streams of hyper-latents and latents, and the tables that code them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +15,9 @@ Stream = tuple[np.ndarray, np.ndarray, Tables]  # symbols, their rows, the table
 
 
 class WithHyperlatents(Codec):
-    """A codec of hyper-latents under learned densities, and of latents under Gaussians which these predict.
+    """A codec that codes hyper-latents under learned densities, and latents under Gaussians predicted from them.
 
-    A subclass makes `synthesis`, `gains`, `hyper_gains` and `hyper_density`, and says in `quantized` what is coded.
+    A subclass creates `synthesis`, `gains`, `hyper_gains` and `hyper_density`, and implements `quantized`.
     """
 
     synthesis: nn.Sequential
@@ -27,7 +27,7 @@ class WithHyperlatents(Codec):
     _gaussians: Tables | None = None
 
     def quantized(self, analysed: Sequence[Tensor], rate_B: Tensor) -> tuple[list[Stream], Tensor]:
-        """Return what is coded, in order, and the latents that a decoder has of it, float32 in memory, in steps."""
+        """Return the coded streams, in order, and the latents decoded from them, float32 on the CPU, in steps."""
         raise NotImplementedError
 
     def measured(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:

@@ -2,11 +2,11 @@
 
     image -> analysis -> latents -> hyper-analysis -> hyper-latents -> x gain, round -> range coder -> / gain
              latents x gain, - mean x gain, round -> range coder -> + mean x gain, / gain -> synthesis -> image
-    where hyper-synthesis makes each latent's mean and scale of the coded hyper-latents.
+    where hyper-synthesis predicts each latent's mean and scale from the coded hyper-latents.
 
-Only scales steer the coder, as what it codes are distances from the mean; for coding, hyper-synthesis runs in exact
-arithmetic and scales go to the nearest of a fixed table, so that a file decodes on every machine. Rounding in training
-is as in `factorized`.
+The entropy coder depends on the scales alone, since it codes differences from the mean. For coding, hyper-synthesis
+runs in exact arithmetic and scales are rounded to the nearest in a fixed table, so that a file decodes on every
+machine. Rounding in training is as in `factorized`.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Hyperprior(WithHyperlatents):
         in_channels: channels of the image.
         width: channels inside the transforms and of the hyper-latents; N in the paper.
         latents: channels of the latents; M in the paper.
-        lambdas: the trade-offs served; see `Codec`.
-        weights: None, or the path of a file of weights.
+        lambdas: the supported trade-offs; see `Codec`.
+        weights: None to train from scratch, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -116,7 +116,7 @@ class Hyperprior(WithHyperlatents):
         return [first, second], symbol_BMhw + mean_BMhw
 
     def _predict(self, hyper: np.ndarray, rate_B: Tensor) -> tuple[Tensor, np.ndarray]:
-        """The latents' means in steps, float32 in memory, and the rows of their Gaussians, the same on any machine."""
+        """Return the latents' means in steps, float32 on the CPU, and their Gaussians' rows; the same everywhere."""
         gain_BM11, hyper_gain_BN11 = (gains(rate_B).double().cpu() for gains in (self.gains, self.hyper_gains))
         hyper_BNhw = torch.from_numpy(hyper).double() / hyper_gain_BN11
         mean_BMhw, scale_BMhw = mean_and_scale(run_exactly(self.hyper_synthesis, hyper_BNhw))
@@ -124,6 +124,6 @@ class Hyperprior(WithHyperlatents):
 
 
 def mean_and_scale(predicted_B2Mhw: Tensor) -> tuple[Tensor, Tensor]:
-    """Split into means and scales, the latter made positive by (s + sqrt(s^2 + 1)) / 2, which is exact everywhere."""
+    """Split into means and scales, made positive by (s + sqrt(s^2 + 1)) / 2, which is the same on every machine."""
     mean_BMhw, s_BMhw = predicted_B2Mhw.chunk(2, dim=1)
     return mean_BMhw, (s_BMhw + (s_BMhw.square() + 1).sqrt()) / 2

@@ -18,11 +18,11 @@ class MLP(nn.Module):
         num_classes: length of the logits.
         image_size: (H, W).
         hidden: units of each hidden layer, followed by ReLU and dropout; none gives a linear classifier.
-        dropout: probability, in [0, 1), of dropping a hidden value.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        dropout: probability, in [0, 1), of dropping a hidden unit.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
-        ConfigError: for an argument out of range or weights that do not fit.
+        ConfigError: for an argument out of range, images without a common size, or weights that do not fit.
     """
 
     def __init__(

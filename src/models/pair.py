@@ -1,9 +1,9 @@
-"""Two small nets, one to halve each side of a picture and one to double it again, without entropy coding.
+"""Two small networks, one that halves the sides of an image and one that doubles them again, without entropy coding.
 
-    encoder: image -> conv 5x5 to `width`, ReLU -> 2x2 max-pooling -> conv 5x5 to one channel for each of the image's
+    encoder: image -> conv 5x5 to `width`, ReLU -> 2x2 max-pooling -> conv 5x5 to the image's channels
     decoder: codes -> conv 5x5 to `width`, ReLU -> x2 upsampling -> conv 5x5 to the image's channels
 
-Codes are stored as bytes: 2 bits per pixel and channel. With width 64 and a grey picture each has 3,265 parameters.
+Codes are stored as bytes: 2 bits per pixel and channel. With width 64 and grey images each has 3,265 parameters.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ class Pair(Codec):
     Args:
         in_channels: channels of the image.
         width: channels of the hidden layers.
-        lambdas: one trade-off, which moves nothing, as every file of a size is as large as any other.
-        weights: None, or the path of a file of weights.
+        lambdas: a single trade-off, which does not change the files: their size depends only on that of the image.
+        weights: None to train from scratch, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -60,11 +60,11 @@ class Pair(Codec):
         for first, last in ((self.encoder[0], self.encoder[-1]), (self.decoder[0], self.decoder[-1])):
             initialize(first)
             assert isinstance(last.bias, Tensor)
-            nn.init.constant_(last.bias, 0.5)  # the middle of the range, as codes and grey values end at 0 and 1
+            nn.init.constant_(last.bias, 0.5)  # the middle of the range of codes and grey values, 0 to 1
         load_weights(self, weights)
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
-        """See `Codec`; the codes are rounded with a gradient of 1, and their number has none."""
+        """See `Codec`; codes are rounded with a straight-through gradient, and the bits, a constant, have none."""
         level_BChw = self._levels(image_BCHW)
         rounded_BChw = round_through(level_BChw)
         return Coded(self.decoder(rounded_BChw / 255), self._bits(level_BChw))
@@ -104,7 +104,7 @@ class Pair(Codec):
         return torch.from_numpy(levels.reshape(shape).astype(np.float32))
 
     def _levels(self, image_BCHW: Tensor) -> Tensor:
-        """The codes before rounding, float32, 0 to 255."""
+        """Return the codes before rounding, float32, 0 to 255."""
         code_BChw = self.encoder(image_BCHW).float()
         return -lower_bound(-lower_bound(code_BChw * 255, 0.0), -255.0)
 

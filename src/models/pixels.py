@@ -1,7 +1,7 @@
-"""From what a camera saw to what a net wants: the first layer of every net.
+"""From stored images to network inputs: the first layer of every network.
 
-Normalisation and padding live inside the module that is trained, saved, exported and served, so that no two of these
-can disagree about them.
+Normalisation and padding are part of the module that is trained, saved, exported and served, so that these always
+agree.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ _STRIDES = (2, 4, 8, 16, 32, 64)
 
 
 class FromPixels(nn.Module):
-    """Let `net` take images as they are stored: uint8 [B, C, H, W] of 0 to 255 and, for dense nets, of any H and W.
+    """Make `net` accept images as they are stored: uint8 [B, C, H, W] of 0 to 255, of any H and W for dense networks.
 
-    Pixels become (x / 255 - mean) / std in the parameters' dtype. Where the net has an attribute `stride`, which makes
-    it a dense net, the image is extended to the right and downwards by repeating its last column and row, up to a
-    multiple of it (twice at least), and what comes out is cropped back to H x W: all of it, where a net in training
-    returns a tuple, and the picture alone, where a codec returns `Coded`. A net that says `unit_range = True` is given
-    x / 255 as it is: those that answer with a picture work on the scale that pictures have. One that says `learnt_by`,
-    the mean and deviation by which its weights were pretrained, is given pixels by these, if it has as many channels.
+    Pixels become (x / 255 - mean) / std in the dtype of the parameters. A network with an attribute `stride` is dense:
+    its input is padded on the right and at the bottom, by repeating the last column and row, to a multiple of the
+    stride (at least twice the stride), and its output is cropped back to H x W: every element if a network in training
+    returns a tuple, and only the image if a codec returns `Coded`. A network with `unit_range = True` gets x / 255,
+    without normalisation, the scale of the images that it returns. A network with `learnt_by`, the mean and deviation
+    that its weights were pretrained with, is normalised by these if they have as many channels as the data.
 
     Args:
-        net: the net, which takes float [B, C, H, W].
+        net: the network, which takes float [B, C, H, W].
         mean: per channel, of image / 255.
         std: per channel, of image / 255; positive.
-        channels_last: keep images and kernels in channels_last order, which most convolutions run faster on.
+        channels_last: keep images and kernels in channels_last memory format, in which most convolutions are faster.
 
     Raises:
-        ConfigError: where `mean` and `std` differ in length or a deviation is not positive.
+        ConfigError: if `mean` and `std` differ in length or a deviation is not positive.
     """
 
     mean: Tensor
@@ -62,17 +62,18 @@ class FromPixels(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, image_BCHW: Tensor, *given: Tensor) -> Tensor | tuple[Tensor, ...] | Coded:
-        """Return what the net makes of the image.
+        """Return the network's output for the images.
 
         Args:
-            image_BCHW: uint8 of 0 to 255, or float on the same scale, beyond which noise may take it.
-            given: whatever else the net asks for, passed on.
+            image_BCHW: uint8 of 0 to 255, or float on the same scale, which noise may exceed.
+            given: further inputs of the network, passed on.
 
         Returns:
-            Logits [B, K, H, W] or a picture [B, C, H, W] from a dense net, [B, K] from a classifier.
+            Logits [B, K, H, W] or images [B, C, H, W] from a dense network, logits [B, K] from a classifier, a tuple
+            of logits from a network with auxiliary outputs, `Coded` from a codec.
 
         Raises:
-            ConfigError: where that is anything else, such as a dictionary.
+            ConfigError: if the network returns anything else, such as a dictionary.
         """
         height, width = image_BCHW.shape[-2:]
         output = self.net(self.normalized(image_BCHW), *given)
@@ -92,45 +93,45 @@ class FromPixels(nn.Module):
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and deviation per channel of image / 255, by which the net is given pixels; to six digits."""
+        """Mean and deviation per channel of image / 255 that the input is normalised with, to six decimal places."""
         mean, std = (tuple(round(value, 6) for value in buffer.flatten().tolist()) for buffer in (self.mean, self.std))
         return mean, std
 
     @property
     def frozen(self) -> bool:
-        """Whether all of the net but its head is frozen; it then has `embed` and `head`, two halves of `forward`."""
+        """Whether all but the head is frozen; the network then has `embed` and `head`, which `forward` composes."""
         return bool(getattr(self.net, "frozen", False))
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
-        """Return what the frozen part of the net makes of the image, uint8: [B, F]."""
+        """Return the features, [B, F], that the frozen part of the network computes from images, uint8."""
         embedded: Tensor = cast(Any, self.net).embed(self.normalized(image_BCHW))
         return embedded
 
     def head(self, features_BF: Tensor) -> Tensor:
-        """Return what the head makes of `embed`'s features, in any floating dtype: logits [B, K]."""
+        """Return the logits, [B, K], of features from `embed`, in any floating dtype."""
         logits: Tensor = cast(Any, self.net).head(features_BF.to(self.mean.dtype))
         return logits
 
     def normalized(self, image_BCHW: Tensor) -> Tensor:
-        """Return what the net itself is given for images as `forward` takes them: extended, float."""
+        """Return the inner network's input for images as `forward` takes them: padded and normalised float."""
         if self.stride is not None:
             image_BCHW = extend(image_BCHW, self.stride)
-        # The buffers follow the net's parameters through .to() and .half().
+        # The buffers follow the network's parameters through .to() and .half().
         image_BCHW = image_BCHW.to(self.mean.dtype, memory_format=self.memory_format)
         return (image_BCHW / 255 - self.mean) / self.std
 
 
 def extended(size: int | SymInt, stride: int) -> int | SymInt:
-    """What `extend` makes of a height or width, which a graph may leave open."""
+    """Return the height or width after `extend`; it may be symbolic while a graph is exported."""
     return torch.sym_max((size + stride - 1) // stride, 2) * stride
 
 
 def extend(image_BCHW: Tensor, stride: int) -> Tensor:
-    """Repeat the last row and column until height and width are multiples of `stride`, and twice it at least.
+    """Repeat the last row and column until height and width are multiples of `stride`, and at least twice the stride.
 
-    Twice, because batch normalisation finds no variance in a coarsest map of a single value.
+    Twice, because batch normalisation cannot compute a variance over a coarsest feature map of a single pixel.
     """
-    # Indexing serves uint8, and every size at once when a graph is exported.
+    # Unlike padding, indexing supports uint8, and exports for all sizes at once.
     for axis in (-2, -1):
         size = image_BCHW.shape[axis]
         index = torch.arange(extended(size, stride), device=image_BCHW.device)
@@ -142,7 +143,7 @@ def crop(logits_BKHW: Tensor, height: int, width: int) -> Tensor:
     """Keep the first `height` rows and `width` columns."""
     if not torch.compiler.is_exporting():
         return logits_BKHW[..., :height, :width]
-    # A slice would ask the exporter to prove that the extended image is the larger one, which it cannot for all sizes.
+    # For a slice, the exporter would have to prove that the padded image is larger, which it cannot for all sizes.
     for axis, size in ((-2, height), (-1, width)):
         logits_BKHW = logits_BKHW.index_select(axis, torch.arange(size, device=logits_BKHW.device))
     return logits_BKHW
@@ -150,14 +151,14 @@ def crop(logits_BKHW: Tensor, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def refuse_misshapen(net: FromPixels, image_BCHW: Tensor) -> None:
-    """Say what is wrong with the sizes of a dense net. It is asked anew, so this is for when an error has come.
+    """Diagnose a dense network's output size or stride, after an error, by running the network again.
 
     Args:
-        net: on the device of the images.
-        image_BCHW: as `FromPixels` takes them.
+        net: the network, on the device of the images.
+        image_BCHW: images as `FromPixels` takes them.
 
     Raises:
-        ConfigError: the net's answers have not the pictures' size, or it would answer if it named another stride.
+        ConfigError: if the outputs differ in size from the images, or the network would run with another stride.
     """
     name, (height, width) = type(net.net).__name__, image_BCHW.shape[-2:]
     shape = _shape_of_answers(net, image_BCHW, net.stride)
@@ -176,13 +177,13 @@ def refuse_misshapen(net: FromPixels, image_BCHW: Tensor) -> None:
 
 
 def _shape_of_answers(net: FromPixels, image_BCHW: Tensor, stride: int | None) -> torch.Size | None:
-    """Of the net as if it had this stride; None where it fails."""
+    """Return the shape of the logits with the given stride, or None if the network fails or returns no tensor."""
     named, net.stride = net.stride, stride
     try:
-        output = net.forward(image_BCHW)  # as it is written: nothing is compiled for a look
+        output = net.forward(image_BCHW)  # directly, so that nothing is compiled
     except ConfigError:
         raise
-    except Exception:  # a net of one's own may fail in any way
+    except Exception:  # a user's network may fail in any way
         return None
     finally:
         net.stride = named

@@ -5,9 +5,9 @@
              third stage -> 3x3 -> dropout -> 1x1 -> up -> auxiliary logits (in training)
 
 Deviations: torchvision's ResNet, whose stem is one 7x7 convolution instead of three of 3x3; ResNet-18 and -34 are not
-dilated and keep stride 32. The branch of one cell has no batch normalisation, which could not train on a single image
-(one value a channel has no variance). The mean over cells is a matrix product, which any image size can be exported
-with.
+dilated and keep stride 32. The branch with a single cell has no batch normalisation, which could not train on a single
+image (one value per channel has no variance). The mean over cells is a matrix product, which can be exported for any
+image size.
 """
 
 import torch
@@ -30,15 +30,15 @@ BINS = (1, 2, 3, 6)
 class PSPNet(nn.Module):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
 
-    In training it returns (logits, auxiliary logits), both of that shape; the paper weighs the loss of the second by
-    0.4. H and W must be multiples of `stride`: 8 with ResNet-50 and -101, 32 with ResNet-18 and -34.
+    In training it returns (logits, auxiliary logits), both of that shape; the paper weights the auxiliary loss by 0.4.
+    H and W must be multiples of `stride`: 8 with ResNet-50 and -101, 32 with ResNet-18 and -34.
 
     Args:
         in_channels: channels of the image.
         num_classes: channels of the logits.
         backbone: resnet18, resnet34, resnet50 or resnet101.
         dropout: probability, in [0, 1), of dropping a channel before either classifier.
-        weights: None (Kaiming), "imagenet" for the backbone, or the path of a file for the net or the backbone.
+        weights: None (Kaiming), "imagenet" for the backbone, or the path of a file for the network or the backbone.
 
     Raises:
         ConfigError: for an unknown backbone, an argument out of range, or weights that do not fit.
@@ -72,7 +72,7 @@ class PSPNet(nn.Module):
         load_weights(self, weights, parts=[self.backbone], imagenet=files.IMAGENET1K_V1.url)
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the logits, with the auxiliary ones in training."""
+        """Return the logits, in training together with the auxiliary logits."""
         net, size = self.backbone, image_BCHW.shape[-2:]
         features = net.maxpool(net.relu(net.bn1(net.conv1(image_BCHW))))
         third = net.layer3(net.layer2(net.layer1(features)))
@@ -81,14 +81,14 @@ class PSPNet(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Append to features [B, C, h, w] their means over coarse cells, each reduced to C / 4 channels: [B, 2C, h, w]."""
+    """Append to features [B, C, h, w] their means over four grids of cells, each with C / 4 channels: [B, 2C, h, w]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(self._branch(channels, channels // len(BINS), bins) for bins in BINS)
 
     def forward(self, features_BChw: Tensor) -> Tensor:
-        """Return the features with their context."""
+        """Return the features followed by their context."""
         size = features_BChw.shape[-2:]
         context = [
             _resize(branch(mean_over_cells(features_BChw, bins)), size)
@@ -106,7 +106,7 @@ class Pyramid(nn.Module):
 
 
 def mean_over_cells(features_BChw: Tensor, bins: int) -> Tensor:
-    """Return what `adaptive_avg_pool2d(features, bins)` would: [B, C, bins, bins]."""
+    """Return the same as `adaptive_avg_pool2d(features, bins)`, [B, C, bins, bins], by a matrix product."""
     rows, columns = (_cells(size, bins, features_BChw) for size in features_BChw.shape[-2:])
     return torch.einsum("iy,bcyx,jx->bcij", rows, features_BChw, columns)
 

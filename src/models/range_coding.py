@@ -1,6 +1,6 @@
-"""Whole numbers to bytes and back, by range coding with tables of whole-numbered probabilities.
+"""Lossless coding of integers by range coding with integer frequency tables.
 
-Tables, not formulas, because both ends must agree to the last bit. `constriction` does the coding.
+Tables rather than formulas, because encoder and decoder must agree to the last bit. `constriction` does the coding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ import numpy as np
 
 from imagier.errors import DataError
 
-TOTAL = 1 << 16  # what the counts of a table sum to
-LARGEST = 1 << 22  # symbols lie within plus and minus this
-_LENGTHS = 32  # an escaped symbol's distance has fewer binary digits than this
+TOTAL = 1 << 16  # sum of the counts of a row
+LARGEST = 1 << 22  # symbols lie between minus and plus this
+_LENGTHS = 32  # the distance of an escaped symbol has fewer binary digits than this
 
 _model = constriction.stream.model
 _queue = constriction.stream.queue
@@ -22,11 +22,11 @@ _queue = constriction.stream.queue
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Distributions of whole numbers, one a row, each over a run of symbols and an escape for all others.
+    """Distributions of integers, one per row, each over a run of consecutive symbols plus an escape for all others.
 
     low:    int64 [T], the first symbol of each run.
-    start:  int64 [T + 1], where each row begins in `counts`.
-    counts: int64 [sum of (run + 1)], at least 1; a row sums to TOTAL and ends with the escape's.
+    start:  int64 [T + 1], offset of each row in `counts`.
+    counts: int64 [sum of (run + 1)], at least 1; a row sums to TOTAL and ends with the count of the escape.
     """
 
     low: np.ndarray
@@ -35,9 +35,9 @@ class Tables:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, np.ndarray]]) -> "Tables":
-        """Build tables from each row's first symbol and the probabilities, float64, of its run, which sum to 1 at most.
+        """Build tables from each row's first symbol and the probabilities, float64, of its run, which sum to at most 1.
 
-        What they lack to 1 is the escape's.
+        The escape gets the remainder.
         """
         counts = [_counts(probabilities) for _, probabilities in rows]
         low = np.array([first for first, _ in rows], np.int64)
@@ -45,27 +45,27 @@ class Tables:
         return cls(low, start, np.concatenate(counts))
 
     def split(self, symbols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return each symbol's cell in its row, and how far outside its run it lies: 0, or less, or more."""
+        """Return each symbol's cell in its row (the escape's if outside) and its signed distance outside the run."""
         run = (self.start[1:] - self.start[:-1] - 1)[rows]
         cell = symbols - self.low[rows]
         outside = np.minimum(cell, 0) + np.maximum(cell - run + 1, 0)
         return np.where(outside == 0, cell, run), outside
 
     def join(self, cell: np.ndarray, outside: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Undo `split`."""
+        """Invert `split`."""
         run = (self.start[1:] - self.start[:-1] - 1)[rows]
         edge = np.where(outside < 0, 0, run - 1)
         return self.low[rows] + np.where(outside == 0, cell, edge + outside)
 
     def bits(self, symbols: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return what each symbol costs under its row, float64 of the symbols' shape; `rows` may be broadcast."""
+        """Return the cost in bits of each symbol under its row, float64 of the symbols' shape; `rows` may broadcast."""
         cell, outside = self.split(symbols, rows)
         escaped = np.where(outside == 0, 0, 5 + _length(outside))  # sign, length, digits after the first
         return self._cost[self.start[rows] + cell] + escaped
 
     def models(self, rows: np.ndarray) -> Iterator[tuple[object, np.ndarray]]:
-        """Yield the model of each row that occurs and the places of its symbols in the flattened `rows`."""
-        flat = rows.ravel().astype(np.int16 if len(self.low) < 1 << 15 else np.int64)  # short ones are sorted faster
+        """Yield the model of each row that occurs, with the positions of its symbols in the flattened `rows`."""
+        flat = rows.ravel().astype(np.int16 if len(self.low) < 1 << 15 else np.int64)  # int16 sorts faster
         order = np.argsort(flat, kind="stable")
         present, first = np.unique(flat[order], return_index=True)
         for row, places in zip(present, np.split(order, first[1:]), strict=True):
@@ -73,7 +73,7 @@ class Tables:
             yield _model.Categorical(counts / TOTAL, perfect=False), places
 
     def tobytes(self) -> bytes:
-        """Return all that coding depends on."""
+        """Return everything that coding depends on."""
         return b"".join(array.astype("<i8").tobytes() for _, array in self.arrays())
 
     def arrays(self) -> tuple[tuple[str, np.ndarray], ...]:
@@ -86,13 +86,13 @@ class Tables:
 
 
 class Encoder:
-    """Symbols into bytes, one array after another."""
+    """Encode arrays of symbols, one after another, into bytes."""
 
     def __init__(self) -> None:
         self._coder = _queue.RangeEncoder()
 
     def write(self, symbols: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
-        """Append whole numbers of any shape within LARGEST, each by its row of the tables, of the same shape."""
+        """Append integers of any shape, within LARGEST, each coded by the table row in `rows`, of the same shape."""
         cell, outside = (array.ravel() for array in tables.split(symbols, rows))
         for model, places in tables.models(rows):
             self._coder.encode(cell[places].astype(np.int32), model)
@@ -105,15 +105,15 @@ class Encoder:
             self._coder.encode((np.abs(escaped) - size).astype(np.int32)[size > 1], _model.Uniform(), size[size > 1])
 
     def data(self) -> bytes:
-        """Return what was written, a multiple of four bytes."""
+        """Return the coded bytes, a multiple of four."""
         return self._coder.get_compressed().astype("<u4").tobytes()
 
 
 class Decoder:
-    """The arrays of an Encoder's bytes, in the order in which they were written.
+    """Decode the arrays of an `Encoder` in the order in which they were written.
 
     Raises:
-        DataError: here or while reading, where no Encoder can have written the bytes.
+        DataError: here or while reading, if no `Encoder` can have written the bytes.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -122,14 +122,14 @@ class Decoder:
         self._coder = _queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
     def read(self, rows: np.ndarray, tables: Tables) -> np.ndarray:
-        """Return the next symbols, int64 of the shape of `rows`."""
+        """Return the next symbols, int64 of the same shape as `rows`."""
         try:
             return self._read(rows, tables)
-        except AssertionError as error:  # constriction's, for bytes that no symbols make
+        except AssertionError as error:  # constriction raises it for invalid data
             raise _damaged() from error
 
     def finish(self) -> None:
-        """Raise DataError where bytes are certainly left."""
+        """Raise DataError if bytes are certainly left over."""
         if not self._coder.maybe_exhausted():
             raise _damaged()
 
@@ -153,7 +153,7 @@ class Decoder:
 
 
 def _counts(probabilities: np.ndarray) -> np.ndarray:
-    """Counts of at least 1 that sum to TOTAL: of the run, and of the escape behind it."""
+    """Return counts of at least 1 that sum to TOTAL: those of the run, then that of the escape."""
     all_cells = np.append(probabilities, max(0.0, 1.0 - float(probabilities.sum())))
     counts = 1 + np.floor(all_cells * (TOTAL - len(all_cells))).astype(np.int64)
     counts[np.argmax(counts)] += TOTAL - counts.sum()
@@ -161,7 +161,7 @@ def _counts(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _length(number: np.ndarray) -> np.ndarray:
-    """Binary digits of |number|."""
+    """Return the number of binary digits of |number|."""
     return np.frexp(np.abs(number).astype(np.float64))[1].astype(np.int32)
 
 

@@ -1,12 +1,11 @@
-"""ResNet-9, for small images and little time, after D. Page, "How to Train Your ResNet", 2018 (DAWNBench).
+"""ResNet-9, for small images and short training, after D. Page, "How to Train Your ResNet", 2018 (DAWNBench).
 
     image -> C(w, stride) -> [C(2w) pool + residual(C C)] -> [C(4w) pool] -> [C(4w) + residual(C C)] -> max -> logits
 
-C is a padded 3x3 convolution without bias, batch normalisation, then ReLU. Page's net is twice as wide and works at
-full resolution; here the first convolution halves it (`stride`), and the third stage neither pools nor widens. So 28x28
-pixels become 3x3, and an image costs 15 million multiplications in place of 275. Logits have a bias and are not scaled
-down by eight. With grey images and 10 classes there
-are 611,306 trainable parameters.
+C is a padded 3x3 convolution without bias, batch normalisation, then ReLU. Page's network is twice as wide and works at
+full resolution; here the first convolution halves it (`stride`), and the third stage neither pools nor widens. Thus
+28x28 pixels become 3x3, and an image costs 15 million multiplications instead of 275 million. The last layer has a
+bias, and logits are not divided by eight. With grey images and 10 classes there are 611,306 trainable parameters.
 """
 
 from torch import Tensor, nn
@@ -19,18 +18,18 @@ from imagier.models.weights import initialize, load_weights
 
 
 class ResNet9(Mirrored):
-    """Map images, float [B, in_channels, H, W], to logits [B, num_classes]; images of any size from 4 * stride on.
+    """Map images, float [B, in_channels, H, W], to logits [B, num_classes]. H and W are at least 4 * stride.
 
     Args:
         in_channels: channels of the image.
         num_classes: length of the logits.
-        image_size: (H, W), or None where images differ in size.
-        width: channels of the first convolution; the stages have twice, four times and four times as many.
-        stride: of the first convolution: 2 for speed, 1 for detail at four times the cost.
-        dropout: probability, in [0, 1), of dropping a value before the last layer.
-        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image: as good as a
-            longer training where left and right mean the same, at twice the cost of an answer.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        image_size: (H, W), or None if images differ in size.
+        width: channels of the first convolution; the stages have 2, 4 and 4 times as many.
+        stride: stride of the first convolution: 2 for speed, 1 for detail at four times the cost.
+        dropout: probability, in [0, 1), of dropping a feature before the last layer.
+        mirror: in evaluation, average the logits over the image and its mirror image. If a mirrored image has the same
+            class, this gains as much as longer training, at twice the cost of inference.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range, images that are too small, or weights that do not fit.
@@ -72,7 +71,7 @@ class ResNet9(Mirrored):
         return super().forward(image_BCHW)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
-        """Return those of the image as it is."""
+        """Return the logits of the image itself."""
         logits_BK: Tensor = self.head(self.features(image_BCHW))
         return logits_BK
 
@@ -97,7 +96,7 @@ class Residual(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, *, pool: bool = False) -> list[nn.Module]:
-    """C; with `pool`, the maximum of 2x2 is taken before normalisation, which then has a quarter to do."""
+    """Build C; with `pool`, 2x2 max pooling comes before the normalisation, which then costs a quarter."""
     return [
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
         *([nn.MaxPool2d(2)] if pool else []),

@@ -1,4 +1,4 @@
-"""A learned codec for little training: it begins with a block DCT, and codes slices, each in the light of the last.
+"""A learned codec for short training: it starts as a block DCT, and codes slices, each conditioned on those before.
 
     image -> analysis -> latents, in slices of ever higher frequencies
     latents -> hyper-analysis -> hyper-latents x gain, round -> range coder -> / gain -> hyper-synthesis -> side
@@ -6,11 +6,13 @@
     all slices + means x gain, / gain -> synthesis -> image
 
 The transforms are those of `imagier.models.block_dct`. Slices are the channel-conditional model of Minnen and Singh
-2020, arXiv 2007.08739: what a block and its neighbours have at low frequencies tells how much there will be at higher
-ones, which a coder of JPEG's coefficients would make use of too. Deviations: means and scales are predicted in units of
-what a photograph has at each frequency, so that all channels learn at one pace, and no residual is predicted.
+2020, arXiv 2007.08739: the low frequencies of a block and its neighbours predict the magnitude of the higher ones,
+which advanced coders of JPEG coefficients exploit as well. Deviations: means and scales are predicted in units of the
+typical magnitude of each frequency in photographs, so that all channels train at the same pace, and latent residuals
+are not predicted.
 
-As in `hyperprior`, only scales steer the coder, predictions run in exact arithmetic, and gains serve several rates.
+As in `hyperprior`, the entropy coder depends on the scales alone, predictions run in exact arithmetic, and gains serve
+several rates.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +35,7 @@ from imagier.models.hyperprior import mean_and_scale
 from imagier.models.range_coding import Decoder, Tables
 from imagier.models.weights import load_weights
 
-_UNIT = 0.75  # of which `mean_and_scale` makes a scale of 1
+_UNIT = 0.75  # `mean_and_scale` maps this to a scale of 1
 
 Symbols = Callable[[int, Tensor, np.ndarray], Tensor]
 
@@ -44,11 +46,11 @@ class Sliced(WithHyperlatents):
     Args:
         in_channels: channels of the image.
         width: channels inside the transforms.
-        latents: channels of the latents, of 256 that a block of a grey picture has and 768 of one in colours.
-        slices: how many there are; the first two are of one width, each other is twice as wide as the one before.
-        side: channels of the hyper-latents and of what predicts.
-        lambdas: the trade-offs served; see `Codec`.
-        weights: None, or the path of a file of weights.
+        latents: channels of the latents, of at most 256 for a block of a grey image and 768 for RGB.
+        slices: number of slices; the first two have equal width, each further one is twice as wide as the one before.
+        side: channels of the hyper-latents; the predictors have twice as many.
+        lambdas: the supported trade-offs; see `Codec`.
+        weights: None to train from scratch, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -80,7 +82,7 @@ class Sliced(WithHyperlatents):
         self.synthesis = synthesis(latents, width, in_channels)
         self.ends = (0, *(max(1, round(latents * 2.0 ** (k - slices + 1))) for k in range(slices)))
         first, last = nn.Conv2d(2 * latents, side, 3, padding=1), down(side, side)
-        with torch.no_grad():  # first hyper-latents are near the size of a step, and not all 0
+        with torch.no_grad():  # initial hyper-latents of about one step, so that not all round to 0
             last.weight *= 4
         self.hyper_analysis = nn.Sequential(first, nn.LeakyReLU(), down(side, side), nn.LeakyReLU(), last)
         self.hyper_synthesis = nn.Sequential(up(side, side), nn.LeakyReLU(), up(side, 2 * side), nn.LeakyReLU())
@@ -151,18 +153,18 @@ class Sliced(WithHyperlatents):
         return streams, self._slice_by_slice(hyper, rate_B, symbols)
 
     def _bits_of_an_error(self, rate_B: Tensor) -> np.ndarray:
-        """How many bits a squared error of one step in a latent is worth: float32 [B, M, 1, 1]."""
+        """Return the cost in bits of a squared error of one step in a latent: float32 [B, M, 1, 1]."""
         lambda_B111 = torch.tensor(self.lambdas)[rate_B.cpu()][:, None, None, None]
-        grey_BM11 = 255 * STEP / self.gains(rate_B).detach().float().cpu()  # as the DCT keeps lengths
+        grey_BM11 = 255 * STEP / self.gains(rate_B).detach().float().cpu()  # since the DCT preserves norms
         return (lambda_B111 * grey_BM11.square() / self.channels).numpy()
 
     def _slice_by_slice(self, hyper: np.ndarray, rate_B: Tensor, symbols: Symbols) -> Tensor:
-        """The latents in steps, float32 in memory, the same on any machine.
+        """Return the latents in steps, float32 on the CPU, identical on every machine.
 
         Args:
             hyper: the hyper-latents' symbols.
-            rate_B: of the pictures.
-            symbols: gives those of a slice, by its number, its means in steps and the rows of its Gaussians.
+            rate_B: the rates of the images.
+            symbols: returns a slice's symbols, given its number, its means in steps and the rows of its Gaussians.
         """
         gain_BM11, hyper_gain_BN11 = (gains(rate_B).double().cpu() for gains in (self.gains, self.hyper_gains))
         strength_M11 = self.strength.double().cpu()
@@ -180,15 +182,15 @@ class Sliced(WithHyperlatents):
         return self.hyper_analysis(_both(latent_BMhw / self.strength))
 
     def _side(self, side_BShw: Tensor, gain_BM11: Tensor) -> Tensor:
-        """What hyper-synthesis gives, and the width of a step, by which small values have become nothing."""
+        """Append the quantisation step to the hyper-synthesis' output: it tells which values were rounded to zero."""
         return torch.cat([side_BShw, (1 / gain_BM11[:, :1]).expand(-1, 1, *side_BShw.shape[2:])], 1)
 
 
 def _worth_it(deviation: np.ndarray, rows: np.ndarray, tables: Tables, bits_of_an_error: np.ndarray) -> np.ndarray:
-    """Round, int64, but to the next number nearer to 0 where that saves more bits than its error is worth.
+    """Round to int64, but to the next integer towards 0 if this saves more bits than the added error costs.
 
-    Encoders know it as rate-distortion optimised quantisation (Sullivan and Wiegand 1998, IEEE Signal Processing
-    Magazine 15(6)); decoders need not know of it.
+    This is rate-distortion optimised quantisation (Sullivan and Wiegand 1998, IEEE Signal Processing Magazine 15(6));
+    the decoder does not depend on it.
     """
     near = entropy.to_numpy(entropy.to_symbols(torch.from_numpy(deviation)))
     nearer = near - np.sign(near)
@@ -198,7 +200,7 @@ def _worth_it(deviation: np.ndarray, rows: np.ndarray, tables: Tables, bits_of_a
 
 
 def _both(x_BKhw: Tensor) -> Tensor:
-    """Values and their sizes: what is loud at one frequency is at the next, whatever its sign."""
+    """Append absolute values: a large coefficient at one frequency, of either sign, predicts large ones at the next."""
     return torch.cat([x_BKhw, x_BKhw.abs()], 1)
 
 

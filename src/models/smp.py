@@ -19,7 +19,7 @@ from imagier.models.weights import hugging_face_file, load_weights
 class SMP(nn.Module):
     """Map images, float [B, in_channels, H, W], to logits [B, num_classes, H, W].
 
-    H and W must be multiples of `stride`, which the encoder gives: 32 for most.
+    H and W must be multiples of `stride`, which depends on the encoder: 32 for most.
 
     Args:
         in_channels: channels of the image.
@@ -27,13 +27,14 @@ class SMP(nn.Module):
         architecture: unet, unetplusplus, fpn, deeplabv3plus, segformer and others.
         encoder: resnet34, efficientnet-b0 and others, or tu-NAME for a model of timm.
         weights: None for the library's initialisation, one of its names for the encoder's weights (such as
-            "imagenet"), or the path of a file for the net or its encoder.
+            "imagenet"), or the path of a file for the network or its encoder.
 
     Raises:
-        ConfigError: for an unknown name, or weights that are missing or do not fit.
+        ConfigError: for an unknown name, or weights that are missing, do not fit, or were not trained on RGB.
     """
 
-    has_idle_parts = True  # of some encoders, such as efficientnet-b0's last layers, or the deep ones below a pspnet
+    # Some parameters get no gradient, such as the last layers of efficientnet-b0, or the deep ones under a pspnet.
+    has_idle_parts = True
 
     def __init__(
         self,
@@ -67,7 +68,11 @@ class SMP(nn.Module):
 
 
 def _learnt_by(encoder: str, weights: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Mean and deviation, per channel of image / 255, of the pictures that the library's own weights have learnt."""
+    """Return the mean and deviation, per channel of image / 255, that the library's weights were trained with.
+
+    Raises:
+        ConfigError: if they were trained on another colour space than RGB.
+    """
     if encoder.startswith("tu-"):
         return normalisation(encoder.removeprefix("tu-"))
     origin = smp.encoders.encoders[encoder]["pretrained_settings"][weights]
@@ -84,7 +89,7 @@ def _learnt_by(encoder: str, weights: str) -> tuple[Sequence[float], Sequence[fl
 
 
 def _fetch(encoder: str, weights: str | None) -> bool:
-    """Make sure that the library will find the file of its own `weights` on this machine; False if it has none such."""
+    """Fetch the library's pretrained `weights` unless they are on this machine; return False if it has none such."""
     if encoder.startswith("tu-"):
         if weights == "imagenet":
             pretrained_file(encoder.removeprefix("tu-"))

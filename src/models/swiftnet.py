@@ -1,16 +1,16 @@
-"""SwiftNet, after Orsic et al. 2019, arXiv 1903.08469: a residual encoder and a light ladder back up.
+"""SwiftNet, after Orsic et al. 2019, arXiv 1903.08469: a residual encoder and a lightweight decoder.
 
     image -> C(w/2), /2 -> C(w), /2 -> R -> C(2w), /2 -> R R -> C(4w), /2 -> R R (dilated by 2 and 4)
                                        |                   |              |
        logits <- shuffle x4 <- 1x1 <- L <----------------- L <----------- 1x1
 
-C is a 3x3 convolution without bias, batch normalisation, ReLU; R a basic residual block of two; L doubles what comes
-from below, adds a 1x1 convolution of the encoder's map, and smooths with C. Deviations: a narrower encoder that stops
-at a sixteenth of the sides and dilates there instead of pooling a pyramid, which suits small frames and training from
-nothing; the last step up is a convolution whose channels are the pixels of 4 x 4 cells (Shi et al. 2016, arXiv
-1609.05158), for a pole is narrower than a cell. Cells of 2 x 2 are for frames so small that people are a few of these
-across: the first C does not halve, and every map has twice the sides. With width 64, RGB and 19 classes: 3,537,680
-parameters.
+C is a 3x3 convolution without bias, batch normalisation, ReLU; R a basic residual block of two convolutions; L
+upsamples the coarser map by 2, adds a 1x1 convolution of the encoder's map, and smooths with C. Deviations: a narrower
+encoder that stops at a sixteenth of the sides and is dilated there, instead of pyramid pooling, which suits small
+frames and training from scratch; the last upsampling is a convolution whose channels are the pixels of 4x4 cells (Shi
+et al. 2016, arXiv 1609.05158), since objects such as poles are narrower than a cell. Cells of 2x2 pixels are for frames
+in which people are only a few cells wide: the first C then has stride 1, and every feature map twice the sides. With
+width 64, RGB and 19 classes: 3,537,680 parameters.
 """
 
 from itertools import pairwise
@@ -32,13 +32,13 @@ class SwiftNet(Mirrored):
     Args:
         in_channels: channels of the image.
         num_classes: channels of the logits.
-        width: channels of the finest map; each level below doubles them.
-        ladder: channels on the way back up.
-        cell: pixels a side of the finest map's cells, 4 or 2.
-        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
-        dropout: probability, in [0, 1), of dropping a channel of what a residual block adds, as in ENet (Paszke et al.
-            2016, arXiv 1606.02147).
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        width: channels of the finest feature map; each level below doubles them.
+        ladder: channels of the decoder.
+        cell: stride of the finest feature map, 4 or 2.
+        mirror: in evaluation, average the logits over the image and its mirror image.
+        dropout: probability, in [0, 1), of dropping a channel of a residual branch, as in ENet (Paszke et al. 2016,
+            arXiv 1606.02147).
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -78,11 +78,11 @@ class SwiftNet(Mirrored):
         initialize(self)
         for block in self.modules():
             if isinstance(block, Residual):
-                nn.init.zeros_(block.norm.weight)  # each block begins as the identity (arXiv 1706.02677)
+                nn.init.zeros_(block.norm.weight)  # each block starts as the identity (arXiv 1706.02677)
         load_weights(self, weights)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
-        """Return those of the image as it is."""
+        """Return the logits of the image itself."""
         features, maps = self.stem(image_BCHW), []
         for level in self.levels:
             features = level(features)
@@ -94,7 +94,7 @@ class SwiftNet(Mirrored):
 
 
 class Residual(nn.Module):
-    """ReLU(x + normalised convolution of C(x)), both dilated, dropout's channels missing; on float [B, width, H, W]."""
+    """ReLU(x + dropout(BN(conv(C(x))))), both convolutions dilated, on float [B, width, H, W]."""
 
     def __init__(self, width: int, dilation: int = 1, dropout: float = 0.0) -> None:
         super().__init__()

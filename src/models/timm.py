@@ -18,9 +18,10 @@ class Timm(nn.Module):
     Args:
         in_channels: channels of the image.
         num_classes: length of the logits.
-        image_size: (H, W); asked for only by models built for one size, such as vision transformers.
-        architecture: a model's name, with a tag where a certain set of weights is meant, as in resnet18.a1_in1k.
-        dropout: probability, in [0, 1), of dropping a value before the classifier.
+        image_size: (H, W), or None if images differ in size; used only by models built for one size, such as vision
+            transformers.
+        architecture: name of a model, optionally with the tag of a set of weights, as in resnet18.a1_in1k.
+        dropout: probability, in [0, 1), of dropping a feature before the classifier.
         weights: None for the library's initialisation, "imagenet" for its pretrained weights, or the path of a file.
 
     Raises:
@@ -55,7 +56,7 @@ class Timm(nn.Module):
             _check_patches(self.net, architecture, size)
         self.learnt_by = normalisation(architecture) if weights is not None and in_channels == 3 else None
         if not pretrained:
-            load_weights(self, weights, parts=[self.net])  # a file of this house's knows better
+            load_weights(self, weights, parts=[self.net])  # one of imagier's states its own `learnt_by`
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""
@@ -63,10 +64,10 @@ class Timm(nn.Module):
 
 
 def pretrained_file(architecture: str) -> Path:
-    """Return timm's own file of weights for `architecture`, fetching it when it is not on this machine.
+    """Return timm's weights file for `architecture`, downloading it unless it is on this machine.
 
     Raises:
-        ConfigError: where timm has none, or it cannot be fetched.
+        ConfigError: if timm has none, or it cannot be downloaded.
     """
     origin = timm.models.get_pretrained_cfg(architecture)
     if origin and origin.hf_hub_id:
@@ -81,13 +82,13 @@ def pretrained_file(architecture: str) -> Path:
 
 
 def normalisation(architecture: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Mean and deviation, per channel of image / 255, of the pictures that timm's own weights have learnt."""
+    """Return the mean and deviation, per channel of image / 255, that timm's weights were trained with."""
     origin = timm.models.get_pretrained_cfg(architecture)
     return (origin.mean, origin.std) if origin and len(origin.mean) == 3 else None
 
 
 def _check_patches(net: nn.Module, architecture: str, image_size: tuple[int, int]) -> None:
-    """Raise ConfigError where `net` cuts images into patches that do not fill `image_size`."""
+    """Raise ConfigError if `net` splits images into patches of which `image_size` is not a multiple."""
     height, width = to_2tuple(getattr(getattr(net, "patch_embed", None), "patch_size", 1))
     if image_size[0] % height or image_size[1] % width:
         raise ConfigError(

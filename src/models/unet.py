@@ -4,9 +4,9 @@
                pool -> D(2w) ------------- concat -> D(2w) -> up
                          pool -> ... -> D(w 2^depth) -> up
 
-D is twice (3x3 convolution, batch normalisation, ReLU); pool halves, up is a transposed 2x2 convolution that doubles.
-Deviations: convolutions are padded, so that the logits cover the whole image; batch normalisation follows each 3x3
-convolution, which keeps its bias. With width 64, depth 4, RGB and 8 classes there are 31,043,976 parameters.
+D is twice (3x3 convolution, batch normalisation, ReLU); pool halves the sides, up is a transposed 2x2 convolution that
+doubles them. Deviations: convolutions are padded, so that the logits cover the whole image; batch normalisation follows
+each 3x3 convolution, which keeps its bias. With width 64, depth 4, RGB and 8 classes there are 31,043,976 parameters.
 """
 
 from itertools import pairwise
@@ -25,8 +25,8 @@ class UNet(nn.Module):
         in_channels: channels of the image.
         num_classes: channels of the logits.
         width: channels of the first level; each level doubles them.
-        depth: how often the image is halved; H and W must be multiples of `stride` = 2 ** depth.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        depth: number of times the image is halved; H and W must be multiples of `stride` = 2 ** depth.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.

@@ -1,8 +1,8 @@
-"""Where a net's weights come from: chance, a file, or a library's pretrained ones.
+"""Initial weights of networks: random, from a file, or pretrained ones of a library.
 
-`weights` of a net is None (initialised at random), "imagenet" (the library's own, where the net has a pretrained part)
-or the path of a .safetensors, .pth, .pt or .ckpt file. Nothing is fetched unless "imagenet" asks for a file that is not
-on the machine yet, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
+A network's `weights` are None (random initialisation), "imagenet" (the library's pretrained weights, if there are any;
+`smp` knows more such names) or the path of a .safetensors, .pth, .pt, .ckpt or .bin file. Only pretrained weights that
+are not on this machine are downloaded, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
 """
 
 import os
@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from imagier.errors import ConfigError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
-PATIENCE = 5.0  # seconds to wait for a host to answer before saying that it does not
+PATIENCE = 5.0  # seconds to wait for a host to respond
 # Files written before torchvision 0.3 name the layers of DenseNet `norm.1` instead of `norm1`.
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 def initialize(net: nn.Module) -> None:
-    """Draw convolutions and linear layers after He et al. 2015 (Kaiming normal, fan in, ReLU) with zero biases.
+    """Initialise convolutions and linear layers after He et al. 2015 (Kaiming normal, fan in, ReLU) with zero biases.
 
-    Normalisation layers keep what torch gives them: scale 1, shift 0.
+    Normalisation layers keep torch's defaults: scale 1, shift 0.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -45,16 +45,16 @@ def initialize(net: nn.Module) -> None:
 def load_weights(
     net: nn.Module, weights: str | None, *, parts: Sequence[nn.Module] = (), imagenet: str | None = None
 ) -> None:
-    """Fill `net` as its option `weights` says; None leaves it as it is.
+    """Load the weights that the option `weights` names into `net`; None leaves it as it is.
 
     Args:
-        net: whose tensors are filled; its class names it in messages.
+        net: the network to fill; messages name its class.
         weights: None, "imagenet" or the path of a file.
         parts: modules inside `net` that a file may fit instead, such as its backbone.
-        imagenet: the address of the library's file for the first of `parts`, or None where there is none.
+        imagenet: URL of the library's file for the first of `parts`, or None if there is none.
 
     Raises:
-        ConfigError: where the file is missing, unreadable, cannot be fetched, or does not fit.
+        ConfigError: if the file is missing or unreadable, cannot be downloaded, or does not fit.
     """
     if weights is None:
         return
@@ -70,19 +70,20 @@ def load_weights(
 
 
 def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> None:
-    """Copy the tensors of the file at `path` into `net`, or into that of its `parts` which they fit better.
+    """Copy the tensors of the file at `path` into `net`, or into one of its `parts` if that matches more of them.
 
-    A prefix common to the file's names (as in a checkpoint of a wrapped net) is dropped. A first convolution for RGB is
-    adapted to other channels: summed over them for grey, repeated and scaled otherwise. What the file lacks or holds in
-    another shape, such as the head for other classes, keeps its initial values, with a warning. What the file says of
-    the pixels that its net has learnt by becomes `net.learnt_by`; see `imagier.models.pixels.FromPixels`.
+    The file's most common prefix of names (as in a checkpoint of a wrapped network) is dropped. A first convolution for
+    RGB is adapted to other channels: summed over them for grey, repeated and scaled otherwise. Tensors that the file
+    lacks or has in another shape, such as a head for other classes, keep their initial values, with a warning. If the
+    file holds the mean and deviation of its training, they become `net.learnt_by`; see
+    `imagier.models.pixels.FromPixels`.
 
     Raises:
-        ConfigError: where the file cannot be read or fills less than half of the tensors.
+        ConfigError: if the file cannot be read or fills less than half of the tensors.
     """
     stored = read_file(path)
     module, found = max(((m, _fitting(m, stored)) for m in (net, *parts)), key=lambda pair: len(pair[1]))
-    # Files from before torch 0.4.1 do not count batches.
+    # Files from before torch 0.4.1 lack num_batches_tracked.
     wanted = [name for name in module.state_dict() if not name.endswith("num_batches_tracked")]
     missing = [name for name in wanted if name not in found]
     if len(missing) * 2 > len(wanted):
@@ -104,10 +105,10 @@ def load_file(net: nn.Module, path: Path, parts: Sequence[nn.Module] = ()) -> No
 
 
 def forget_classes(net: nn.Module) -> None:
-    """Let a classifier's last linear layer begin at zero (Kolesnikov et al. 2020, arXiv 1912.11370).
+    """Set a classifier's last linear layer to zero (Kolesnikov et al. 2020, arXiv 1912.11370).
 
-    Left as another training made it, it would be sure of the wrong classes, and what unlearns that spoils the features.
-    A net of several members has as many such layers.
+    Trained on other classes, it would predict wrong ones confidently, and the large gradients that correct this would
+    damage the features. An ensemble has such a layer in each member.
     """
     linear = [(_alike(name), layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear)]
     for name, layer in linear:
@@ -117,15 +118,16 @@ def forget_classes(net: nn.Module) -> None:
 
 
 def _alike(name: str) -> str:
-    """The name of a layer without its members' numbers: `members.#.classifier`."""
+    """Return a layer's name with the numbers inside it replaced, as in `members.#.classifier`."""
     return re.sub(r"\.\d+(?=\.)", ".#", name)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """Return the tensors stored at `path` by name, without executing anything the file may hold.
+    """Return the tensors stored at `path` by name, without executing any code in the file.
 
     Raises:
-        ConfigError: where the file is missing, of another kind, corrupt, or holds objects other than tensors.
+        ConfigError: if the file is missing, has an unknown suffix, is corrupt, or cannot be loaded without unpickling
+            objects.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(
@@ -154,7 +156,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _fitting(module: nn.Module, stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return those tensors of `stored`, under their names in `module`, that fit it."""
+    """Return the tensors of `stored` that match `module` in name and shape, by their names in `module`."""
     own = module.state_dict()
     prefixes: Counter[str] = Counter()
     for name in stored:
@@ -176,7 +178,7 @@ def _fitting(module: nn.Module, stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _normalisation(stored: dict[str, Tensor]) -> tuple[list[float], list[float]] | None:
-    """Mean and deviation of a net of this house's, which `FromPixels` keeps beside it."""
+    """Return the mean and deviation that `FromPixels` stores with a network, or None if the file has none."""
     for name, mean in stored.items():
         std = stored.get(f"{name.removesuffix('mean')}std")
         if name.split(".")[-1] == "mean" and std is not None and mean.shape == std.shape == (len(mean), 1, 1):
@@ -185,7 +187,7 @@ def _normalisation(stored: dict[str, Tensor]) -> tuple[list[float], list[float]]
 
 
 def _adapted(kernel: Tensor, shape: torch.Size) -> Tensor:
-    """Return a kernel for RGB, [O, 3, h, w], with the channels that `shape` asks for, and anything else untouched."""
+    """Adapt a kernel for RGB, [O, 3, h, w], to the input channels of `shape`; return anything else unchanged."""
     same_otherwise = len(shape) == kernel.ndim == 4 and kernel.shape[::2] == shape[::2] and kernel.shape[3] == shape[3]
     if same_otherwise and kernel.shape[1] == 3 and shape[1] != 3:
         from timm.models import adapt_input_conv  # timm takes half a second to import
@@ -195,10 +197,10 @@ def _adapted(kernel: Tensor, shape: torch.Size) -> Tensor:
 
 
 def torch_hub_file(address: str) -> Path:
-    """Return the file at `address` from torch hub's folder, fetching it when it is not there.
+    """Return the file at `address` from torch hub's cache, downloading it unless it is there.
 
     Raises:
-        ConfigError: where it cannot be fetched.
+        ConfigError: if it cannot be downloaded.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
     if not path.exists():
@@ -215,10 +217,10 @@ def torch_hub_file(address: str) -> Path:
 
 
 def hugging_face_file(repository: str, names: Sequence[str], revision: str | None = None) -> Path:
-    """Return the first of `names` that `repository` has, from Hugging Face's cache or fetched into it.
+    """Return the first of `names` in the Hugging Face cache, or else download the first that `repository` has.
 
     Raises:
-        ConfigError: where none is in the cache and none can be fetched.
+        ConfigError: if none is in the cache and none can be downloaded.
     """
     for name in names:
         cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision)
@@ -232,7 +234,7 @@ def hugging_face_file(repository: str, names: Sequence[str], revision: str | Non
         try:
             _probe(huggingface_hub.hf_hub_url(repository, name, revision=revision))
             return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
-        except urllib.error.HTTPError as error:  # perhaps the repository has the next name
+        except urllib.error.HTTPError as error:  # the repository may have the next name
             failure = error
         except (OSError, RuntimeError) as error:
             failure = error
@@ -241,7 +243,7 @@ def hugging_face_file(repository: str, names: Sequence[str], revision: str | Non
 
 
 def _probe(address: str) -> None:
-    """Raise OSError soon when the host does not answer; the libraries' own loaders would wait, or try again."""
+    """Raise OSError quickly if the host does not respond; the libraries' own loaders would wait or retry."""
     request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "imagier"})
     with urllib.request.urlopen(request, timeout=PATIENCE):
         pass

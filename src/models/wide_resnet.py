@@ -2,9 +2,9 @@
 
     image -> 3x3 (16) -> B.. (16k) -> B.., /2 (32k) -> B.., /2 (64k) -> BN ReLU -> mean -> dropout -> logits
 
-B is a residual block of pre-activations: BN, ReLU, 3x3, BN, ReLU, 3x3, added to its input, or to a 1x1 convolution of
-what its first BN and ReLU gave where width or size change. Deviation: dropout stands before the logits, where the paper
-has it in the blocks. WRN-28-10 with RGB and 10 classes: 36,479,194 parameters.
+B is a pre-activation residual block: BN, ReLU, 3x3, BN, ReLU, 3x3, added to its input or, if width or size change, to a
+1x1 convolution of the first ReLU's output. Deviation: dropout comes before the logits, where the paper has it in the
+blocks. WRN-28-10 with RGB and 10 classes: 36,479,194 parameters.
 """
 
 import torch.nn.functional as F
@@ -22,11 +22,11 @@ class WideResNet(Mirrored):
     Args:
         in_channels: channels of the image.
         num_classes: length of the logits.
-        depth: layers: 6 n + 4, with n blocks at each of the three sizes.
-        widen: k, by which the channels of a narrow net are multiplied.
-        dropout: probability, in [0, 1), of dropping a value before the last layer.
-        mirror: in evaluation, answer with the mean of the logits of the image and of its mirror image.
-        weights: None for Kaiming initialisation, or the path of a file of weights.
+        depth: number of layers, 6 n + 4, with n blocks at each of the three sizes.
+        widen: k, the factor by which the blocks' channels, 16, 32 and 64, are multiplied.
+        dropout: probability, in [0, 1), of dropping a feature before the last layer.
+        mirror: in evaluation, average the logits over the image and its mirror image.
+        weights: None for Kaiming initialisation, or the path of a weights file.
 
     Raises:
         ConfigError: for an argument out of range or weights that do not fit.
@@ -65,14 +65,14 @@ class WideResNet(Mirrored):
         load_weights(self, weights)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
-        """Return those of the image as it is."""
+        """Return the logits of the image itself."""
         features_BC = F.relu(self.norm(self.features(image_BCHW)), inplace=True).mean(dim=(-2, -1))
         logits_BK: Tensor = self.classifier(self.dropout(features_BC))
         return logits_BK
 
 
 class Block(nn.Module):
-    """B, on float [B, in_channels, H, W]; with `stride` 2 of half the sides."""
+    """B, on float [B, in_channels, H, W]; `stride` 2 halves the sides."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False) if changes else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the sum, [B, out_channels, H / stride, W / stride]."""
+        """Return the sum, [B, out_channels, H / stride, W / stride], rounded up."""
         active_BCHW = F.relu(self.first_norm(x_BCHW))
         kept_BCHW = x_BCHW if self.shortcut is None else self.shortcut(active_BCHW)
         return kept_BCHW + self.second(F.relu(self.second_norm(self.first(active_BCHW)), inplace=True))
