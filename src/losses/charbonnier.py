@@ -9,7 +9,7 @@ class Charbonnier(nn.Module):
     """Mean of sqrt((x - y)^2 + epsilon^2): quadratic for errors below epsilon, linear above.
 
     Args:
-        epsilon: above 0, in units of the pictures' range from 0 to 1.
+        epsilon: above 0, on the scale of images from 0 to 1.
 
     Raises:
         ConfigError: for an argument out of range.
@@ -22,6 +22,6 @@ class Charbonnier(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of pictures against pictures of the same shape, float of 0 to 1."""
+        """Return the loss, float32, of images against target images of the same shape, float of 0 to 1."""
         difference = outputs.float() - target.float()
         return (difference.square() + self.epsilon**2).sqrt().mean()

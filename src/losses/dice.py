@@ -1,4 +1,4 @@
-"""Soft Dice loss, after Milletari et al. 2016, arXiv 1606.04797, with the sums undivided by squares."""
+"""Soft Dice loss, after Milletari et al. 2016, arXiv 1606.04797, without squares in the denominator."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from imagier.losses.labels import IGNORED, as_labels, as_maps, class_mean
 
 
 class Dice(nn.Module):
-    """Mean over the classes that the batch holds of 1 - (2 sum(p t) + s) / (sum(p) + sum(t) + s).
+    """Mean over the classes present in the batch of 1 - (2 sum(p t) + s) / (sum(p) + sum(t) + s).
 
-    Sums run over the whole batch without what is ignored; p is the probability, t is 1 where the label is the class.
+    Sums run over the whole batch except ignored labels; p is the probability, t is 1 where the label is the class.
 
     Args:
-        ignore_index: the label that counts nowhere.
-        class_weights: float [K], of the mean over classes.
-        smooth: s, at least 0; tempers classes of a few pixels.
+        ignore_index: label that is ignored, or None.
+        class_weights: float [K], weights of the mean over classes.
+        smooth: s, at least 0; reduces the influence of classes of a few pixels.
 
     Raises:
         ConfigError: for an argument out of range.
@@ -34,13 +34,13 @@ class Dice(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
+        """Return the loss, float32, of logits [B, K, ...] against integer labels [B, ...]."""
         classes = logits.shape[1]
         labels = as_labels(target, self.ignore_index)
         valid, known = labels != IGNORED, labels.clamp(min=0)
         chance = as_maps(logits).softmax(dim=1)
         right = chance.gather(1, known.unsqueeze(1)).squeeze(1) * valid
-        # Row by row: millions of chances that are added to one number of single precision, one by one, lose digits.
+        # Row by row: adding millions of probabilities one by one to a single float32 loses precision.
         rows = known.reshape(-1, known.shape[-1])
         bins = rows + classes * torch.arange(len(rows), device=rows.device)[:, None]
         sums = right.new_zeros(len(rows) * classes).index_add(0, bins.flatten(), right.flatten())

@@ -8,13 +8,13 @@ from imagier.losses.labels import as_labels, as_maps, label_weights, weighted_me
 
 
 class Focal(nn.Module):
-    """Cross-entropy in which a label of probability p counts (1 - p) ** gamma: what is learnt already counts little.
+    """Cross-entropy in which a label of probability p has weight (1 - p) ** gamma, so that easy ones count little.
 
-    With gamma=0 it equals cross-entropy. Deviation: the mean is over all labels that count, not over objects, and the
-    paper's alpha is what `class_weights` are here.
+    With gamma=0 it equals cross-entropy. Deviation: the mean is over all labels that are not ignored, rather than over
+    objects, and `class_weights` replace the paper's alpha.
 
     Args:
-        ignore_index: the label that counts nowhere.
+        ignore_index: label that is ignored, or None.
         class_weights: float [K].
         gamma: at least 0; 2 in the paper.
 
@@ -34,9 +34,9 @@ class Focal(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
+        """Return the loss, float32, of logits [B, K, ...] against integer labels [B, ...]."""
         labels = as_labels(target, self.ignore_index)
         cross_entropy = F.cross_entropy(as_maps(logits), labels, reduction="none")
-        # A power below one has no slope at zero, where a label is certain.
+        # With gamma below 1, the gradient of the power is infinite at zero, where a label is certain.
         doubt = (1 - (-cross_entropy).exp()).clamp(min=1e-6)
         return weighted_mean(doubt**self.gamma * cross_entropy, label_weights(labels, self.class_weights))

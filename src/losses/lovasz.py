@@ -1,4 +1,4 @@
-"""Lovász-softmax, a convex stand-in for 1 - IoU, after Berman et al. 2018, arXiv 1705.08790."""
+"""Lovász-softmax, a convex surrogate of 1 - IoU, after Berman et al. 2018, arXiv 1705.08790."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,13 @@ from imagier.losses.labels import IGNORED, as_labels, as_maps, class_mean
 
 
 class Lovasz(nn.Module):
-    """Mean over the classes that the batch holds of the Lovász extension of their Jaccard loss over the whole batch.
+    """Mean over the classes present in the batch of the Lovász extension of their Jaccard loss over the whole batch.
 
-    It raises the IoU of classes directly, and trains best after, or beside, cross-entropy.
+    It optimises the IoU of classes directly, and works best after, or together with, cross-entropy.
 
     Args:
-        ignore_index: the label that counts nowhere.
-        class_weights: float [K], of the mean over classes.
+        ignore_index: label that is ignored, or None.
+        class_weights: float [K], weights of the mean over classes.
     """
 
     class_weights: Tensor | None
@@ -24,12 +24,12 @@ class Lovasz(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
+        """Return the loss, float32, of logits [B, K, ...] against integer labels [B, ...]."""
         classes = logits.shape[1]
         labels = as_labels(target, self.ignore_index).flatten()
         chance_KN = as_maps(logits).softmax(dim=1).transpose(0, 1).reshape(classes, -1)
         truth_KN = (labels == torch.arange(classes, device=labels.device).unsqueeze(1)).float()
-        # An error of 0 sorts last and adds nothing, so that ignored labels need not be cut out.
+        # An error of 0 sorts last and adds nothing, so that ignored labels need not be removed.
         errors_KN = (truth_KN - chance_KN).abs() * (labels != IGNORED)
         errors_KN, order_KN = errors_KN.sort(dim=1, descending=True)
         losses_K = (errors_KN * jaccard_slopes(truth_KN.gather(1, order_KN))).sum(dim=1)
@@ -37,7 +37,7 @@ class Lovasz(nn.Module):
 
 
 def jaccard_slopes(truth_KN: Tensor) -> Tensor:
-    """Return by how much each further error raises the Jaccard loss (algorithm 1 of the paper): float [K, N]."""
+    """Return the increase of the Jaccard loss with each further error (algorithm 1 of the paper): float [K, N]."""
     size_K1 = truth_KN.sum(dim=1, keepdim=True)
     common_KN = size_K1 - truth_KN.cumsum(dim=1)
     union_KN = size_K1 + (1 - truth_KN).cumsum(dim=1)

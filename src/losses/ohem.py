@@ -1,4 +1,4 @@
-"""Cross-entropy of hard labels alone: online hard example mining, after Shrivastava et al. 2016, arXiv 1604.03540."""
+"""Cross-entropy of hard labels only: online hard example mining, after Shrivastava et al. 2016, arXiv 1604.03540."""
 
 import math
 
@@ -14,10 +14,10 @@ class OHEM(nn.Module):
     """Mean cross-entropy over labels whose probability is below `threshold`, or over the hardest if those are few.
 
     Args:
-        ignore_index: the label that counts nowhere.
-        class_weights: float [K]; they weigh the mean and do not say what is hard.
+        ignore_index: label that is ignored, or None.
+        class_weights: float [K]; they weight the mean, but do not affect which labels are hard.
         threshold: probability, in (0, 1], below which a label is hard.
-        minimum_kept: share, in [0, 1], of the labels that are kept in any case, hardest first.
+        minimum_kept: fraction, in [0, 1], of the labels that are kept in any case, hardest first.
 
     Raises:
         ConfigError: for an argument out of range.
@@ -42,12 +42,12 @@ class OHEM(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
+        """Return the loss, float32, of logits [B, K, ...] against integer labels [B, ...]."""
         labels = as_labels(target, self.ignore_index)
         losses = F.cross_entropy(as_maps(logits), labels, reduction="none").flatten()
         labels = labels.flatten()
         valid = labels != IGNORED
-        # Sorting instead of counting keeps the device from waiting for the processor.
+        # Sorting, unlike counting, needs no synchronisation with the host.
         losses, order = losses.masked_fill(~valid, -1.0).sort(descending=True)
         rank = torch.arange(len(losses), device=losses.device)
         kept = (losses > self.least) | (rank < (valid.sum() * self.minimum_kept).ceil())

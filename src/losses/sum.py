@@ -1,4 +1,4 @@
-"""Several losses added up, such as cross-entropy and Dice."""
+"""Weighted sums of losses, such as cross-entropy and Dice."""
 
 import inspect
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ TERMS: dict[str, type[nn.Module]] = {
 
 
 class Sum(nn.Module):
-    """Add losses, each times its weight.
+    """Weighted sum of several losses.
 
     Args:
-        terms: name of a loss -> its options and its `weight` (1 if not given); null or {} for all defaults.
-        ignore_index: the label that counts nowhere, in every term.
+        terms: name of a loss -> its options and its `weight` (default 1); null or {} for all defaults.
+        ignore_index: label that every term ignores, or None.
         class_weights: float [K], for every term.
 
     Raises:
@@ -45,7 +45,7 @@ class Sum(nn.Module):
         super().__init__()
         if not terms:
             raise ConfigError(f"loss.terms is empty: name at least one of {', '.join(TERMS)}.")
-        self.register_buffer("class_weights", class_weights, persistent=False)  # by which a task weighs its batches
+        self.register_buffer("class_weights", class_weights, persistent=False)  # read by tasks to weight batches
         self.terms, self.weights = nn.ModuleDict(), {}
         for name, given in terms.items():
             options = dict(given or {})
@@ -60,13 +60,13 @@ class Sum(nn.Module):
             self.weights[name] = float(weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, float32, of logits [B, K, ...] against whole-number labels [B, ...]."""
-        maps = as_maps(logits)  # once for all of them
+        """Return the loss, float32, of logits [B, K, ...] against integer labels [B, ...]."""
+        maps = as_maps(logits)  # converted once for all terms
         return torch.stack([self.weights[name] * term(maps, target) for name, term in self.terms.items()]).sum()
 
 
 def _term(name: str, options: Mapping[str, Any]) -> type[nn.Module]:
-    """Return the class of the term, having checked that it has these options."""
+    """Return the class of the term. Raises ConfigError if the name or one of the options is unknown."""
     if name not in TERMS:
         raise ConfigError(f"loss.terms.{name} is unknown: choose from {', '.join(TERMS)}.{nearest(name, TERMS)}")
     known = [key for key in inspect.signature(TERMS[name]).parameters if key not in ("ignore_index", "class_weights")]
