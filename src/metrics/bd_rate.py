@@ -1,23 +1,25 @@
-"""The Bjøntegaard delta rate: by how much one codec's files are larger than another's at the same quality."""
+"""The Bjøntegaard delta rate: how much larger one codec's files are than another's at the same quality."""
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 
 def bd_rate(anchor_rate: np.ndarray, anchor_quality: np.ndarray, rate: np.ndarray, quality: np.ndarray) -> float:
-    """Return the mean relative difference of rate to the anchor's over the qualities that both reach.
+    """Return the mean relative difference in rate from the anchor over the qualities that both codecs reach.
 
-    Logarithms of the rates are interpolated over quality by monotone cubic pieces (PCHIP), as the tables of JCT-VC and
-    JVET do (Bjøntegaard, VCEG-M33 and VCEG-AI11), and averaged. A codec of one rate is compared at its one quality.
+    Logarithms of the rates are interpolated over quality by monotone cubic pieces (PCHIP), as in the spreadsheets of
+    JCT-VC and JVET (Bjøntegaard, VCEG-M33 and VCEG-AI11), and averaged. A codec with a single rate is compared at its
+    one quality.
 
     Args:
-        anchor_rate: float [N] above 0, in any unit, such as bits per pixel.
-        anchor_quality: float [N], such as PSNR in dB.
-        rate: float [M], in the anchor's unit.
-        quality: float [M], of the anchor's measure. Points of a NaN are left out.
+        anchor_rate: float [N], above 0, in any unit, such as bits per pixel.
+        anchor_quality: float [N], such as PSNR in dB; points that are not finite are left out.
+        rate: float [M], above 0, in the anchor's unit.
+        quality: float [M], the same measure as the anchor's; points that are not finite are left out.
 
     Returns:
-        -0.3 where files are 30 % smaller than the anchor's; NaN where the curves have no quality in common.
+        -0.3 for files 30 % smaller than the anchor's; NaN if the ranges of quality do not overlap, or the anchor has
+        fewer than two points.
     """
     anchor, other = _frontier(anchor_rate, anchor_quality), _frontier(rate, quality)
     if len(anchor[0]) < 2 or not len(other[0]):
@@ -32,7 +34,7 @@ def bd_rate(anchor_rate: np.ndarray, anchor_quality: np.ndarray, rate: np.ndarra
 
 
 def _frontier(rate: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending qualities with the logarithms of their rates, without points that cost more and are no better."""
+    """Return ascending qualities and the logarithms of their rates, without points that cost more and are no better."""
     points = sorted((cost, -value) for cost, value in zip(rate, quality, strict=True) if np.isfinite(value))
     qualities: list[float] = []
     rates: list[float] = []

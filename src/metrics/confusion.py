@@ -1,7 +1,7 @@
-"""The confusion matrix, and every score that follows from it.
+"""The confusion matrix, and the scores derived from it.
 
-One table of counts serves intersection over union, accuracies and pictures, and adds up exactly over batches and
-processes, which means of per-batch scores do not.
+The same counts serve intersection over union, accuracies and charts, and add up exactly over batches and processes,
+unlike means of per-batch scores.
 """
 
 import torch
@@ -12,15 +12,15 @@ from imagier.counting import counted
 
 
 class ConfusionMatrix(Metric):
-    """Counts of (truth, prediction) pairs.
+    """Counts of (target, prediction) pairs.
+
+    `update(prediction, target)` takes class indices of equal shape, of any integer dtype. Targets outside 0 to K-1
+    other than `ignore_index` raise ValueError: immediately on a CPU, in `compute()` on a GPU, so that no step waits for
+    the device. `compute()` returns int64 [K, K] with targets as rows and predictions as columns.
 
     Args:
         num_classes: K.
-        ignore_index: truths of this value are not counted.
-
-    `update(prediction, target)` takes class indices of equal shape, any integer dtype; truths outside 0..K-1 other than
-    `ignore_index` raise ValueError: at once on a CPU, on a GPU from `compute()`, so that no step waits for the device.
-    `compute()` returns int64 [K, K], rows the truth, columns the prediction.
+        ignore_index: target value that is not counted, or None.
     """
 
     full_state_update = False
@@ -43,7 +43,7 @@ class ConfusionMatrix(Metric):
             self.strays += stray.sum()
         elif stray.any():
             raise ValueError(f"a target of {int(truth[stray][0])} lies outside 0 to {size - 1} and is not ignored")
-        # What is not counted falls into one bin past the matrix, so that no boolean mask has to be gathered.
+        # Uncounted pairs go into bins past the matrix, which avoids indexing by a boolean mask.
         truth = torch.where(outside | ignored, size, truth)
         counts = counted(truth * size + prediction.long().flatten(), size * (size + 1))
         self.counts += counts[: size * size].view(size, size)
@@ -59,7 +59,7 @@ class ConfusionMatrix(Metric):
 def intersection_over_union(counts_KK: Tensor) -> Tensor:
     """Per class, true positives / (true positives + false positives + false negatives): float64 [K].
 
-    NaN for a class that neither truth nor prediction holds, as cityscapesScripts has it.
+    NaN for a class that occurs in neither targets nor predictions, as in cityscapesScripts.
     """
     hit, truth, predicted = _margins(counts_KK)
     union = truth + predicted - hit
@@ -67,21 +67,21 @@ def intersection_over_union(counts_KK: Tensor) -> Tensor:
 
 
 def class_accuracy(counts_KK: Tensor) -> Tensor:
-    """Per class, the share of its truths that were found (recall): float64 [K]; NaN where there is no truth."""
+    """Return the recall of each class, float64 [K]; NaN for a class without targets."""
     hit, truth, _ = _margins(counts_KK)
     return torch.where(truth > 0, hit / truth, torch.nan)
 
 
 def mean_iou(counts_KK: Tensor) -> Tensor:
-    """Mean of `intersection_over_union` over the classes that truth or prediction holds: float64 scalar.
+    """Mean of `intersection_over_union` over the classes that occur in targets or predictions: float64 scalar.
 
-    As in cityscapesScripts, a class that is predicted but never true counts with 0.
+    As in cityscapesScripts, a class that is predicted but has no targets counts as 0.
     """
     return intersection_over_union(counts_KK).nanmean()
 
 
 def accuracy(counts_KK: Tensor) -> Tensor:
-    """The share of pixels or samples that are right: float64 scalar."""
+    """Return the fraction of counted pixels or samples predicted correctly: float64 scalar."""
     return counts_KK.diagonal().sum().double() / counts_KK.sum()
 
 

@@ -1,4 +1,4 @@
-"""Means over pictures of several scores at once."""
+"""Means over images of several scores at once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,13 @@ from imagier.metrics.weighted_mean import EXACT, ExactSums
 
 
 class Means(ExactSums):
-    """The mean of each of several scores over the pictures that have it, as sums that add up over processes.
+    """The mean of each of several scores over the images that have it, as sums that add up over processes.
+
+    `update({name: float [B], ...})` adds a batch; NaN means that an image does not have the score, and names may be
+    left out. `compute()` returns a scalar for each name, NaN if no image has the score.
 
     Args:
-        names: of the scores.
-
-    `update({name: float [B], ...})` adds a batch; a NaN says that a picture does not have the score, and a name may be
-    left out. `compute()` returns a scalar for each name, NaN where no picture has the score.
+        names: the names of the scores.
     """
 
     full_state_update = False
@@ -29,7 +29,7 @@ class Means(ExactSums):
         self.add_state("counts", torch.zeros(len(names), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, scores: Mapping[str, Tensor]) -> None:
-        """Add the pictures of one batch."""
+        """Add the images of one batch."""
         for name, values_B in scores.items():
             place = self.names.index(name)
             known_B = ~values_B.isnan()

@@ -1,6 +1,6 @@
-"""How close a picture comes to the true one: PSNR, SSIM, MS-SSIM and mean squared error, one number a picture.
+"""Image quality against a reference: PSNR, SSIM, MS-SSIM and mean squared error, one number per image.
 
-All are of uint8 pictures [B, C, H, W], that is of what would be saved, on a scale of 0 to 1. Legend: B batch.
+All take uint8 images [B, C, H, W], as they would be saved, and compute on the scale 0 to 1. Legend: B batch.
 """
 
 import torch
@@ -10,9 +10,9 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-IDENTICAL = 100.0  # dB: the PSNR of pictures without any difference, and the most that is told
-SSIM_LEAST = 6  # the least height and width to mirror half of SSIM's window of 11 at a border
-MS_SSIM_LEAST = 176  # the least height and width at which that window fits into the fifth scale, a sixteenth
+IDENTICAL = 100.0  # dB: the PSNR of identical images, and the upper limit
+SSIM_LEAST = 6  # minimum height and width: half of SSIM's window of 11 is mirrored at each border
+MS_SSIM_LEAST = 176  # minimum height and width: that window must fit into the fifth scale, a sixteenth of the sides
 
 
 def as_saved(image: Tensor) -> Tensor:
@@ -21,23 +21,23 @@ def as_saved(image: Tensor) -> Tensor:
 
 
 def mse(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """Mean squared error of image / 255: float64 [B] (float32 on Apple's GPU, which has nothing wider)."""
+    """Return the mean squared error of image / 255: float64 [B] (float32 on Apple's GPU, which has no float64)."""
     difference = one_BCHW.to(torch.int32) - other_BCHW.to(torch.int32)
-    total_B = difference.square().flatten(1).sum(1)  # whole numbers, int64: exact and in any order the same
+    total_B = difference.square().flatten(1).sum(1)  # int64: exact, in any order
     return total_B.to(widest(total_B.device)) / (difference[0].numel() * 255**2)
 
 
 def psnr(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, float64 [B]: -10 log10(mse), 100 at most, where pictures are identical."""
+    """Return the peak signal-to-noise ratio in dB, float64 [B]: -10 log10(mse), at most 100 (identical images)."""
     return (-10 * mse(one_BCHW, other_BCHW).log10()).clamp(max=IDENTICAL)
 
 
 def ssim(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """Structural similarity, float64 [B]; NaN for pictures of less than 6 pixels in height or width.
+    """Return the structural similarity, float64 [B]; NaN for images of less than 6 pixels in height or width.
 
-    Wang et al. 2004, in Gaussian windows of 11 x 11 with sigma 1.5, the mean over channels; 1 where identical. As
-    torchmetrics has it, pictures are mirrored at their edges; without windows that reach beyond them, as Wang's own
-    program does, photographs differ in the third digit, and small pictures more.
+    Wang et al. 2004, in Gaussian windows of 11 x 11 with sigma 1.5, averaged over channels; 1 for identical images. As
+    in torchmetrics, images are mirrored at their borders. Wang's own program uses only windows inside the image, which
+    changes the third digit for photographs, and more for small images.
     """
     if min(one_BCHW.shape[-2:]) < SSIM_LEAST:
         return _undefined(one_BCHW)
@@ -45,9 +45,9 @@ def ssim(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
 
 
 def ms_ssim(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """Multi-scale structural similarity, float64 [B]; NaN for pictures of less than 176 pixels in height or width.
+    """Return the multi-scale structural similarity, float64 [B]; NaN for images below 176 pixels in height or width.
 
-    Wang et al. 2003, over five scales, of which each halves the one before; 1 where identical.
+    Wang et al. 2003, over five scales, each half the size of the one before; 1 for identical images.
     """
     if min(one_BCHW.shape[-2:]) < MS_SSIM_LEAST:
         return _undefined(one_BCHW)
@@ -55,15 +55,15 @@ def ms_ssim(one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """The widest floating-point type that `device` has."""
+    """Return the widest floating-point dtype of `device`."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _similarity(measure: object, one_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
     assert callable(measure)
     device = one_BCHW.device
-    # Variances are small differences of large numbers: TF32 and bfloat16, in which a GPU would convolve, lose them. The
-    # processor convolves float32 in full, and float64 ten times as slowly.
+    # Variances are small differences of large numbers: TF32 or bfloat16, which a GPU might convolve in, would lose
+    # them. A CPU convolves in full float32, and in float64 ten times as slowly.
     working = torch.float64 if device.type == "cuda" else torch.float32
     with torch.autocast(device.type, enabled=False):
         one, other = one_BCHW.to(working) / 255, other_BCHW.to(working) / 255

@@ -1,4 +1,4 @@
-"""The mean of numbers that count differently, such as the losses of batches of different sizes."""
+"""Weighted means, such as that of the losses of batches of different sizes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import Module
 from torchmetrics import Metric
 
-# In which neither the number nor the order of what is added shows; Apple's GPU has no float64.
+# Precise enough that the number and order of the summands do not show; Apple's GPU has no float64.
 EXACT = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
 class ExactSums(Metric):
-    """A metric whose sums stay `EXACT` where a Trainer in bf16-true or 16-true converts everything that it finds."""
+    """A metric whose sums stay `EXACT` even if a Trainer in bf16-true or 16-true converts all modules."""
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = "") -> Module:
         moved = super()._apply(fn, exclude_state)
@@ -27,9 +27,9 @@ class ExactSums(Metric):
 class WeightedMean(ExactSums):
     """sum(weight * value) / sum(weight), as two sums that add up over batches and processes.
 
-    torchmetrics' MeanMetric either makes the host wait for a GPU, to look for NaN, or forgets the weights.
+    torchmetrics' MeanMetric either makes the host wait for a GPU, to check for NaN, or ignores the weights.
 
-    `update(value, weight)` takes two scalars. `compute()` returns the mean so far, NaN where no weight was given.
+    `update(value, weight)` takes two scalars. `compute()` returns the mean so far, NaN if the weights sum to 0.
     """
 
     full_state_update = False
