@@ -1,1 +1,1 @@
-"""Augmentation of an image together with its target."""
+"""Augmentation of images together with their targets."""

@@ -1,7 +1,7 @@
 """Augmentation of an image together with its target, as a pure function of a seed.
 
-Transforms that only move pixels, and TrivialAugment, are this house's own (`imagier.transforms.exact`, `trivial`) and
-cost next to nothing; all others are albumentations', which is imported where one of them is asked for.
+Transforms that only move pixels, and TrivialAugment, are imagier's own (`imagier.transforms.exact`, `trivial`) and
+cheap; all others are albumentations', which is imported only when one of them is used.
 """
 
 import copy
@@ -16,23 +16,23 @@ from imagier.randomness import uniforms
 from imagier.transforms.base import Transform
 from imagier.transforms.resize import resize_image, resize_mask
 
-# Otherwise albumentations asks a server for its newest version when it is imported.
+# Otherwise, importing albumentations looks up its newest version online.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-# OpenCV's threads would fight torch's for the cores, and a loader's worker that is forked after they have begun waits
-# for them for ever.
+# OpenCV's threads would compete with torch's for the cores, and a loader's worker forked after they have started would
+# wait for them forever.
 cv2.setNumThreads(1)
 
 Target = np.ndarray | int | float
 
 
 class Chance(NamedTuple):
-    """Where the chance of many samples comes from.
+    """The sources of randomness of a batch of samples.
 
     Args:
-        seeds: uint64 [B], of the run's seed, the epoch and the sample.
-        own: uint64 [B], of the run's seed and the picture alone.
-        times: int [B], the epoch, and one more for each time that the epoch has gone through the set (data.repeat).
+        seeds: uint64 [B], derived from the run's seed, the epoch and the sample's index.
+        own: uint64 [B], derived from the run's seed and the image alone.
+        times: int [B], the epoch plus the number of passes over the data set already made in it (data.repeat).
     """
 
     seeds: np.ndarray
@@ -41,27 +41,27 @@ class Chance(NamedTuple):
 
     @classmethod
     def of(cls, seeds: np.ndarray) -> "Chance":
-        """That of pictures that come once."""
+        """Return the sources for images that are augmented only once."""
         return cls(seeds, seeds, np.zeros(len(seeds), int))
 
 
 class Draw(NamedTuple):
-    """What chance has decided for one sample: numbers in [0, 1) for this house's transforms, a seed for the others."""
+    """The random draws for one sample: numbers in [0, 1) for imagier's transforms, a seed for albumentations."""
 
     numbers: list[float]
     seed: int
 
 
 class Augment:
-    """Resizes and applies the transforms in their order; everything random is drawn from one seed a sample.
+    """Resizes and transforms samples; everything random is drawn from one seed per sample.
 
     Args:
-        transforms: this house's and albumentations' transforms in the order of their application; they are copied.
+        transforms: imagier's and albumentations' transforms in the order in which they are applied; they are copied.
         size: (height, width) to which images and targets are resized, or None.
-        num_classes: how many classes masks hold; 0 without labels.
-        ignore_index: the mask value that counts nowhere, or None. Where a transform uncovers a mask, it holds this
-            value afterwards, or 0 (void, background) where a set ignores nothing.
-        resize_last: resize what the transforms leave, which then see each picture as it is, and not before them.
+        num_classes: number of classes of the masks; 0 without labels.
+        ignore_index: the mask value that is ignored, or None. Mask pixels that a transform uncovers get this value, or
+            0 (void, background) if nothing is ignored.
+        resize_last: resize after the transforms, which then see each image at its original size, instead of before.
 
     Raises:
         ConfigError: for an unknown argument of a transform, or a `fill_mask` that is neither a class nor ignored.
@@ -95,11 +95,11 @@ class Augment:
 
     @property
     def batched(self) -> bool:
-        """Whether small pictures may pass by batches: all transforms are this house's own, and sizes stay equal."""
+        """Whether `apply_all` may be used: all transforms are imagier's own, and nothing is resized after them."""
         return not self.resize_last and all(isinstance(stage, Transform) for stage in self._stages)
 
     def draw(self, chance: Chance) -> list[Draw]:
-        """What chance decides for samples; all at once, since one by one is slow."""
+        """Return the random draws of all samples at once, since drawing them one by one is slow."""
         numbers = self._numbers(chance).tolist()
         return [Draw(*pair) for pair in zip(numbers, chance.seeds.tolist(), strict=True)]
 
@@ -111,21 +111,21 @@ class Augment:
         return numbers_BD
 
     def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
-        """Return the augmented pair; equal seeds give equal results in every process and after any history.
+        """Return the augmented pair; equal seeds give equal results in every process, whatever was drawn before.
 
         Args:
-            image: uint8 [H, W, C]; it may be read-only, and what is returned may be a view of it.
-            target: a mask uint8 [H, W], resized and warped with nearest neighbours and never blurred or recoloured;
-                a picture uint8 [H, W, C], treated as the image is; or a class index, passed through.
-            seed: decides all that is random.
+            image: uint8 [H, W, C]; it may be read-only, and the result may be a view of it.
+            target: a mask uint8 [H, W], resized and warped by nearest neighbour and never blurred or recoloured; an
+                image uint8 [H, W, C], treated like `image`; or a number, passed through.
+            seed: determines everything random.
 
         Raises:
-            ConfigError: when a crop is larger than the image.
+            ConfigError: if a crop is larger than the image.
         """
         return self.apply(image, target, self.draw(Chance.of(np.array([seed], np.uint64)))[0])
 
     def apply(self, image: np.ndarray, target: Target, draw: Draw) -> tuple[np.ndarray, Target]:
-        """As a call, with what `draw` has drawn for this sample."""
+        """Augment one pair as `__call__` does, with random draws from `draw`."""
         if self.resize_last:
             return self._resized(*self._transformed(image, target, draw))
         return self._transformed(*self._resized(image, target), draw)
@@ -155,12 +155,15 @@ class Augment:
         return image, target
 
     def apply_all(self, images_BHWC: np.ndarray, targets: np.ndarray, chance: Chance) -> tuple[np.ndarray, np.ndarray]:
-        """What `apply` makes of each sample, for a batch at once; only where it is `batched`.
+        """Return what `apply` does for each sample, computed for a whole batch; requires `batched`.
 
         Args:
-            images_BHWC: uint8, all of the size that a call would resize them to; they may be written into.
-            targets: masks uint8 [B, H, W], pictures uint8 [B, H, W, C], the images themselves, or classes [B].
-            chance: of the samples.
+            images_BHWC: uint8, already of the size that `__call__` would resize to; they may be overwritten.
+            targets: masks uint8 [B, H, W], images uint8 [B, H, W, C], `images_BHWC` itself, or classes [B].
+            chance: the samples' sources of randomness.
+
+        Raises:
+            ConfigError: if the transforms leave images of different sizes, or a crop is larger than the images.
         """
         numbers_BD = self._numbers(chance)
         used = 0

@@ -1,4 +1,4 @@
-"""What a transform of this house is: small pictures pass by whole batches, and all chance comes from outside."""
+"""The interface of imagier's own transforms, which handle whole batches and get all random numbers as arguments."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from imagier.errors import ConfigError
 
 
 class Transform(ABC):
-    """Base of these transforms.
+    """Base class of imagier's transforms.
 
-    `draws` says how many numbers in [0, 1) decide what happens to a sample. Where it `alternates`, they are the
-    picture's own ones, to which a half is added, modulo one, in every other epoch (see Chance).
+    `draws` is the number of random numbers in [0, 1) that a sample needs. If `alternates` is set, they depend on the
+    image alone, plus a half, modulo one, in every other epoch (see `imagier.transforms.augment.Chance`).
     """
 
     draws: int
@@ -20,24 +20,24 @@ class Transform(ABC):
 
     @abstractmethod
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Return what becomes of the pixels, without changing `pixels`.
+        """Return the transformed pixels, possibly a view, without modifying `pixels`.
 
         Args:
-            pixels: uint8 [H, W, C] or [H, W], such as a picture and then its mask.
-            numbers: `draws` of them; the same for a picture and its mask.
-            fill: what is where nothing was.
+            pixels: an image, uint8 [H, W, C], or a mask, uint8 [H, W].
+            numbers: `draws` random numbers in [0, 1); the same for an image and its mask.
+            fill: value of uncovered pixels.
         """
 
     def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """`apply` for a batch at once, where calling it for each small picture would take longer than the work does.
+        """Apply the transform to a batch; subclasses override this to avoid the overhead of a call per small image.
 
         Args:
-            pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be written into.
+            pixels_BHW: uint8 [B, H, W, C] or [B, H, W], which may be overwritten.
             numbers_BD: float64 [B, draws].
-            fill: what is where nothing was.
+            fill: value of uncovered pixels.
 
         Raises:
-            ConfigError: what was of one size is so no more, as where some of the pictures are turned.
+            ConfigError: if the results differ in size, for instance because only some of the images were rotated.
         """
         moved = [self.apply(*pair, fill) for pair in zip(pixels_BHW, numbers_BD.tolist(), strict=True)]
         refuse_unequal(moved)
@@ -45,7 +45,7 @@ class Transform(ABC):
 
 
 def refuse_unequal(images: Sequence[np.ndarray]) -> None:
-    """Raise ConfigError unless all images, [H, W, C] or [H, W], are of one size, so that a batch can hold them."""
+    """Raise ConfigError unless all images, [H, W, C] or [H, W], have one size and thus fit into a batch."""
     sizes = sorted({image.shape[:2] for image in images})
     if len(sizes) > 1:
         listed = " and ".join(f"{height} x {width}" for height, width in sizes[:2])

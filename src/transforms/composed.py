@@ -1,7 +1,7 @@
 """Albumentations transforms, as a pure function of a seed.
 
-What this module adds to them is that a seed alone decides what they do, that borders they open in a mask are
-unlabelled, and that a misspelt argument is an error.
+Compared with plain albumentations, the result depends on the seed alone, uncovered mask pixels are unlabelled, and
+unknown arguments are errors.
 """
 
 import inspect
@@ -21,17 +21,17 @@ Target = np.ndarray | int | float
 
 
 class Composed:
-    """Albumentations transforms in a row.
+    """A sequence of albumentations transforms.
 
-    A transform's `fill_mask` says what a mask holds where a rotation, shift or padding uncovers it. Left at the
-    library's default of 0, which would declare those pixels to be of class 0, it becomes `ignore_index`; only where a
-    set ignores nothing does it stay 0 (void, background). `null`, where a transform allows it, leaves masks untouched.
+    A transform's `fill_mask` is the value of mask pixels that a rotation, shift or padding uncovers. A value of 0, the
+    library's default, would label those pixels as class 0 and is replaced by `ignore_index`; it stays 0 (void,
+    background) if nothing is ignored. `null`, if a transform allows it, leaves masks unchanged.
 
     Args:
-        transforms: the transforms, which are changed.
-        num_classes: how many classes masks hold; 0 without labels.
-        ignore_index: the mask value that counts nowhere, or None.
-        place: among the stages of an augmentation, two of which draw apart from one another.
+        transforms: the transforms, which are modified.
+        num_classes: number of classes of the masks; 0 without labels.
+        ignore_index: the mask value that is ignored, or None.
+        place: index among the stages of an augmentation, so that each stage draws its own random numbers.
 
     Raises:
         ConfigError: for an unknown argument of a transform, or a `fill_mask` that is neither a class nor ignored.
@@ -47,9 +47,9 @@ class Composed:
         self._compose = A.Compose(list(transforms), additional_targets={"picture": "image"})
 
     def __call__(self, image: np.ndarray, target: Target, seed: int) -> tuple[np.ndarray, Target]:
-        """Return the augmented pair, see `imagier.transforms.augment.Augment`."""
-        # One generator for all: Compose.set_random_seed would give each transform the same numbers, so that, say,
-        # every flipped image were also rotated to the left.
+        """Return the augmented pair; see `imagier.transforms.augment.Augment`."""
+        # One generator shared by all: Compose.set_random_seed would give every transform the same numbers, so that, for
+        # example, all flipped images would also be rotated to the left.
         drawn = derive_seed("transforms", self._place, seed)
         self._compose.set_random_state(generator(drawn), random.Random(drawn))
         if target is image or not isinstance(target, np.ndarray):
@@ -74,7 +74,7 @@ class Composed:
 
 
 def _refuse_clipped(crop: A.RandomSizedCrop, height: int, width: int) -> None:
-    """Albumentations would take what there is of such a crop, and stretch that."""
+    """Raise ConfigError if crops may exceed the image: albumentations would clip and then stretch them."""
     tall = max(crop.min_max_height)
     wide = int(tall * crop.w2h_ratio)
     if tall > height or wide > width:
@@ -86,7 +86,7 @@ def _refuse_clipped(crop: A.RandomSizedCrop, height: int, width: int) -> None:
 
 
 def _own(pixels: np.ndarray) -> np.ndarray:
-    """A view of somebody's picture as an array by itself: some transforms write into what they are given."""
+    """Copy views and read-only arrays, since some transforms write to their input."""
     return pixels if pixels.base is None and pixels.flags.writeable else pixels.copy()
 
 

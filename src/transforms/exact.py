@@ -1,7 +1,7 @@
-"""Transforms that move pixels and compute none: mirrored, turned, cropped, shifted by whole pixels, covered.
+"""Transforms that move pixels without interpolation: flips, quarter turns, crops, shifts by whole pixels, erasing.
 
-Each takes its numbers in [0, 1) from outside and returns a view of the picture wherever it can, so that a batch copies
-each picture once. Small pictures pass here many times faster than through a general library.
+Each gets its random numbers in [0, 1) as arguments and returns a view of the image whenever it can, so that a batch
+copies each image once. Small images are transformed many times faster than by a general library.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from imagier.errors import ConfigError
 from imagier.transforms.base import Transform
 
-_LARGE = 4096  # bytes from which OpenCV mirrors and turns faster than the copy of a view does
+_LARGE = 4096  # bytes from which OpenCV flips and transposes faster than copying a view later
 
 
 class HorizontalFlip(Transform):
-    """Exchange left and right with probability `p`.
+    """Flip left to right with probability `p`.
 
-    With `alternate`, a picture that is mirrored in one epoch is not in the next: in as many epochs a net sees more of
-    the pictures both ways (Jordan 2024, arXiv 2404.00498).
+    With `alternate`, an image flipped in one epoch is not flipped in the next, so that the network sees more images
+    both ways in the same number of epochs (Jordan 2024, arXiv 2404.00498).
 
     Raises:
         ConfigError: for a probability out of range, or one other than a half with `alternate`.
@@ -37,21 +37,21 @@ class HorizontalFlip(Transform):
             )
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Mirror or not."""
+        """Flip the pixels if the number is below `p`."""
         return _mirrored(pixels) if numbers[0] < self.p else pixels
 
     def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """Mirror those that are to be."""
+        """Flip the chosen images in place."""
         chosen = numbers_BD[:, 0] < self.p
         if chosen.any():
-            mirrored = pixels_BHW[chosen]  # a copy; to OpenCV the rows of all of them are one tall picture
+            mirrored = pixels_BHW[chosen]  # a copy, stacked into one tall image for OpenCV
             rows = mirrored.reshape(-1, *pixels_BHW.shape[2:])
             pixels_BHW[chosen] = cv2.flip(rows, 1).reshape(mirrored.shape)
         return pixels_BHW
 
 
 class VerticalFlip(Transform):
-    """Exchange top and bottom with probability `p`."""
+    """Flip top to bottom with probability `p`."""
 
     draws = 1
 
@@ -59,17 +59,17 @@ class VerticalFlip(Transform):
         self.p = _probability("VerticalFlip", p)
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Mirror or not."""
+        """Flip the pixels if the number is below `p`."""
         return pixels[::-1] if numbers[0] < self.p else pixels
 
 
 class D4(Transform):
-    """One of the eight symmetries of a square: turned by quarters, mirrored or not; every one as likely."""
+    """Apply one of the eight symmetries of a square (quarter turns and reflections), all equally likely."""
 
     draws = 1
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Transpose, mirror sidewise, mirror upside down: three bits of the number say which of them."""
+        """Transpose, flip left to right, flip top to bottom, each according to one bit of the number."""
         which = int(numbers[0] * 8)
         if which & 1:
             pixels = _transposed(pixels)
@@ -79,10 +79,10 @@ class D4(Transform):
 
 
 class RandomCrop(Transform):
-    """A part of `height` x `width` anywhere; with `pad`, pictures that are too small are first reflected at the edge.
+    """Crop `height` x `width` at a random position; with `pad`, smaller images are first padded by reflection.
 
     Raises:
-        ConfigError: without `pad`, for a picture that is smaller than the crop.
+        ConfigError: for an argument out of range, or, without `pad`, an image smaller than the crop.
     """
 
     draws = 2
@@ -93,7 +93,7 @@ class RandomCrop(Transform):
             raise ConfigError(f"augment: RandomCrop has pad={pad}; it is true or false.")
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Cut the part out."""
+        """Crop the pixels."""
         height, width = pixels.shape[:2]
         if height < self.height or width < self.width:
             if not self.pad:
@@ -108,7 +108,7 @@ class RandomCrop(Transform):
         return pixels[top : top + self.height, left : left + self.width]
 
     def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """Cut all parts out with one index."""
+        """Crop all images with a single indexing operation."""
         height, width = pixels_BHW.shape[1:3]
         if height < self.height or width < self.width:
             return super().apply_all(pixels_BHW, numbers_BD, fill)
@@ -118,14 +118,17 @@ class RandomCrop(Transform):
 
 
 class RandomPart(Transform):
-    """Cut out a part of a share of the picture and of a shape that are drawn, as Inception's training did.
+    """Crop a random fraction of the image with a random aspect ratio, as for Inception (Szegedy et al. 2015).
 
-    Parts differ in size: they are for `data.augment_first`, which resizes them. torchvision's RandomResizedCrop draws a
-    part again that does not fit; this one is as long as the picture there. Szegedy et al. 2015, arXiv 1409.4842.
+    Crops differ in size, so they need `data.augment_first`, which resizes them. If a crop does not fit, torchvision's
+    RandomResizedCrop draws another; here its side is limited to that of the image. arXiv 1409.4842.
 
     Args:
-        area: smallest and largest share of the picture's area.
-        ratio: smallest height over width of the part, up to 1; the largest is its inverse.
+        area: smallest and largest fraction of the image's area.
+        ratio: smallest height over width of the crop, up to 1; the largest is its inverse.
+
+    Raises:
+        ConfigError: for an argument out of range.
     """
 
     draws = 4
@@ -140,12 +143,12 @@ class RandomPart(Transform):
         self.area, self.ratio = (area[0], area[1]), ratio
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Cut the part out."""
+        """Crop the pixels."""
         return pixels[_rectangle(pixels.shape[:2], self.area, self.ratio, numbers)]
 
 
 class Shift(Transform):
-    """Move by up to `pixels` in each direction, every whole number as likely; what is uncovered is filled."""
+    """Shift by up to `pixels` in each direction, all whole numbers equally likely; uncovered pixels are filled."""
 
     draws = 2
 
@@ -153,7 +156,7 @@ class Shift(Transform):
         self.pixels = _whole("pixels", pixels, 0)
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Copy to the new place."""
+        """Copy the pixels to their new position."""
         height, width = pixels.shape[:2]
         down, right = (int(number * (2 * self.pixels + 1)) - self.pixels for number in numbers)
         down, right = max(-height, min(height, down)), max(-width, min(width, right))
@@ -164,7 +167,7 @@ class Shift(Transform):
         return moved
 
     def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """Lay each picture on a larger ground, and cut that at its place."""
+        """Pad all images with `fill`, then crop each at its own offset."""
         reach, (height, width) = self.pixels, pixels_BHW.shape[1:3]
         ground = np.full(
             (len(pixels_BHW), height + 2 * reach, width + 2 * reach, *pixels_BHW.shape[3:]), fill, np.uint8
@@ -175,14 +178,17 @@ class Shift(Transform):
 
 
 class Erase(Transform):
-    """Cover a rectangle, after random erasing (Zhong et al. 2017, arXiv 1708.04896), with one grey value drawn for it.
+    """Fill a rectangle with one random grey value: random erasing, after Zhong et al. 2017, arXiv 1708.04896.
 
-    In a mask, what is covered counts nowhere; where a set ignores nothing, it is of class 0 (void, background).
+    In a mask, erased pixels are ignored, or of class 0 (void, background) if the data set ignores nothing.
 
     Args:
-        p: how probable it is.
-        area: smallest and largest share of the picture that is covered.
+        p: probability.
+        area: smallest and largest fraction of the image that is erased.
         ratio: smallest height over width; the largest is its inverse.
+
+    Raises:
+        ConfigError: for an argument out of range.
     """
 
     draws = 6
@@ -195,7 +201,7 @@ class Erase(Transform):
         self.p, self.area, self.ratio = _probability("Erase", p), (area[0], area[1]), ratio
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Cover a copy."""
+        """Erase a rectangle in a copy, or return the pixels unchanged."""
         if numbers[0] >= self.p:
             return pixels
         covered = pixels.copy()
@@ -203,7 +209,7 @@ class Erase(Transform):
         return covered
 
     def apply_all(self, pixels_BHW: np.ndarray, numbers_BD: np.ndarray, fill: int) -> np.ndarray:
-        """Cover those that are to be."""
+        """Erase a rectangle in each of the chosen images, in place."""
         for row in np.flatnonzero(numbers_BD[:, 0] < self.p):
             self._cover(pixels_BHW[row], numbers_BD[row].tolist(), fill)
         return pixels_BHW
@@ -216,7 +222,7 @@ class Erase(Transform):
 def _rectangle(
     size: tuple[int, ...], area: tuple[float, float], ratio: float, numbers: Sequence[float]
 ) -> tuple[slice, slice]:
-    """Rows and columns of a part of a picture of `size`, of a share of its area and a shape that four numbers draw."""
+    """Return the rows and columns of a rectangle whose area, shape, top and left four numbers in [0, 1) determine."""
     height, width = size
     share = area[0] + numbers[0] * (area[1] - area[0])
     shape = ratio ** (1 - 2 * numbers[1])
@@ -227,8 +233,8 @@ def _rectangle(
 
 
 def _windows(pixels_BHW: np.ndarray, tops: np.ndarray, lefts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Of each picture the part of `height` x `width` at its `tops` and `lefts`, int [B]."""
-    # Parts are slices of a view in which every place of a picture begins one, so that NumPy copies whole rows.
+    """Crop `height` x `width` from each image at its own `tops` and `lefts`, int [B]."""
+    # Indexing a view of all possible windows lets NumPy copy whole rows.
     view = sliding_window_view(pixels_BHW, (height, width), (1, 2))
     parts = view[np.arange(len(pixels_BHW)), tops, lefts]
     return np.ascontiguousarray(parts if pixels_BHW.ndim == 3 else np.moveaxis(parts, 1, -1))
@@ -249,7 +255,7 @@ def _whole(name: str, value: int, least: int) -> int:
 def _mirrored(pixels: np.ndarray) -> np.ndarray:
     if pixels.size < _LARGE:
         return pixels[:, ::-1]
-    return cv2.flip(pixels, 1).reshape(pixels.shape)  # OpenCV drops the channel of a grey picture
+    return cv2.flip(pixels, 1).reshape(pixels.shape)  # OpenCV drops the channel of a grey image
 
 
 def _transposed(pixels: np.ndarray) -> np.ndarray:
@@ -258,7 +264,7 @@ def _transposed(pixels: np.ndarray) -> np.ndarray:
 
 
 def _reflected(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Extend to at least height x width, the edge not repeated (a side of one pixel is), equally on both sides."""
+    """Pad equally on both sides to at least height x width, by reflection (by repetition along a side of one pixel)."""
     for axis, side in ((0, height), (1, width)):
         lacking = max(0, side - pixels.shape[axis])
         amounts = [(0, 0)] * pixels.ndim

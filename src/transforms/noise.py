@@ -1,4 +1,4 @@
-"""Gaussian noise on a batch of images, as a pure function of one seed a sample."""
+"""Gaussian noise on a batch of images, as a pure function of one seed per sample."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from imagier.sending import sent
 
 
 class GaussianNoise:
-    """Adds to each image white Gaussian noise of a standard deviation (sigma) of its own.
+    """Adds white Gaussian noise to images, with its own standard deviation (sigma) for each image.
 
-    A seed decides both the noise and, unless a level is given, its sigma. For one seed, noise of two levels is the
-    same picture of noise, scaled.
+    A seed determines the noise and, unless a level is given, its sigma. With the same seed, the noise at two levels
+    differs only in scale.
 
     Args:
-        sigma: in units of pixel values from 0 to 255: one, or [low, high] for sigmas drawn uniformly in between.
-        clip: clamp noisy values to 0 to 255, as a camera does; otherwise they leave the range.
+        sigma: on the scale of pixel values 0 to 255: a number, or [low, high] for sigmas drawn uniformly in between.
+        clip: clamp noisy values to 0 to 255, as a camera does; otherwise they may leave the range.
 
     Raises:
         ConfigError: unless 0 <= low <= high and high > 0.
@@ -48,10 +48,10 @@ class GaussianNoise:
 
         Args:
             image_BCHW: uint8.
-            seeds: one a sample; the noise of a sample depends on nothing else.
+            seeds: one per sample; its noise does not depend on the other samples.
             level: sigma of all samples, or None to draw each.
-            draw_on: device whose generator draws, the image's by default. Generators of different kinds of devices draw
-                different noise; with "cpu" it is the same on every machine.
+            draw_on: device that generates the noise, by default the images'. Different kinds of devices generate
+                different noise from the same seed; with "cpu" it is the same on every machine.
         """
         device = torch.device(image_BCHW.device if draw_on is None else draw_on)
         generator = torch.Generator(device)
@@ -65,5 +65,5 @@ class GaussianNoise:
         return noisy_BCHW.clamp(0, 255) if self.clip else noisy_BCHW
 
     def sigma(self, seed: int) -> float:
-        """The sigma that `seed` draws."""
+        """Return the sigma drawn for `seed`."""
         return self.low + (self.high - self.low) * (derive_seed("sigma", seed) / 2**63)

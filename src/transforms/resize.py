@@ -1,11 +1,11 @@
-"""Bringing a picture, or its mask, to another size."""
+"""Resizing of images and masks."""
 
 import cv2
 import numpy as np
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Resize uint8 [H, W, C] to (height, width): areas are averaged where it shrinks, linear where it grows."""
+    """Resize uint8 [H, W, C] to (height, width): area averaging along a side that shrinks, linear where it grows."""
     if size is None or image.shape[:2] == size:
         return image
     (height, width), channels = image.shape[:2], image.shape[2]
@@ -18,8 +18,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Resize uint8 [H, W] to (height, width) with the nearest neighbour, aligned with `resize_image`."""
+    """Resize uint8 [H, W] to (height, width) by nearest neighbour, aligned with `resize_image`."""
     if size is None or mask.shape == size:
         return mask
-    # Plain INTER_NEAREST rounds down and so shifts a mask by up to half a pixel against its image.
+    # INTER_NEAREST rounds down, which shifts a mask by up to half a pixel relative to its image.
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,8 +1,8 @@
-"""TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158) for small pictures, several times as fast as by a library.
+"""TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158) for small images, several times faster than by a library.
 
-One of fourteen changes a picture, each as likely, at any strength, each as likely, up to those of RandAugment (Cubuk et
-al. 2019, arXiv 1909.13719). Brightness, contrast, saturation and sharpness are Pillow's `ImageEnhance`: a blend with
-black, mean grey, grey and the smoothed picture, or away from them where the factor is above 1.
+Each image gets one of fourteen changes, all equally likely, at a uniformly drawn strength up to those of RandAugment
+(Cubuk et al. 2019, arXiv 1909.13719). Brightness, contrast, saturation and sharpness are as in Pillow's `ImageEnhance`:
+a blend with black, mean grey, greyscale and the smoothed image, or away from it for factors above 1.
 """
 
 import math
@@ -13,20 +13,20 @@ import numpy as np
 
 from imagier.transforms.base import Transform
 
-Change = Callable[[np.ndarray, float], np.ndarray]  # of a picture, uint8 [H, W, C], by a strength in [-1, 1)
+Change = Callable[[np.ndarray, float], np.ndarray]  # takes an image, uint8 [H, W, C], and a strength in [-1, 1)
 
-_SHEAR, _SHIFT, _DEGREES, _FACTOR = 0.3, 0.3, 30.0, 0.9  # the strongest; shifts are in sides
+_SHEAR, _SHIFT, _DEGREES, _FACTOR = 0.3, 0.3, 30.0, 0.9  # maxima; shifts as a fraction of the side
 _LEVELS = np.arange(256, dtype=np.float64)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
 
 
 class TrivialAugment(Transform):
-    """Shear, shift, turn, brighten, sharpen, ... or leave alone. Masks follow those changes that move pixels."""
+    """Shear, shift, rotate, brighten, sharpen, ... or leave unchanged. Masks follow the changes that move pixels."""
 
     draws = 2
 
     def apply(self, pixels: np.ndarray, numbers: Sequence[float], fill: int) -> np.ndarray:
-        """Change a copy: the first number says how, the second by how much. `fill` is what a shear or turn uncovers."""
+        """Return the changed pixels: the first number selects the change, the second its strength."""
         which, strength = int(numbers[0] * (len(_MOVES) + len(_CHANGES))), 2 * numbers[1] - 1
         if which < len(_MOVES):
             return _moved(pixels, *_MOVES[which](strength), fill)
@@ -34,7 +34,7 @@ class TrivialAugment(Transform):
 
 
 def _moved(pixels: np.ndarray, linear: np.ndarray, shift: Sequence[float], fill: int) -> np.ndarray:
-    """Move what is at x, seen from the centre, to linear x + shift, in sides; masks keep their values."""
+    """Move the pixel at x, relative to the centre, to linear x + shift (in sides); masks use nearest neighbour."""
     height, width = pixels.shape[:2]
     sides = np.array([width, height])
     centre = (sides - 1) / 2
@@ -58,7 +58,7 @@ _MOVES: tuple[Callable[[float], tuple[np.ndarray, Sequence[float]]], ...] = (
 
 
 def _mapped(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Give each value the level at its place in float [256] or, one table a channel, [256, C]."""
+    """Map values through a lookup table, float [256], or [256, C] with one table per channel."""
     table = np.clip(levels + 0.5, 0, 255).astype(np.uint8)
     return cv2.LUT(pixels, table if table.ndim == 1 else table[:, None]).reshape(pixels.shape)
 
@@ -90,7 +90,7 @@ def _sharpen(pixels: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _posterize(pixels: np.ndarray, strength: float) -> np.ndarray:
-    return pixels & np.uint8(256 - (1 << round(4 * abs(strength))))  # down to the highest four bits
+    return pixels & np.uint8(256 - (1 << round(4 * abs(strength))))  # keeps four bits or more
 
 
 def _solarize(pixels: np.ndarray, strength: float) -> np.ndarray:
@@ -98,14 +98,14 @@ def _solarize(pixels: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _stretch(pixels: np.ndarray, strength: float) -> np.ndarray:
-    """Each channel's darkest value to 0 and its lightest to 255 (autocontrast)."""
+    """Stretch each channel's values to the range 0 to 255 (autocontrast)."""
     low, high = pixels.min((0, 1)).astype(np.float64), pixels.max((0, 1)).astype(np.float64)
     scale = 255 / np.where(high > low, high - low, 255)
     return _mapped(pixels, (_LEVELS[:, None] - np.where(high > low, low, 0)) * scale)
 
 
 def _equalize(pixels: np.ndarray, strength: float) -> np.ndarray:
-    """Each channel's values as often as one another."""
+    """Equalise each channel's histogram."""
     return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(pixels)]).reshape(pixels.shape)
 
 
