@@ -1,1 +1,1 @@
-"""Tasks: loss, metrics and what a prediction means."""
+"""Tasks: the loss, the metrics and the meaning of predictions."""

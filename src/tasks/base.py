@@ -1,4 +1,4 @@
-"""What the tasks share: one training step, one evaluation step, an optimiser. A task adds loss, metrics and meaning."""
+"""The base of all tasks: training step, evaluation step and optimiser. A task adds loss, metrics and meaning."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +24,10 @@ STAGES = ("train", "val", "test")
 
 
 class PerStage(nn.Module):
-    """One metric for each stage, so that a validation in mid-epoch leaves the training's counts alone.
+    """One metric for each stage, so that a validation in mid-epoch does not affect the training's counts.
 
     Args:
-        make: makes a torchmetrics metric.
+        make: creates a torchmetrics metric.
     """
 
     def __init__(self, make: Callable[[], Metric]) -> None:
@@ -42,10 +42,10 @@ class PerStage(nn.Module):
 class Judged:
     """What a report shows of a batch.
 
-    prediction: segment: int64 [B, H, W]; classify: int64 [B]; denoise, compress: the picture made, uint8 [B, C, H, W].
-    score:      float [B], higher is better: by it the report finds telling samples.
-    figures:    numbers written beside a sample, float [B] each, such as iou, probability, psnr or bytes.
-    seen:       uint8 [B, C, H, W], what the net saw where that is not the batch's image; a noisy picture.
+    prediction: segment: int64 [B, H, W]; classify: int64 [B]; denoise, compress: the output, uint8 [B, C, H, W].
+    score:      float [B], higher is better; the report selects samples by it.
+    figures:    numbers shown beside a sample, float [B] each, such as iou, probability, psnr or bytes.
+    seen:       uint8 [B, C, H, W], the network's input if it differs from the batch's images, such as noisy images.
     """
 
     prediction: Tensor
@@ -57,22 +57,22 @@ class Judged:
 class Task(LightningModule):
     """Base of all tasks.
 
-    A subclass implements `measure` (loss of one batch), `count` (metrics of one batch), `scores` (what they add up to)
-    and `judge` (what a report shows of a batch), and sets `monitor`, the score of val by which the best checkpoint is
-    chosen, such as val/iou, and `mode`, max or min.
+    A subclass implements `measure` (loss of one batch), `count` (update of the metrics), `scores` (the metrics so far)
+    and `judge` (what a report shows of a batch), and sets `monitor`, the validation score that selects the best
+    checkpoint, such as val/iou, and `mode`, max or min.
 
     Args:
-        net: takes uint8 [B, C, H, W], see `imagier.models.pixels.FromPixels`.
-        loss: of (outputs, target), a scalar.
-        facts: of the data.
-        optimizer: makes the optimiser from parameter groups; None for a task that only evaluates.
-        seed: of what is random on the device (dropout, noise).
+        net: takes uint8 [B, C, H, W]; see `imagier.models.pixels.FromPixels`.
+        loss: maps (outputs, target) to a scalar.
+        facts: describes the data.
+        optimizer: creates the optimiser from parameter groups; None for a task that only evaluates.
+        seed: seed of everything random in training except the data: dropout, CutMix, noise, rates.
     """
 
     monitor: str
     mode: str
-    reports_anyway = False  # where nothing of a test is labelled: after a training, whose report is not to be lost
-    precisions: tuple[str, ...] = ()  # of a Trainer in which its nets compute, as Lightning names them; none: in any
+    reports_anyway = False  # whether a test without any label is no error: set after training, to get a report anyway
+    precisions: tuple[str, ...] = ()  # the Trainer's precisions that the task supports, in Lightning's names; (): all
 
     def __init__(
         self, net: nn.Module, loss: nn.Module, facts: Facts, optimizer: OptimizerFactory | None = None, seed: int = 0
@@ -85,7 +85,7 @@ class Task(LightningModule):
         self.mean_loss = PerStage(WeightedMean)
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Any]:
-        """Return the loss of `batch`, a scalar, and the predictions, or whatever else `count` counts."""
+        """Return the loss of `batch`, a scalar, and the predictions, or whatever else `count` takes."""
         raise NotImplementedError
 
     def count(self, stage: str, prediction: Any, batch: Batch) -> None:
@@ -95,26 +95,26 @@ class Task(LightningModule):
     def scores(self, stage: str) -> Mapping[str, Tensor | float]:
         """Return every score of `stage` so far by its name without the stage, for instance {"iou": ...}.
 
-        NaN says that nothing was measured which has it.
+        NaN means that no sample so far has the score.
         """
         raise NotImplementedError
 
     def question(self, batch: Batch) -> Tensor:
-        """Return what a net in use is asked about, uint8 [B, C, H, W]: here the images themselves."""
+        """Return the inputs of a deployed network for `batch`, uint8 [B, C, H, W]: by default its images."""
         return batch["image"]
 
     def judge(self, batch: Batch) -> Judged:
-        """Return the predictions for `batch` with what a reader wants to know about each."""
+        """Return the predictions for `batch` with a score and figures for each sample."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map uint8 [B, C, H, W] to the net's outputs."""
+        """Map uint8 [B, C, H, W] to the network's outputs."""
         return self.net(image)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make dropout a function of (seed, epoch, batch) alone, so that a resumed run draws the same."""
+        """Seed dropout and the like by (seed, epoch, batch, process), so that a resumed run draws the same numbers."""
         seed = self.seed_of_step(batch_idx, self.global_rank)
-        # torch.manual_seed would also put a seed by for every GPU that is not in use, and remember from where.
+        # torch.manual_seed would also queue a seed, with a stack trace, for GPUs that are not initialised.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -122,29 +122,29 @@ class Task(LightningModule):
             torch.mps.manual_seed(seed)
 
     def seed_of_step(self, batch_idx: int, process: int = 0) -> int:
-        """A function of (seed, epoch, batch), and of the process that draws for itself."""
+        """Return a seed for (seed, epoch, batch) and, if each process draws its own numbers, its rank."""
         return derive_seed("step", self._seed, self.current_epoch, batch_idx, process)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss to descend."""
+        """Return the loss to minimise."""
         loss = self._step(batch, "train")
         share, mean = self._over_processes(loss.detach(), batch)
         self.log("train/step_loss", mean, on_step=True, on_epoch=False, batch_size=len(batch["id"]))
         return loss * share * self._of_the_window(batch_idx)
 
     def _of_the_window(self, batch_idx: int) -> float:
-        """What makes the mean over the batches of a step, where an epoch's last one gathers fewer than the others.
+        """Return the factor that corrects the loss if an epoch's last step accumulates fewer batches than the others.
 
-        Lightning divides each batch's loss by `accumulate_grad_batches`, whatever there is.
+        Lightning divides each batch's loss by `accumulate_grad_batches`, however many there are.
         """
         gathered, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         left = batches % gathered
         return gathered / left if left and batch_idx >= batches - left else 1.0
 
     def _over_processes(self, loss: Tensor, batch: Batch) -> tuple[Tensor | float, Tensor]:
-        """Return how much this process's loss counts among those of all, and their mean, as of one large batch.
+        """Return the weight of this process's loss among all processes, and their mean loss, as for one large batch.
 
-        Averaging gradients as they are would count a pixel more where its process's share of the batch holds fewer.
+        A plain average of gradients would give pixels more weight in processes whose part of the batch has fewer.
         """
         if not distributed.is_initialized():
             return 1.0, loss
@@ -155,11 +155,11 @@ class Task(LightningModule):
         return (weight * distributed.get_world_size() / total).to(loss.dtype), (sums[0] / total).to(loss.dtype)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one validation batch."""
+        """Evaluate one validation batch."""
         self._step(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one test batch."""
+        """Evaluate one test batch."""
         self._step(batch, "test")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
@@ -170,9 +170,9 @@ class Task(LightningModule):
         return loss
 
     def _weight(self, batch: Batch) -> Tensor:
-        """What the batch's mean loss is a mean over, so that an epoch's is the mean of all its samples or pixels.
+        """Return the total weight in the batch's mean loss, so that an epoch's loss is the mean over samples or pixels.
 
-        Losses that are none of single pixels, such as Dice, depend on the batch size all the same.
+        Losses that are not sums over pixels, such as Dice, still depend on the batch size.
         """
         target, ignored = batch["target"], self.facts.ignore_index
         counted = torch.ones_like(target, dtype=torch.bool) if ignored is None else target != ignored
@@ -180,7 +180,7 @@ class Task(LightningModule):
         return counted.sum() if weights is None else (weights[(target * counted).long()] * counted).sum()
 
     def on_validation_epoch_start(self) -> None:
-        """Measure, in every process, with the first one's normalisation statistics: those that checkpoints hold."""
+        """Copy the first process's batch statistics, which checkpoints contain, to all processes."""
         if distributed.is_initialized():
             for buffer in self.net.buffers():
                 distributed.broadcast(buffer, src=0)
@@ -200,7 +200,7 @@ class Task(LightningModule):
     def _log_scores(self, stage: str) -> None:
         told = {"loss": self.mean_loss[stage].compute()} | dict(self.scores(stage))
         values = {name: torch.as_tensor(value, device=self.device).float() for name, value in told.items()}
-        # A class that does not occur has no score. A loss of NaN is told: Lightning would keep that of an epoch before.
+        # Scores of absent classes are left out, but a NaN loss is logged: Lightning would keep the previous epoch's.
         known = {name: value for name, value in values.items() if name == "loss" or not value.isnan()}
         self.epoch_scores[stage] = known
         if stage != "train":
@@ -211,23 +211,26 @@ class Task(LightningModule):
 
     @property
     def validates_wholly(self) -> bool:
-        """Whether a validation while training finds every score that one afterwards would."""
+        """Whether a validation during training computes all scores that one after training would."""
         return True
 
     def metrics_of(self, stage: str) -> Iterator[Any]:
-        """Every metric that counts `stage`."""
+        """Return all metrics of `stage`."""
         return (child[stage] for child in self.children() if isinstance(child, PerStage))
 
     def configure_optimizers(self) -> Optimizer:
-        """Weight decay applies to kernels and matrices, not to biases, normalisation, positions and gains.
+        """Create the optimiser, with weight decay for kernels and matrices only, not for biases or normalisation.
 
-        Of each kernel the first group also says whether it is one of a layer's, which maps all of its channels, and no
-        table of something else: Muon moves the two in different ways.
+        `matrices` marks the weights of linear layers and ungrouped 2D convolutions, which Muon updates differently from
+        other parameters.
+
+        Raises:
+            RuntimeError: if the task was built without an optimiser.
         """
         if self._optimizer is None:
             raise RuntimeError("this task was built for evaluation and has no optimizer")
         trained = [named for named in self.net.named_parameters() if named[1].requires_grad]
-        # By its name, too: divisive normalisation and a density's biases have several dimensions.
+        # Also by name: some parameters of GDN and of learned densities have several dimensions, but are not weights.
         kernels = [parameter for name, parameter in trained if parameter.ndim > 1 and _is_weight(name)]
         others = [parameter for name, parameter in trained if parameter.ndim <= 1 or not _is_weight(name)]
         of_layers = {id(layer.weight) for layer in self.net.modules() if _maps_all_channels(layer)}
@@ -243,7 +246,7 @@ class Task(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip, in bf16-mixed too, where Lightning refuses fused optimisers as if the loss were scaled."""
+        """Clip gradients, also in bf16-mixed, where Lightning rejects fused optimisers as if the loss were scaled."""
         precision = self.trainer.precision_plugin
         if getattr(precision, "scaler", None) is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -252,16 +255,13 @@ class Task(LightningModule):
             Precision.clip_gradients(precision, optimizer, gradient_clip_val, kind)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the half-counted training scores of an interrupted epoch, so that a resumed one reports the same.
-
-        They are those of all processes together.
-        """
+        """Save the training metrics, summed over all processes, so that a resumed epoch reports the same scores."""
         checkpoint["train_metrics"] = [_state(metric) for metric in self.metrics_of("train")]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Undo `on_save_checkpoint`: the first process goes on with what has been counted, the others from nothing.
+        """Restore the training metrics in the first process; the others start at zero, since the state is their sum.
 
-        So does a metric that counts something else now, such as other noise levels.
+        A metric whose shape has changed, for instance by other noise levels, starts at zero as well.
         """
         if self.global_rank > 0:
             return
@@ -273,7 +273,7 @@ class Task(LightningModule):
 
 
 def _state(metric: Any) -> dict[str, Any]:
-    # clone: a checkpoint that is written later must not see counts added meanwhile
+    # Cloned, so that a checkpoint written later does not contain counts added meanwhile.
     with metric.sync_context():
         return {name: value.clone() for name, value in metric.metric_state.items()} | {
             "_update_count": metric._update_count
@@ -285,7 +285,7 @@ def _shape(value: Any) -> torch.Size | None:
 
 
 def _is_weight(name: str) -> bool:
-    """As layers call theirs: `weight`, `in_proj_weight`, `weight_ih_l0`, or what one is made of."""
+    """Whether a name is that of a layer's weight: `weight`, `in_proj_weight`, `weight_ih_l0`, or a parametrized one."""
     return "weight" in name.rpartition(".")[2] or ".parametrizations.weight." in name
 
 

@@ -16,13 +16,13 @@ class Classify(Task):
     """Single-label classification, measured by top-1 accuracy. Outputs are logits [B, K].
 
     Args:
-        cutmix: share, in [0, 1], of the training batches whose images get a rectangle of one another, and whose loss is
-            the mean over both labels by their areas (Yun et al. 2019, arXiv 1905.04899).
-        cutmix_epochs: epochs over which that share grows, evenly, from nothing; 0 for the whole share from the start.
-            Mixed images cost where epochs are few; where they are many, they keep a net from learning images by heart.
+        cutmix: fraction, in [0, 1], of the training batches to which CutMix is applied: each image gets a rectangle of
+            another, and the loss weights both labels by area (Yun et al. 2019, arXiv 1905.04899).
+        cutmix_epochs: epochs over which that fraction grows linearly from 0; 0 for the full fraction from the start.
+            CutMix hurts in short trainings; in long ones, it keeps the network from memorising the images.
 
     Raises:
-        ConfigError: for a share or a number of epochs out of range.
+        ConfigError: for an argument out of range.
     """
 
     monitor, mode = "val/accuracy", "max"
@@ -37,7 +37,7 @@ class Classify(Task):
         self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw for all processes alike whether images are mixed, and where."""
+        """Also draw whether and where images are mixed, identically in all processes."""
         super().on_train_batch_start(batch, batch_idx)
         self._numbers = torch.rand(4, generator=torch.Generator().manual_seed(self.seed_of_step(batch_idx))).tolist()
 
@@ -67,7 +67,7 @@ class Classify(Task):
         self.confusion[stage].update(prediction, batch["target"])
 
     def scores(self, stage: str) -> dict[str, Tensor]:
-        """Top-1 accuracy, its mean over classes, and each class's own."""
+        """Return top-1 accuracy, mean class accuracy and, except in training, the accuracy of each class."""
         counts = self.confusion[stage].compute()
         self.confusion_counts[stage] = counts.cpu()
         per_class = class_accuracy(counts)
@@ -78,7 +78,7 @@ class Classify(Task):
 
     @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
-        """Return the classes with their probabilities, ranked by the probability given to the truth."""
+        """Return the predicted classes with their probabilities, scored by the probability of the true class."""
         probability = self(batch["image"]).float().softmax(1)
         confidence, prediction = probability.max(1)
         truth = probability.gather(1, batch["target"][:, None])[:, 0]
@@ -86,15 +86,15 @@ class Classify(Task):
 
 
 def cut_mixed(image_BCHW: Tensor, numbers: Sequence[float], probability: float) -> tuple[Tensor, float]:
-    """Put a rectangle of the last image into the first, of the last but one into the second, and so on.
+    """Apply CutMix: paste a rectangle of the last image into the first, of the last but one into the second, and so on.
 
     Args:
-        image_BCHW: images of any dtype, which stay as they are.
-        numbers: four in [0, 1): whether anything is mixed, the rectangle's area, and where its centre is.
-        probability: that anything is.
+        image_BCHW: images of any dtype; they are not modified.
+        numbers: four in [0, 1): whether images are mixed, the rectangle's area, and its centre's row and column.
+        probability: probability of mixing.
 
     Returns:
-        The images and the share of their area, in [0, 1], that is the partner's.
+        The images and the fraction of their area, in [0, 1], that comes from the partner.
     """
     if numbers[0] >= probability:
         return image_BCHW, 0.0

@@ -1,4 +1,4 @@
-"""Compress: pictures as small files, written and read by a net."""
+"""Compress: images as small files, encoded and decoded by a network."""
 
 from typing import Any
 
@@ -20,39 +20,38 @@ from imagier.tasks.base import Judged, PerStage, Task
 QUALITY = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim}
 TOLD_OF_EACH_RATE = ("bpp", "bpp_estimate", *QUALITY)
 FIGURES = (*TOLD_OF_EACH_RATE, "mismatches", "misestimates", "estimate_error")
-ALLOWED_SHARE, ALLOWED_BYTES = 0.01, 64  # by which a file may differ from its estimated size
+ALLOWED_SHARE, ALLOWED_BYTES = 0.01, 64  # allowed difference between a file's size and its estimate
 
-Figures = dict[str, Tensor]  # name -> float [B], NaN for a picture that was not measured so
+Figures = dict[str, Tensor]  # name -> float [B], NaN for an image without this figure
 
 
 class Compress(Task):
-    """Lossy compression with a net that writes and reads its own files, at one or several rates.
+    """Lossy compression with a network that writes and reads its own files, at one or several rates.
 
-    The net answers an image and the index of a rate with `imagier.models.coded.Coded`, and names the trade-offs of its
-    rates in `lambdas`. A training sample is given one rate, a function of (seed, epoch, sample); an evaluation goes
-    through all of them and writes every file. The final measure, and `imagier evaluate`, read the files back as well
-    and measure what was read; validation while a run trains takes the encoder's reconstruction. Means over the
-    pictures:
+    The network maps images and rate indices to `imagier.models.coded.Coded`, and lists its trade-offs in `lambdas`. In
+    training, a sample's rate is a function of (seed, epoch, sample); evaluation uses all rates and writes every file.
+    The evaluation after training, and `imagier evaluate`, also decode the files and measure the result; validation
+    during training measures the encoder's reconstruction. Scores are means over the images:
 
-    bpp, bpp_estimate      bits per pixel of the files, headers included, and as the net estimates them
-    psnr, ssim, ms_ssim    of the decoded pictures
-    mismatches             share of the files that decode to other pixels than the encoder's reconstruction
-    misestimates           share of the files whose size is further than 1 % and 64 bytes from its estimate
-    estimate_error         difference between a file's size and its estimate, in bytes
+    bpp, bpp_estimate      bits per pixel of the files, headers included, and as estimated by the network
+    psnr, ssim, ms_ssim    of the decoded images
+    mismatches             fraction of files that decode to other pixels than the encoder's reconstruction
+    misestimates           fraction of files whose size differs from its estimate by more than 1 % plus 64 bytes
+    estimate_error         absolute difference between a file's size and its estimate, in bytes
 
-    For a net of several rates these are means over the rates as well, and the first two lines are told of each rate,
-    "psnr/0.0067" by its lambda.
+    With several rates, these are also averaged over the rates, and outside of training the scores in the first two
+    lines are reported for each rate as well, named by its lambda, as in "psnr/0.0067".
 
     Args:
-        args, kwargs: as for `Task`. A loss other than `RateDistortion` is called with picture and target alone, as
-            those of denoising are: it leaves the rate to the net.
+        args, kwargs: as for `Task`. A loss other than `RateDistortion` is called with image and target alone, as in
+            denoising, and does not constrain the rate.
 
     Raises:
-        ConfigError: for several rates with a loss that leaves the rate out.
+        ConfigError: for several rates with a loss that does not include the rate.
     """
 
     monitor, mode = "val/loss", "min"
-    precisions = ("32-true", "bf16-mixed", "16-mixed")  # what decides about bits is computed in single precision
+    precisions = ("32-true", "bf16-mixed", "16-mixed")  # whatever affects the coded bits is computed in float32
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +69,7 @@ class Compress(Task):
         return name if len(self.lambdas) == 1 else f"{name}/{self.lambdas[rate]:g}"
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, Figures]:
-        """Return the loss, in evaluation its mean over the rates, and the figures of the pictures."""
+        """Return the loss, in evaluation averaged over the rates, and the figures of the images."""
         image_BCHW = batch["image"]
         if stage == "train":
             return self._at_drawn_rates(image_BCHW, batch["index"])
@@ -120,7 +119,7 @@ class Compress(Task):
         return self._loss(coded, image_BCHW, rate_B), measured
 
     def _code(self, image_BCHW: Tensor, rate: int) -> Coded:
-        """Ask the net for one picture at a time, as files are written: sums over a batch round another way."""
+        """Run the network on one image at a time, as for writing files: batched sums may be rounded differently."""
         rate_1 = torch.tensor([rate], device=image_BCHW.device)
         coded = [self.net(image_1CHW, rate_1) for image_1CHW in image_BCHW.split(1)]
         return Coded(torch.cat([one.image for one in coded]), torch.cat([one.bits for one in coded]))
@@ -130,12 +129,12 @@ class Compress(Task):
 
     @torch.inference_mode()
     def write(self, image_CHW: Tensor, rate: int) -> bytes:
-        """Return the file of a picture, uint8 [C, H, W], at the rate of this index."""
+        """Return the file of an image, uint8 [C, H, W], at the rate with this index."""
         return compress(self._net(), image_CHW, rate)
 
     @torch.inference_mode()
     def read(self, data: bytes) -> Tensor:
-        """Return the picture in a file that `write` made, uint8 [C, H, W]."""
+        """Return the image, uint8 [C, H, W], in a file from `write`."""
         return decompress(self._net(), data)
 
     def _net(self) -> FromPixels:
@@ -151,12 +150,12 @@ class Compress(Task):
         return loss
 
     def _weight(self, batch: Batch) -> Tensor:
-        """A picture counts as one, whatever its size."""
-        return torch.full((), len(batch["id"]), device=batch["image"].device)  # a copy would be waited for
+        """Return the number of images, each of which has weight 1 whatever its size."""
+        return torch.full((), len(batch["id"]), device=batch["image"].device)  # copying from the host would synchronise
 
     @property
     def validates_wholly(self) -> bool:
-        """Files are read back when training is over."""
+        """False, since files are decoded only after training."""
         return False
 
     def count(self, stage: str, prediction: Figures, batch: Batch) -> None:
@@ -164,7 +163,7 @@ class Compress(Task):
         self.means[stage].update(prediction)
 
     def scores(self, stage: str) -> dict[str, Tensor]:
-        """Every figure's mean over pictures and rates; outside of training also those of each rate."""
+        """Return each figure's mean over images and rates; except in training, also those of each rate."""
         means = self.means[stage].compute()
         rates = range(len(self.lambdas))
         scores = {name: torch.stack([means[self._at(rate, name)] for rate in rates]).nanmean() for name in FIGURES}
@@ -174,7 +173,7 @@ class Compress(Task):
 
     @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
-        """Return the pictures read from real files of the middle rate, ranked by PSNR, with their bytes."""
+        """Return the images decoded from real files at the middle rate, scored by PSNR, with the files' sizes."""
         files = [self.write(image_CHW, len(self.lambdas) // 2) for image_CHW in batch["image"]]
         read_BCHW = self._read_all(files, batch["image"])
         quality_B = psnr(read_BCHW, batch["image"])

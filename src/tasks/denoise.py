@@ -1,4 +1,4 @@
-"""Denoise: a noisy picture in, the clean one out."""
+"""Denoise: noisy images in, clean images out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,18 +20,18 @@ SCORES = {"psnr": psnr, "ssim": ssim, "mse": mse}
 class Denoise(Task):
     """Removal of noise that the task itself adds, measured by the peak signal-to-noise ratio.
 
-    Outputs are pictures, float [B, C, H, W] on a scale of 0 to 1. In training, the noise of a sample is a function of
-    (seed, epoch, sample); in evaluation of the sample alone, so that every run, epoch and machine measures the same.
-    A score is the mean over pictures of each picture's own. Outside of training every picture is measured at fixed
-    levels too, with one noise scaled to each of them.
+    The network's outputs are float [B, C, H, W] on a scale of 0 to 1. In training, the noise is a function of (seed,
+    epoch, sample); in evaluation it depends on the sample's name alone, so that every run, epoch and machine uses the
+    same noise. Scores are means over images. After training, every image is also measured at fixed noise levels, with
+    the same noise scaled to each.
 
     Args:
-        noise: what is added; None, which a sentence without noise gives, is refused.
-        levels: standard deviations, in units of pixel values from 0 to 255, at which `psnr/15`, `ssim/15`, ... are
+        noise: the noise to add; None, as in a configuration without noise, raises ConfigError.
+        levels: standard deviations, on the scale of pixel values 0 to 255, at which `psnr/15`, `ssim/15`, ... are
             measured.
 
     Raises:
-        ConfigError: without noise, or for a level that is not above 0 or stands twice.
+        ConfigError: without noise, or unless levels are distinct and above 0.
     """
 
     monitor, mode = "val/psnr", "max"
@@ -53,13 +53,13 @@ class Denoise(Task):
         self.means = PerStage(lambda: Means(names))
 
     def measure(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the loss, and the pictures made, uint8 [B, C, H, W], of the noisy ones, float [B, C, H, W]."""
+        """Return the loss, and the denoised images, uint8 [B, C, H, W], with the noisy ones, float [B, C, H, W]."""
         noisy = self._noisy_for_training(batch) if stage == "train" else self._noisy(batch)
         outputs = self(noisy).float()
         return self.loss(outputs, batch["target"].float() / 255), (as_saved(255 * outputs.detach()), noisy)
 
     def count(self, stage: str, prediction: tuple[Tensor, Tensor], batch: Batch) -> None:
-        """Add one batch: its PSNR alone in training, every score otherwise, and those of the levels outside of it."""
+        """Add one batch: PSNR alone for the training split, otherwise all scores, after training also at each level."""
         (made, noisy), clean, means = prediction, batch["target"], self.means[stage]
         if stage == "train":
             means.update({"psnr": psnr(made, clean)})
@@ -72,25 +72,25 @@ class Denoise(Task):
 
     @property
     def validates_wholly(self) -> bool:
-        """Levels are for when training is over."""
+        """Whether there are no noise levels, which are measured only after training."""
         return not self.levels
 
     def scores(self, stage: str) -> dict[str, Tensor]:
-        """PSNR, SSIM and MSE of the pictures made, the PSNR of the noisy ones, and the scores at each level."""
+        """Return PSNR, SSIM and MSE of the denoised images, PSNR of the noisy ones, and the same at each level."""
         scores: dict[str, Tensor] = self.means[stage].compute()
         return scores
 
     @torch.inference_mode()
     def predict(self, image: Tensor) -> Tensor:
-        """Map noisy pictures, uint8 or float [B, C, H, W] on the scale 0 to 255, to clean ones, uint8."""
+        """Map noisy images, uint8 or float [B, C, H, W] on the scale 0 to 255, to denoised images, uint8."""
         return as_saved(255 * self(image).float())
 
     def question(self, batch: Batch) -> Tensor:
-        """Return the noisy pictures of an evaluation, as they would be saved."""
+        """Return the noisy images of an evaluation, rounded to uint8."""
         return as_saved(self._noisy(batch))
 
     def judge(self, batch: Batch) -> Judged:
-        """Return the pictures made beside the noisy ones, found by how many dB the net has gained."""
+        """Return the denoised and the noisy images, scored by the gain in PSNR."""
         noisy, clean = self._noisy(batch), batch["target"]
         prediction, seen = self.predict(noisy), as_saved(noisy)
         before, after = psnr(seen, clean), psnr(prediction, clean)

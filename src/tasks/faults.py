@@ -1,4 +1,4 @@
-"""What is said of faults that show only when a net is asked, or a split measured: of its own words torch has others."""
+"""Clear messages for errors that only show when a network runs or a split is evaluated; torch's own are obscure."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from imagier.models.pixels import FromPixels, refuse_misshapen
 if TYPE_CHECKING:
     from imagier.tasks.base import Task
 
-_NO_SPREAD = "Expected more than 1 value per channel"  # as torch says of one sample's map of one pixel
+_NO_SPREAD = "Expected more than 1 value per channel"  # torch's message for batch norm over a single pixel
 
 
 class FullMemoryError(torch.OutOfMemoryError):
-    """A GPU's memory is full. `asked`: the shape of the pictures that a net was asked about, [B, C, H, W]."""
+    """The GPU is out of memory. `asked` is the shape of the network's input, [B, C, H, W]."""
 
     def __init__(self, told: str, asked: tuple[int, ...]) -> None:
         super().__init__(told)
@@ -27,11 +27,12 @@ class FullMemoryError(torch.OutOfMemoryError):
 
 @contextmanager
 def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
-    """Say of a net that is asked about `batch` what is wrong with it. To look for it costs the others nothing.
+    """Replace obscure errors of a network that runs on `batch`. Nothing is checked unless an error occurs.
 
     Raises:
-        ConfigError: the batch is too small for its normalisation, or its answers have another size than the pictures.
-        FullMemoryError: the GPU's memory does not hold what the net makes of it.
+        ConfigError: if the batch is too small for batch normalisation, or the outputs or the stride of the network do
+            not fit the images.
+        FullMemoryError: if the GPU runs out of memory.
     """
     try:
         yield
@@ -46,7 +47,7 @@ def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise FullMemoryError(str(error), tuple(batch["image"].shape)) from error
     except RuntimeError as error:
-        # Other processes would wait for this one.
+        # With several processes, the others would wait for this one.
         if isinstance(net, FromPixels) and not distributed.is_initialized():
             try:
                 refuse_misshapen(net, batch["image"])
@@ -56,17 +57,17 @@ def told_of(net: nn.Module, batch: Batch) -> Iterator[None]:
 
 
 def refuse_unmeasured(task: "Task", stage: str, values: Mapping[str, Tensor]) -> None:
-    """Say that the score which everything goes by is not there, before it is looked for.
+    """Raise an error if the monitored score is missing or NaN, before anything relies on it.
 
     Args:
-        task: whose epoch of `stage`, val or test, has ended.
-        stage: of the Trainer.
-        values: every score of the epoch by its name without the stage; NaN where nothing has it.
+        task: the task, at the end of an epoch of `stage`.
+        stage: val or test.
+        values: all scores of the epoch by their names without the stage; NaN if no sample has the score.
 
     Raises:
-        ConfigError: the task never has it.
-        DataError: no sample shows it.
-        TrainingError: it is no number.
+        ConfigError: if the task has no such score.
+        DataError: if no sample has a label, except in a test with `reports_anyway`.
+        TrainingError: if it is NaN although samples were evaluated, except during training.
     """
     name = task.monitor.removeprefix("val/")
     if name not in values:
@@ -84,7 +85,7 @@ def refuse_unmeasured(task: "Task", stage: str, values: Mapping[str, Tensor]) ->
             f"none of the {stage} samples has a labelled pixel, so {stage}/{name} is undefined; use more of them "
             f"(trainer.limit_{stage}_batches) or label some."
         )
-    if task.trainer.state.fn != "fit":  # while training it may be a number again
+    if task.trainer.state.fn != "fit":  # during training, a later epoch may recover
         raise TrainingError(
             f"{stage}/{name} is NaN, though samples were evaluated; check how {type(task).__name__} computes it, or "
             "train again with a lower optimizer.lr."

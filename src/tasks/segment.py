@@ -19,9 +19,9 @@ from imagier.tasks.base import Judged, PerStage, Task
 class Segment(Task):
     """Semantic segmentation, measured by intersection over union.
 
-    Outputs are logits [B, K, H, W]; while training, a net may return a tuple (logits, *auxiliary logits), and each
-    auxiliary loss counts `auxiliary_weight` as much (0.4 in PSPNet, arXiv 1612.01105). Pixels whose target is
-    `facts.ignore_index` count nowhere.
+    Outputs are logits [B, K, H, W]; in training, a network may return a tuple (logits, *auxiliary logits), whose
+    auxiliary losses are weighted by `auxiliary_weight` (0.4 in PSPNet, arXiv 1612.01105). Pixels whose target is
+    `facts.ignore_index` are ignored.
     """
 
     monitor, mode = "val/iou", "max"
@@ -46,7 +46,7 @@ class Segment(Task):
         self.confusion[stage].update(prediction, batch["target"])
 
     def scores(self, stage: str) -> dict[str, Tensor]:
-        """Mean and per-class IoU, pixel accuracy, mean class accuracy."""
+        """Return mean IoU, pixel accuracy, mean class accuracy and, except in training, the IoU of each class."""
         counts = self.confusion[stage].compute()
         self.confusion_counts[stage] = counts.cpu()
         scores = {
@@ -61,7 +61,7 @@ class Segment(Task):
 
     @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
-        """Return the classes and each picture's own mean IoU (NaN, where all is ignored, as 0)."""
+        """Return the predicted classes, scored by each image's mean IoU (0 if all its pixels are ignored)."""
         prediction = self(batch["image"]).argmax(1)
         scores = []
         for row, target in enumerate(batch["target"]):
