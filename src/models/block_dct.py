@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 BLOCK = 16
-STEP = 0.25  # initial quantisation step on the scale 0 to 1: the best one at lambda 0.0067 for an orthonormal transform
+STEP = 0.25  # initial quantisation step on the scale 0 to 1: about the optimum for RGB at lambda 0.0067
 GREY = 128 / 255  # maps to 0; halfway between two grey levels, the last bit would decide how a flat block is rounded
 _COLOR = 2.0  # factor by which frequencies of colour differences count as higher
 _STRENGTH, _FALL = 15.0, 1.2  # deviation of a grey coefficient at frequency 1, in steps, and the exponent of its decay
