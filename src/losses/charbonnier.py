@@ -1,4 +1,4 @@
-"""Charbonnier loss: the absolute error with a rounded corner, after Charbonnier et al. 1994."""
+"""Charbonnier loss: the absolute error, smoothed at 0, after Charbonnier et al. 1994."""
 
 from torch import Tensor, nn
 
