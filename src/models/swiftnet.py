@@ -109,7 +109,7 @@ class Residual(nn.Module):
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Build C."""
+    """Build C: a 3x3 convolution without bias, batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False),
         nn.BatchNorm2d(out_channels),

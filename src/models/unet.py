@@ -62,7 +62,7 @@ class UNet(nn.Module):
 
 
 def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Build twice (3x3 convolution with bias, batch normalisation, ReLU)."""
+    """Build two 3x3 convolutions with bias, each followed by batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         layers += [
