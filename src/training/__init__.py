@@ -1,1 +1,1 @@
-"""A run: Trainer, callbacks, run folder, report."""
+"""Training runs: Trainer, callbacks, run folder, report, leaderboard."""

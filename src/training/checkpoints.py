@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt: when they are written, and how nothing is ever lost."""
+"""best.ckpt and last.ckpt: when they are written, and how a signal or a full disk loses nothing."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ from imagier.tasks.base import Task
 from imagier.training.finite import refuse_non_finite
 from imagier.training.processes import agreed, everywhere
 
-SHARE, SHORT = 1 / 20, 0.2  # of the time that writing after epochs may take; seconds of a write that is never put off
-TWICE = 2.0  # seconds: torchrun hands on a signal that the terminal has sent to its processes already
+SHARE, SHORT = 1 / 20, 0.2  # of the time, for writing after epochs; seconds, up to which a write is never put off
+TWICE = 2.0  # seconds in which a signal may come twice: from the terminal to every process, and again through torchrun
 
 
-class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
+class Interrupted(ImagierError):  # noqa: N818 - not an error
     """The run was asked to stop and has saved its checkpoint."""
 
     def __init__(self, number: int, last: Path) -> None:
@@ -36,8 +36,8 @@ class Interrupted(ImagierError):  # noqa: N818 - not a mistake of anybody
         self.exit_code = 128 + number
 
 
-class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
-    """The run was told to end when its training was over already."""
+class Ended(ImagierError):  # noqa: N818 - not an error
+    """The run was asked to stop after training, before its report was written."""
 
     def __init__(self, number: int, best: Path) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class Ended(ImagierError):  # noqa: N818 - not a mistake of anybody
 
 
 class Signalled(BaseException):
-    """A signal has come. No Exception, so that nobody takes it for a file that cannot be read."""
+    """A signal has arrived. A BaseException, so that it is not caught as the error of an unreadable file."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -56,7 +56,7 @@ class Signalled(BaseException):
 
 
 def signals_raised() -> AbstractContextManager[None]:
-    """Let SIGTERM and SIGINT raise Signalled while the block runs, whatever Lightning's Trainer would do about them."""
+    """Make SIGTERM and SIGINT raise Signalled within the block, whatever Lightning's Trainer would do about them."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise Signalled(number)
@@ -66,10 +66,10 @@ def signals_raised() -> AbstractContextManager[None]:
 
 @contextmanager
 def ending_at_once(best: Path) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the process while the block runs.
+    """Make SIGTERM and SIGINT end the run at once within the block.
 
     Raises:
-        Ended: when one comes.
+        Ended: if one arrives.
     """
     try:
         with signals_raised():
@@ -80,7 +80,7 @@ def ending_at_once(best: Path) -> Iterator[None]:
 
 @contextmanager
 def loud_interrupts() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt, which Lightning's Trainer turns into an exit without a word."""
+    """Raise KeyboardInterrupt on Ctrl-C, which Lightning's Trainer turns into a silent exit."""
     try:
         yield
     except SystemExit as error:
@@ -90,13 +90,13 @@ def loud_interrupts() -> Iterator[None]:
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Writes a checkpoint aside and renames it, so that a full disk or a crash leaves the earlier one in place."""
+    """Writes to a temporary file and renames it, so that a full disk or a crash leaves the earlier file intact."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`, whole or not at all.
 
         Raises:
-            TrainingError: when the file cannot be written, saying which earlier file is still good.
+            TrainingError: if the file cannot be written, saying whether an earlier one is still there.
         """
         path = Path(path)
         try:
@@ -110,22 +110,22 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 class Validated(NamedTuple):
-    """What a validation found: every score by its name without the split; counts of confusion, int64 [K, K]."""
+    """Result of a validation: scores by name without the split; confusion counts, int64 [K, K], or None."""
 
     scores: dict[str, float]
     confusion: torch.Tensor | None
 
 
 class Checkpoints(Checkpoint):
-    """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
+    """Writes checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
 
-    `last` is written every `every_n_steps` optimiser steps, after every epoch, and when one of the run's processes is
-    asked to stop (SIGINT, SIGTERM; a second signal, later than two seconds, stops it at once). After epochs so short
-    that writing would take more than a twentieth of the time, it waits for a later one. `best` is the one with the best
-    monitored validation score.
+    `last` is written every `every_n_steps` optimiser steps, at the end of epochs, and when one of the run's processes
+    is asked to stop (SIGINT, SIGTERM; a second signal more than two seconds later stops it at once). Epochs that do not
+    improve the score are skipped as long as writing would take more than a twentieth of the time. `best` is the
+    checkpoint with the best monitored validation score.
 
     Args:
-        folder: where the two files go.
+        folder: folder of the two files.
         monitor: name of the score, for instance val/iou.
         mode: "max" or "min".
         every_n_steps: optimiser steps between two writes in mid-epoch.
@@ -135,38 +135,38 @@ class Checkpoints(Checkpoint):
         self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
         self.best_score: float | None = None
-        self.validated: Validated | None = None  # what made it the best; None where an earlier session had found that
+        self.validated: Validated | None = None  # the best one; None if an earlier session made it
         self.best_epoch, self.best_step = 0, 0
         self._improved = False
-        self._signal = 0  # the one that came
-        self._signalled = 0.0  # when it came
-        self._saved_step, self._saved_at, self._took = 0, 0.0, 0.0  # the last write: when it ended, and its seconds
+        self._signal = 0  # the first that arrived, or 0
+        self._signalled = 0.0  # when it arrived
+        self._saved_step, self._saved_at, self._took = 0, 0.0, 0.0  # last write: step, end, seconds
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen for requests to stop. One that came while the run was made ready has only been noted."""
+        """Install the signal handlers, and act on a SIGTERM that arrived during set-up."""
         self._saved_step = trainer.global_step
-        if trainer.received_sigterm:  # by which Lightning would end without a word, and maybe before a step is made
+        if trainer.received_sigterm:  # Lightning would exit silently, possibly before the first step
             trainer._signal_connector.received_sigterm = False
             self._ask_to_stop(signal.SIGTERM, None)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop listening."""
+        """Restore the signal handlers."""
         self._stop_listening()
 
     def _stop_listening(self) -> None:
-        # Before Lightning puts the process's own handlers back: afterwards ours would bring Lightning's back to life.
+        # Before Lightning restores the process's own handlers: afterwards this would reinstate Lightning's.
         while self._handlers:
             signal.signal(*self._handlers.popitem())
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write `last` when its time has come. The last batch of an epoch or run waits for the validation after it."""
+        """Write `last` if it is due; after the last batch of an epoch or run, `on_train_epoch_end` does."""
         if trainer.is_last_batch or trainer.should_stop or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # gradients that are still being gathered are in no checkpoint
+            return  # accumulated gradients are in no checkpoint
         step = trainer.global_step
         stop = self._asked()
         if stop or (step > self._saved_step and step % self.every_n_steps == 0):
@@ -175,7 +175,7 @@ class Checkpoints(Checkpoint):
             raise everywhere(Interrupted(stop, self.last))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note whether the score is the best so far."""
+        """Note whether the score is the best so far; in mid-epoch, write `best` at once."""
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or score is None or not torch.isfinite(score):
             return
@@ -189,11 +189,11 @@ class Checkpoints(Checkpoint):
             self._improved = True
         if self._improved and not trainer.is_last_batch and not trainer.should_stop:
             refuse_non_finite(trainer)
-            trainer.save_checkpoint(self.best)  # validated in mid-epoch: the epoch's end will have other weights
+            trainer.save_checkpoint(self.best)  # in mid-epoch: at its end the weights will differ
             self._improved = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write `last`, and `best` as a second name of the same file where the score improved."""
+        """Write `last` if it is due, and make `best` a second name of the same file if the score improved."""
         improved, self._improved = self._improved, False
         stop = self._asked()
         if improved or stop or _is_over(trainer) or self._is_due():
@@ -202,24 +202,24 @@ class Checkpoints(Checkpoint):
             trainer.should_stop = True  # the epoch's scores are logged before the run ends
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that the run was asked to stop."""
+        """Raise Interrupted if the run was asked to stop."""
         if trainer.is_global_zero and self.last.exists() and not self.best.exists():
-            _link(self.last, self.best)  # resumed where nothing was left to do
+            _link(self.last, self.best)  # resumed with nothing left to train
         stop = self._asked()
         self._stop_listening()
         if stop:
             raise everywhere(Interrupted(stop, self.last))
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far and where it was."""
+        """Return the best score so far, its epoch and its step."""
         return {"score": self.best_score, "epoch": self.best_epoch, "step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.best_score, self.best_epoch, self.best_step = (state_dict[key] for key in ("score", "epoch", "step"))
 
     def _is_due(self) -> bool:
-        """Whether `last` may be written again without taking more than its share of the time: all processes agree."""
+        """Return whether writing `last` now stays within its share of the time; the same in all processes."""
         wait = self._took / SHARE if self._took > SHORT else 0.0
         return bool(agreed(time.monotonic() - self._saved_at >= wait))
 
@@ -232,7 +232,7 @@ class Checkpoints(Checkpoint):
         if best and trainer.is_global_zero:
             _link(self.last, self.best)
         for logger in trainer.loggers:
-            logger.save()  # what a resumed run will not log again
+            logger.save()  # rows that a resumed run will not log again
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._signal and time.monotonic() - self._signalled > TWICE:
@@ -241,17 +241,17 @@ class Checkpoints(Checkpoint):
             self._signal, self._signalled = number, time.monotonic()
 
     def _asked(self) -> int:
-        """The signal that has come to any of the run's processes, or 0: all of them stop at the same step."""
+        """Return the signal that any of the run's processes received, or 0, so that all stop at the same step."""
         return int(agreed(self._signal))
 
 
 def _is_over(trainer: Trainer) -> bool:
-    """Whether the epoch that ends is the last one; of budgets and steps `Schedule` has said so by now."""
+    """Return whether the ending epoch is the last; for budgets and steps, `Schedule` has set `should_stop` by now."""
     return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def _link(source: Path, target: Path) -> None:
-    """Let `target` name the same file as `source`; where the file system has no hard links, copy."""
+    """Make `target` a hard link to `source`, or a copy if the file system has no hard links."""
     aside = target.with_name(f".{target.name}.link")
     aside.unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, evaluated and kept in place of the last ones."""
+"""An exponential moving average of the weights, evaluated and saved in place of the current ones."""
 
 from collections import defaultdict
 from itertools import chain
@@ -17,7 +17,7 @@ class ExponentialMovingAverage(WeightAveraging):
     The decay of update n is min(decay, (1 + n) / (10 + n)), so that a short run is not stuck with its first weights.
 
     Args:
-        decay: of the average, in (0, 1).
+        decay: decay of the average, in (0, 1).
     """
 
     def __init__(self, decay: float) -> None:
@@ -25,9 +25,9 @@ class ExponentialMovingAverage(WeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep the averages where the net will be trained, and their count where asking for it waits for nothing.
+        """Keep the averages on the training device, and their count on the CPU, where reading it waits for nothing.
 
-        The net itself is still on the CPU here. Averages that stayed there would fetch all of it in every step.
+        The network itself is still on the CPU here. Averages left there would copy all of it back in every step.
         """
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
@@ -37,9 +37,9 @@ class ExponentialMovingAverage(WeightAveraging):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average after each step of the optimiser, as torch's `update_parameters` does.
+        """Update the averages after each optimiser step, as torch's `update_parameters` does, but without waiting.
 
-        That one sends the count of updates to the device and waits until it is there, and with it for the step.
+        torch's copies the count of updates to the device, which blocks until the step is done.
         """
         model = self._average_model
         if model is None or trainer.global_step <= self._latest_update_step:
@@ -56,7 +56,7 @@ class ExponentialMovingAverage(WeightAveraging):
             by_type[average.dtype][1].append(current)
         with torch.no_grad():
             for dtype, (averages, currents) in by_type.items():
-                if updates == 0 or not dtype.is_floating_point:  # BatchNorm counts its batches in whole numbers
+                if updates == 0 or not dtype.is_floating_point:  # BatchNorm counts its batches in int64
                     torch._foreach_copy_(averages, currents)
                 else:
                     kept = min(self.decay, (1 + updates) / (10 + updates))
@@ -64,16 +64,16 @@ class ExponentialMovingAverage(WeightAveraging):
         model.n_averaged += 1
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore both sets of weights to go on training; for evaluation the averages alone are wanted."""
+        """Restore both sets of weights when training continues; evaluation needs only the averages."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
 class WithoutAverages(Callback):
-    """Goes on from a checkpoint of averaged weights with the weights themselves, where none are averaged any more."""
+    """Resumes a checkpoint of averaged weights with the current weights, if averaging is off now."""
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take what the optimiser's state belongs to."""
+        """Load the current weights, to which the optimiser's state belongs."""
         averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if "current_model_state" in checkpoint and not averages and trainer.state.fn == TrainerFn.FITTING:
             pl_module.load_state_dict(checkpoint["current_model_state"])

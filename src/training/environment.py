@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def environment(fingerprint: str) -> dict[str, Any]:
-    """Return versions, commit, machine and the data's fingerprint, as JSON can hold them."""
+    """Return versions, commit, machine and data fingerprint, ready for JSON."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "imagier": __version__,
@@ -40,7 +40,7 @@ def environment(fingerprint: str) -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those packages that are installed."""
+    """Return the versions of those packages that are installed."""
     found: dict[str, str] = {}
     for name in packages:
         with suppress(PackageNotFoundError):
@@ -49,7 +49,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Linux keeps the readable name in /proc/cpuinfo; elsewhere `platform` knows at least the family."""
+    """Return the CPU's name, on Linux from /proc/cpuinfo; elsewhere `platform` knows at least its family."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -59,7 +59,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the code that runs, with a + when files differ from it; None outside a checkout."""
+    """Return the commit of the running code, with a + if tracked files differ from it; None outside a checkout."""
     home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Measuring: one split, every sample once; for the end of a run and for `imagier evaluate`."""
+"""Evaluation of a split, each sample once: at the end of a run and for `imagier evaluate`."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text  # a class may be called [red]
+from rich.text import Text  # plain, since a class may be called [red]
 
 from imagier import build
 from imagier.batch import Facts, Split
@@ -33,9 +33,13 @@ log = logging.getLogger(__name__)
 
 
 def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict[str, float]:
-    """Return every score of `task` on `split` by its name without the split, for instance {"loss": ..., "iou": ...}.
+    """Return the scores of `task` on `split` by name without the split, {"loss": ..., "iou": ...}; no NaN.
 
-    The task stays on the trainer's device, for whatever else it will be asked.
+    The task stays on the trainer's device for further predictions.
+
+    Raises:
+        ConfigError: if the task does not support the precision, or the limit is less than one batch.
+        TrainingError: if the GPU's memory is full.
     """
     loader = data.loader(split, pin_memory=trainer.strategy.root_device.type == "cuda")
     run, stage = (trainer.test, "test") if split == "test" else (trainer.validate, "val")
@@ -44,7 +48,7 @@ def measure(trainer: Trainer, task: Task, data: ImageData, split: Split) -> dict
     with held_by_memory(data.batch_size):
         (scores,) = run(task, loader, verbose=False)
     task.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
-    # Of a test in which nothing is labelled even the loss is NaN, which JSON does not have.
+    # On a test split without labels even the loss is NaN, which JSON does not have.
     return {name.removeprefix(f"{stage}/"): value for name, value in scores.items() if not math.isnan(value)}
 
 
@@ -52,8 +56,8 @@ def run(cfg: DictConfig) -> float:
     """Evaluate `cfg.ckpt` on `cfg.split`, print a table and write metrics.json; returns the task's main score.
 
     Raises:
-        ConfigError: when the data's classes are not those of the checkpoint, or `cfg.output` is a run's folder.
-        TrainingError: when the checkpoint cannot be read.
+        ConfigError: if the data's classes or channels are not the checkpoint's, or `cfg.output` is a run folder.
+        TrainingError: if the checkpoint cannot be read.
     """
     if cfg.output and (Path(cfg.output).expanduser() / "config.yaml").is_file():
         raise ConfigError(
@@ -86,7 +90,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     usual = _usual_folder(path, said["data_fingerprint"], facts, data, f"{limit}{cfg.split}")
     folder = Path(cfg.output).expanduser() if cfg.output else usual
     with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
+        folder.mkdir(parents=True, exist_ok=True)  # fail before minutes of evaluation
     with loud_interrupts():
         scores = measure(trainer, task, data, cfg.split)
     record = {
@@ -108,11 +112,11 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         record["confusion"] = np.asarray(counts).tolist()
     try:
         _keep(record, folder)
-        # A codec beside other formats, on the same pictures: all of them, which takes AVIF most of the time.
+        # A codec is compared with other formats on all of these images; most of the time goes to AVIF.
         scores |= measured_rates(task, data, cfg.split, most=samples if limit else None)
         _keep(record, folder)
     finally:
-        print_scores({cfg.split: scores}, facts)  # once they are kept, if they can be, whoever stops reading
+        print_scores({cfg.split: scores}, facts)  # after writing, even if that failed: stdout may be closed
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
 
@@ -123,12 +127,12 @@ def _keep(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def _same_folder(one: Path | None, other: str | None) -> bool:
-    """Its pictures may be parted in another way, or counted otherwise; they are those that trained."""
+    """Return whether both are one folder: its images trained the network, even if split or read differently now."""
     return one is not None and other is not None and one.resolve() == Path(other).expanduser().resolve()
 
 
 def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same_folder: bool) -> Iterator[str]:
-    """What a reader of the scores may not think of: pictures that trained, and most of a folder that were left out."""
+    """Yield notes for readers of the scores: that training images are included, or that images were left out."""
     if same_folder:
         if split == "all":
             yield "these images include those used for training; split=all is meant for other data."
@@ -141,7 +145,7 @@ def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same
 
 
 def measured_samples(trainer: Trainer, data: ImageData, split: Split) -> int:
-    """How many samples of a split are measured. Raises ConfigError where there are none."""
+    """Return how many samples of a split are evaluated. Raises ConfigError if the limit is less than one batch."""
     loader, stage = data.loader(split), "test" if split == "test" else "val"
     limit = getattr(trainer, f"limit_{stage}_batches")
     refuse_no_batches(stage, limit, len(loader))
@@ -150,7 +154,7 @@ def measured_samples(trainer: Trainer, data: ImageData, split: Split) -> int:
 
 
 def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: ImageData, split: str) -> Path:
-    """Where a measurement is kept: beside the checkpoint's run, apart from those of other nets and other data."""
+    """Return the default output folder: in the checkpoint's run folder, one per checkpoint, data, size and split."""
     name = data.name
     if data.findings.fingerprint != fingerprint:
         name += f"-{data.findings.fingerprint}"
@@ -163,13 +167,16 @@ def _usual_folder(checkpoint: Path, fingerprint: str, trained: Facts, data: Imag
 
 
 def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split | None = None) -> ImageData:
-    """The data that the sentence names, or the checkpoint's own with the settings that the sentence changes.
+    """Return the data module of the command line, or the checkpoint's own with the settings changed there.
 
     Args:
-        cfg: what was said, maybe with `data`.
-        trained: the configuration of the run that made the checkpoint.
-        facts: of the data that it was trained on.
-        measured: the one split that must be there, or "all" for whatever there is; None for every split.
+        cfg: configuration of the command, possibly with `data`.
+        trained: configuration of the run that wrote the checkpoint.
+        facts: facts of its training data.
+        measured: the one split that must exist, or "all" for those that do; None for every split.
+
+    Raises:
+        ConfigError: if the data are for another task.
     """
     given = cfg.get("data")
     settings = DictConfig(OmegaConf.to_container(trained, resolve=True))
@@ -177,23 +184,23 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         if given is not None and "_target_" in given:
             _refuse_other_task(trained, given)
             settings.data = given
-            # What the net was trained for, and what it was not trained on, unless said otherwise.
+            # Unless set explicitly: the classes and size of the training, and the samples that it left out.
             for key in ("size", "channels", *build.AS_TRAINED):
                 if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
         anew = given is not None and settings.data.get("size") == "auto" and not is_said("data.size")
-        if anew and facts.size and trained.task.name == "classify":  # what denoises takes pictures of any size
-            settings.data.size = list(facts.size)  # what `auto` was for the pictures that trained
+        if anew and facts.size and trained.task.name == "classify":  # other networks take any size
+            settings.data.size = list(facts.size)  # what `auto` resolved to in training
         if trained.task.name == "classify" and "known" in parameters_of(target_of(settings.data, "data"))[0]:
-            settings.data.known = list(facts.classes)  # pictures may lack some
+            settings.data.known = list(facts.classes)  # the images may lack some
         settings.pop("augment", None)
         if not is_said("data.cache"):
-            settings.data.cache = cfg.paths.cache  # of who measures, not of who trained
-        settings.data.limit = None if given is None else given.get("limit")  # training on a part is no measure
+            settings.data.cache = cfg.paths.cache  # of this user, not of the one who trained
+        settings.data.limit = None if given is None else given.get("limit")  # training's limit does not apply
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):
-            settings.data.per_class = None  # all that the folder holds
+            settings.data.per_class = None  # all images of the folder
     return build.data_module(settings, measured)
 
 
@@ -206,7 +213,7 @@ def _refuse_other_task(trained: DictConfig, given: DictConfig) -> None:
 
 
 def refuse_other_meaning(trained: Facts, given: Facts) -> None:
-    """Raise ConfigError where the given data have other classes or channels than those that were trained on."""
+    """Raise ConfigError if the classes or channels of the given data are not those of the training data."""
     if given.classes != trained.classes:
         raise ConfigError(
             f"the checkpoint has the classes {', '.join(trained.classes)}, but {given.name} has "
@@ -220,7 +227,7 @@ def refuse_other_meaning(trained: Facts, given: Facts) -> None:
 
 
 def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> None:
-    """Print a row a metric, then one a class, noise level or rate; a column a split. A dash: does not occur."""
+    """Print a row per metric, then per class, noise level or rate; a column per split; a dash for no value."""
     names = list(dict.fromkeys(name for scores in results.values() for name in scores))
     table = Table(show_edge=False)
     table.add_column("score")
@@ -230,7 +237,7 @@ def print_scores(results: Mapping[Split, Mapping[str, float]], facts: Facts) -> 
         table.add_row(Text(name), *(_cell(scores.get(name)) for scores in results.values()))
     parts = [name for name in names if "/" in name]
     kinds = dict.fromkeys(name.partition("/")[0] for name in parts)
-    classes = [f"{kind}/{label}" for kind in kinds for label in facts.classes]  # also those that do not occur
+    classes = [f"{kind}/{label}" for kind in kinds for label in facts.classes]  # even if they do not occur
     for name in classes or parts:
         table.add_row(Text(name), *(_cell(scores.get(name)) for scores in results.values()))
     Console(file=sys.stdout).print(table)

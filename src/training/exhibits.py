@@ -1,4 +1,4 @@
-"""Which samples a report shows: the best, the median and the worst of the validation split."""
+"""Selection of the samples that a report shows: the best, median and worst among the first of validation."""
 
 import numpy as np
 import torch
@@ -8,15 +8,15 @@ from imagier.datamodules.base import ImageData
 from imagier.tasks.base import Judged, Task
 from imagier.training.pictures import Sample
 
-AT_MOST = 512  # samples looked at: enough to find telling ones without a second validation
+AT_MOST = 512  # samples scored: enough to find telling ones without a second full validation
 
 
 def exhibits(task: Task, data: ImageData) -> list[Sample]:
-    """Return some of the best, median and worst validation samples with their predictions.
+    """Return some of the best, median and worst of the first 512 validation samples, with their predictions.
 
     Args:
         task: with the weights to show; left in evaluation mode.
-        data: set up.
+        data: data module, set up.
     """
     task.eval()
     loader = data.loader("val")
@@ -27,7 +27,7 @@ def exhibits(task: Task, data: ImageData) -> list[Sample]:
             break
     each = (
         3 if isinstance(loader.samples.source.read(0)[1], np.ndarray) else 7
-    )  # a picture takes a row, a label a seventh
+    )  # a mask or image takes a row, a label a seventh
     order = sorted(scores, key=lambda index: -scores[index])
     middle = max(0, len(order) // 2 - each // 2)
     chosen = dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]])
@@ -51,7 +51,7 @@ def samples(task: Task, batch: Batch) -> list[Sample]:
 
 
 def first_batch(data: ImageData) -> list[Sample]:
-    """Return some training samples as the net sees them first, augmented: two rows of the report's picture."""
+    """Return the first training samples as the network sees them, augmented: two rows of the report's image."""
     batch = next(iter(data.loader("train", shuffle=True)))
     rows = zip(batch["id"], batch["image"], batch["target"], strict=True)
     shown = [Sample(id=name, image=_array(image), target=_target(target)) for name, image, target in rows]
@@ -63,7 +63,7 @@ def _target(value: torch.Tensor) -> np.ndarray | float:
 
 
 def _array(value: torch.Tensor) -> np.ndarray:
-    """A mask [H, W] as it is, a picture [C, H, W] as [H, W, C]."""
+    """Return a mask [H, W] unchanged, an image [C, H, W] as [H, W, C]."""
     return np.asarray((value.permute(1, 2, 0) if value.ndim == 3 else value).cpu())
 
 

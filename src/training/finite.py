@@ -1,4 +1,4 @@
-"""Stop at the first loss that is not a number, while the cause can still be seen, and save no such weights."""
+"""Stop at the first loss that is NaN or infinite, while the cause can still be seen, and save no such weights."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from imagier.training.processes import agreed, everywhere, gathered
 
 
 class StopOnNonFiniteLoss(Callback):
-    """Raises TrainingError with the step, the batch's samples and advice.
+    """Raises TrainingError, with the step, the batch's samples and advice, when the loss is NaN or infinite.
 
-    On a GPU the check would make the host wait for the device, so it is made every `every_n_steps` steps there, and in
-    every step on a CPU, where no weights have been changed by the loss that is reported. Processes stop together.
+    On a CPU every loss is checked, before it changes any weight. On a GPU the check makes the host wait for the device,
+    so only every `every_n_steps`-th step is checked. All processes stop together.
 
     Args:
         every_n_steps: steps between two checks on a GPU.
@@ -25,11 +25,11 @@ class StopOnNonFiniteLoss(Callback):
         self._ids: list[str] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember whose loss comes next."""
+        """Remember the samples of the next loss."""
         self._ids = batch["id"]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss before it reaches any weight."""
+        """Check the loss before it reaches any weight."""
         if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
             return
         finite = bool(torch.isfinite(loss))
@@ -38,16 +38,16 @@ class StopOnNonFiniteLoss(Callback):
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
             where = f"at epoch {trainer.current_epoch}, step {trainer.global_step}, on the batch of {shown}"
             became = f"the loss became {value} {where}"
-            if loss.device.type != "cpu":  # what it is now may be the doing of a batch that nobody looked at
+            if loss.device.type != "cpu":  # the cause may be an earlier batch that was not checked
                 became = f"the loss is {value} {where}, or became so up to {self.every_n_steps - 1} steps before"
             raise everywhere(TrainingError(f"{became}. {_advice(trainer)}"))
 
 
 def refuse_non_finite(trainer: Trainer) -> None:
-    """Keep what is saved from weights of NaN: not every loss is looked at, and such a net has finite accuracies.
+    """Refuse to save weights that are NaN or infinite: not every loss is checked, and accuracies stay finite.
 
     Raises:
-        TrainingError: in all of a run's processes, where one of them has such a weight.
+        TrainingError: in the leader, if any process has such a weight; the other processes exit.
     """
     if agreed(not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters())):
         raise everywhere(
@@ -56,7 +56,7 @@ def refuse_non_finite(trainer: Trainer) -> None:
 
 
 def _advice(trainer: Trainer) -> str:
-    """What to do about numbers that are none any more, and which checkpoint is from before."""
+    """Return advice on values that are not finite, and which checkpoint is still valid."""
     last = getattr(trainer.checkpoint_callback, "last", None)
     kept = f" {last} holds the last valid state." if last is not None and last.exists() else ""
     return (

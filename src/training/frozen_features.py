@@ -1,4 +1,4 @@
-"""The features that a frozen part of a net makes of each sample: computed once, since nothing changes them."""
+"""Features of a network's frozen part, computed once per sample, since training does not change them."""
 
 import hashlib
 import logging
@@ -20,33 +20,32 @@ from imagier.training.processes import in_turn
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # to be raised whenever the meaning of what is kept changes
+_FORMAT = 1  # to be raised whenever the meaning of the files changes
 
 
 class FrozenFeatures(Callback):
-    """Lets training and validation begin at the features of a frozen net, wherever these are the same in every epoch.
+    """Lets training and validation start from the features of a frozen backbone, if they are equal in every epoch.
 
-    Features are computed in the order of the samples and in batches of `data.batch_size`, so that an interrupted run
-    finds the same ones again, whether they are still in the cache or not. Measuring after training goes through the
-    whole net.
+    Features are computed in the order of the samples and in batches of `data.batch_size`, so that a resumed run gets
+    the same values, whether or not they are still in the cache. Evaluation after training runs the whole network.
 
     Args:
-        data: whose loaders shall bring the features along.
-        cache: folder below which they are kept, as `features/KEY.npy`.
+        data: data module whose loaders will deliver the features.
+        cache: cache folder; the features are stored as `features/KEY.npy` in it.
     """
 
     def __init__(self, data: ImageData, cache: Path) -> None:
         self.data, self.folder = data, cache / "features"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute or find the features of both splits."""
+        """Load or compute the features of the training and validation splits, where they are constant."""
         assert isinstance(pl_module, Task)
         net = pl_module.net
         if not (isinstance(net, FromPixels) and net.frozen):
             return
         splits: list[Split] = ["train", "val"]
         if getattr(net.net, "mirror", False):
-            splits.remove("val")  # measured over two views, while features are of one
+            splits.remove("val")  # validated on two views, but features are of one
         if self.data.augment:
             log.info(
                 "the frozen part of the network runs in every training step, because augment changes the images; with "
@@ -57,7 +56,7 @@ class FrozenFeatures(Callback):
             self.data.features[split] = in_turn(lambda split=split: self._features(trainer, net, split))  # type: ignore[misc]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure with the whole net again."""
+        """Evaluate with the whole network again."""
         self.data.features.clear()
 
     def _features(self, trainer: Trainer, net: FromPixels, split: Split) -> np.ndarray:
@@ -88,7 +87,7 @@ class FrozenFeatures(Callback):
             parts.append(embedded.float().cpu().numpy())
             places += batch["index"].tolist()
         net.train(mode)
-        if places != list(range(len(self.data.sources[split]))):  # each row would be taken for that of another sample
+        if places != list(range(len(self.data.sources[split]))):  # rows would belong to other samples
             lost = len(self.data.sources[split]) - len(places)
             raise DataError(
                 f"{lost} samples of {split} can no longer be read, although they could when the data were checked; "
@@ -97,7 +96,7 @@ class FrozenFeatures(Callback):
         return np.concatenate(parts)
 
     def _key(self, trainer: Trainer, net: FromPixels, split: Split) -> str:
-        """Changes with whatever the features depend on."""
+        """Return a key that changes with everything the features depend on."""
         device = trainer.strategy.root_device
         kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}

@@ -1,4 +1,4 @@
-"""Which device, precision and Trainer settings a sentence means on this machine."""
+"""Device, precision and Trainer settings of a configuration on this machine."""
 
 import ctypes
 import logging
@@ -35,12 +35,13 @@ OURS = ("_target_", "budget", "max_steps", "channels_last", "fused", "compile", 
 
 
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Resolve `cfg.trainer` to Lightning's arguments: `auto` means a GPU in bf16-mixed, else the CPU in full precision.
+    """Resolve `cfg.trainer` to Lightning's arguments.
 
-    torchrun and srun say themselves how many processes there are, on how many machines.
+    `auto` means a GPU in bf16-mixed, or 16-mixed if it lacks bf16, else the CPU in full precision. torchrun and srun
+    determine the number of processes and machines.
 
     Raises:
-        ConfigError: for a GPU that is not there, or processes that do not fit.
+        ConfigError: for a missing GPU, or settings that do not fit together.
     """
     settings = plain(cfg.trainer)
     if settings["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -76,15 +77,15 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None) -> Iterator[None]:
-    """Say what helps where a GPU's memory is full.
+    """Within the block, turn a GPU's out-of-memory error into one that says what helps.
 
     Args:
-        batch_size: of what is asked of it meanwhile.
-        gathered: batches whose gradients make a step, where steps are made.
-        last: the checkpoint from which the run would go on, if it is there.
+        batch_size: samples per batch.
+        gathered: batches accumulated per optimiser step; 0 without training.
+        last: checkpoint from which the run could be resumed; need not exist.
 
     Raises:
-        TrainingError: when it is.
+        TrainingError: if the GPU's memory is full.
     """
     try:
         yield
@@ -105,7 +106,7 @@ def held_by_memory(batch_size: int, gathered: int = 0, last: Path | None = None)
 
 
 def _launched(devices: Any, accelerator: str) -> dict[str, int]:
-    """Devices and machines as whoever started this process beside others has settled them."""
+    """Return the numbers of devices and machines set by torchrun or srun; without these, one machine."""
     here = launch()
     if here.by not in ("torchrun", "srun"):
         return {"num_nodes": 1}
@@ -170,7 +171,7 @@ def _refuse_shards(settings: dict[str, Any], ema: bool, cfg: DictConfig) -> None
 
 
 def refuse_no_batches(stage: str, limit: float, batches: int) -> None:
-    """Raise ConfigError where `limit`, a number of batches or a share of them, is none of a loader's `batches`."""
+    """Raise ConfigError if `limit` is a fraction, a float, that makes less than one of a loader's `batches`."""
     if isinstance(limit, float) and limit * batches < 1:
         raise ConfigError(
             f"trainer.limit_{stage}_batches={limit:g} of {batches} batches is less than one batch; give a number of "
@@ -179,7 +180,7 @@ def refuse_no_batches(stage: str, limit: float, batches: int) -> None:
 
 
 def refuse_precision(precision: str, task: Task) -> None:
-    """Raise ConfigError where the nets of `task` do not compute in this precision of a Trainer."""
+    """Raise ConfigError if the networks of `task` do not support this precision of a Trainer."""
     if task.precisions and precision not in task.precisions:
         raise ConfigError(
             f"trainer.precision={precision}, but parts of this model need single precision; use one of: "
@@ -188,7 +189,7 @@ def refuse_precision(precision: str, task: Task) -> None:
 
 
 def process_count(settings: dict[str, Any]) -> int:
-    """How many processes a run of these resolved settings has, on all machines together."""
+    """Return the number of processes of a run with these resolved settings, over all machines."""
     devices = settings["devices"]
     if devices in ("auto", -1):
         devices = torch.cuda.device_count()
@@ -199,7 +200,11 @@ def process_count(settings: dict[str, Any]) -> int:
 def make_trainer(
     cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger], alone: bool = False
 ) -> Trainer:
-    """Make the Trainer of a run; with `alone`, one that measures in this process, on the first of its devices."""
+    """Make the Trainer of a run; with `alone`, one that evaluates in this process, on the first of its devices.
+
+    Raises:
+        ConfigError: if Lightning rejects the settings.
+    """
     settings = trainer_settings(cfg)
     if alone:
         chosen = settings["devices"]
@@ -211,16 +216,16 @@ def make_trainer(
         settings["strategy"] = Shards() if settings["strategy"] == "fsdp" else Copies()
     if settings["accelerator"] != "cpu":
         torch.set_float32_matmul_precision("high")  # TF32 where bf16 is not used
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `data.workers` is our own choice
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `data.workers` is chosen
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen part is
-    # torchmetrics has added the counts of all processes up before a score is logged.
+    # torchmetrics has summed the counts over all processes before a score is logged.
     warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")
-    # A small split may hold nothing for one of several processes.
+    # A small split may leave one of several processes without samples.
     warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
-    # A resumed run says by itself which settings have changed; one of them may be a callback's that is off now.
+    # A resumed run reports itself which settings have changed; one may be a callback that is off now.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # small sets are welcome
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # fine for small data sets
     try:
         return Trainer(
             **settings,
@@ -232,7 +237,7 @@ def make_trainer(
             enable_checkpointing=any("Checkpoints" in type(callback).__name__ for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=1,
-            use_distributed_sampler=False,  # the loaders share out their samples themselves
+            use_distributed_sampler=False,  # the loaders split the samples themselves
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
         sentence = " ".join(str(error).split())
@@ -240,38 +245,38 @@ def make_trainer(
 
 
 def _computes_in_bf16() -> bool:
-    """Whether this processor multiplies in bfloat16 by itself; others imitate it, slower than float32."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has none
+    """Return whether this CPU multiplies bfloat16 natively; others emulate it, slower than float32."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 lacks it
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
 
 
 def settle_threads(cfg: DictConfig, workers: int) -> None:
-    """Share this machine's cores out, so that no two threads that compute want the same one.
+    """Set torch's number of threads, so that computing threads do not compete for cores.
 
-    With trainer.threads=auto a process on the CPU takes the cores that its loader's workers and the run's other
-    processes leave it, or OMP_NUM_THREADS, where it is set: not what an earlier job of the same process has left, for
-    sums depend on the number of threads. On a GPU it is left to torch.
+    With trainer.threads=auto a process on the CPU gets OMP_NUM_THREADS threads if that is set, else one per core that
+    its loader workers and the run's other processes leave free. The value that an earlier job of the same process has
+    set does not count, since sums depend on the number of threads. On a GPU the choice is torch's.
 
     Args:
-        cfg: of the run.
-        workers: as many as are usual here, not as data.workers says: sums depend on the number of threads in their last
-            digits, and results must not depend on the number of workers.
+        cfg: configuration of the run.
+        workers: usual number of loader workers here, whatever data.workers is: the last digits of sums depend on the
+            number of threads, and results must not depend on the number of workers.
     """
     settings = trainer_settings(cfg)
     if cfg.trainer.threads != "auto":
         torch.set_num_threads(cfg.trainer.threads)
     elif settings["accelerator"] == "cpu":
         here = max(1, process_count(settings) // int(settings["num_nodes"]))
-        asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # it may name a number for each level of nesting
+        asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # may list a number per level of nesting
         stated = int(asked) if asked.isdecimal() else 0
         torch.set_num_threads(stated or max(1, available_cores() // here - workers))
 
 
 def keep_freed_memory(cfg: DictConfig) -> None:
-    """Let this process keep what it frees, where it trains on the CPU and the C library is glibc.
+    """Make glibc, if that is the C library, keep freed memory in a process that trains on the CPU.
 
-    A step's activations are of the size of the last one's. glibc gives large ones back to the kernel whenever they are
-    freed, and the kernel clears every page of them anew: a third of a step's time for large pictures.
+    Activations have the same sizes in every step. glibc returns large ones to the kernel whenever they are freed, and
+    the kernel zeroes every page of them again: a third of a step's time for large images.
     """
     if trainer_settings(cfg)["accelerator"] == "cpu" and platform.libc_ver()[0] == "glibc":
         glibc = ctypes.CDLL(None)
@@ -280,7 +285,7 @@ def keep_freed_memory(cfg: DictConfig) -> None:
 
 
 def describe_hardware(cfg: DictConfig, workers: int) -> None:
-    """Say where the run happens, and with how many processes of the training loader."""
+    """Log the run's hardware and precision, and the number of workers of the training loader."""
     settings = trainer_settings(cfg)
     count = process_count(settings)
     loading = f"{workers} loader workers" if workers else "no loader workers"

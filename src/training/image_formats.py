@@ -1,4 +1,4 @@
-"""The image formats that a net is measured against: JPEG, WebP and AVIF, by the bytes that Pillow writes."""
+"""The image formats that codecs are compared with: JPEG, WebP and AVIF, as written by Pillow."""
 
 import io
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """An image format and how it is written.
+    """An image format and its encoder settings.
 
-    name:      Pillow's.
-    qualities: at which its curve is drawn, ascending: from a tenth of a bit to two bits per pixel.
-    options:   others of Pillow's for writing.
-    best:      the greatest of its qualities that loses something.
+    name:      Pillow's name of the format.
+    qualities: quality settings of its rate-distortion curve, ascending: about 0.1 to 2 bits per pixel.
+    options:   further options of Pillow's encoder.
+    best:      highest quality setting that `best_within` tries.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ImageFormat:
     best: int = 95
 
     def encode(self, image_HWC: np.ndarray, quality: int | None = None) -> bytes:
-        """Return the file of a picture, uint8 [H, W, 1 or 3]; a format without loss has no quality."""
+        """Encode an image, uint8 [H, W, 1 or 3]; leave `quality` out for lossless formats."""
         picture = image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC
         options = self.options if quality is None else {"quality": quality, **self.options}
         buffer = io.BytesIO()
@@ -35,12 +35,12 @@ class ImageFormat:
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two pictures, uint8 of one shape, in dB: 100 at most, where they are identical."""
+    """Return the peak signal-to-noise ratio of two uint8 images of one shape in dB, at most 100 (identical)."""
     return min(cv2.PSNR(one, other), 100.0)
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:
-    """Return the picture in a file, uint8 [H, W, channels]."""
+    """Decode a file's bytes to an image, uint8 [H, W, channels], with 1 or 3 channels."""
     with Image.open(io.BytesIO(data)) as picture:
         pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -48,8 +48,8 @@ def decode(data: bytes, channels: int) -> np.ndarray:
 
 JPEG = ImageFormat(
     "JPEG", (5, 12, 25, 45, 70, 87), {"optimize": True}
-)  # tables made for the picture: the fairest rival
-WEBP_LONGEST = 16383  # pixels of a side that WebP can hold, the least of all
+)  # Huffman tables optimised for the image: the fairest rival
+WEBP_LONGEST = 16383  # maximum pixels per side in WebP, the lowest limit of the formats
 RIVALS: dict[str, ImageFormat] = {
     "JPEG": JPEG,
     "WebP": ImageFormat("WEBP", (1, 12, 30, 55, 75, 88), best=100),
@@ -58,7 +58,7 @@ RIVALS: dict[str, ImageFormat] = {
 
 
 def best_within(form: ImageFormat, image_HWC: np.ndarray, size: int) -> tuple[bytes, int]:
-    """Return the best file of at most `size` bytes and its quality; the smallest of all where none is so small."""
+    """Return the file of highest quality with at most `size` bytes, and its quality; the lowest if none fits."""
     low, high = 1, form.best
     best = form.encode(image_HWC, low)
     while low < high:  # `best` has the quality `low`

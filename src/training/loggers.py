@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: metrics.csv always, W&B and TensorBoard when asked."""
+"""Loggers of a run's metrics and images: metrics.csv always, W&B and TensorBoard on request; handlers of its log."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ from imagier.training.metrics_csv import MetricsCsv
 
 
 def loggers(cfg: DictConfig, run_dir: Path, run_id: str, resumed_step: int | None) -> list[Logger]:
-    """Make the loggers of `cfg.logger`, after metrics.csv."""
+    """Return the loggers of the run: metrics.csv first, then those of `cfg.logger`."""
     known = {"run_dir": run_dir, "run_id": run_id, "resumed_step": resumed_step}
     asked = [call(node, f"logger.{name}", known) for name, node in cfg.logger.items()]
     return [MetricsCsv(run_dir / "metrics.csv", resumed_step), *asked]
@@ -27,11 +27,11 @@ def tell_settings(everywhere: Sequence[Logger], cfg: DictConfig) -> None:
     """Send the resolved configuration to W&B, which filters, groups and plots runs by it.
 
     Raises:
-        ConfigError: when W&B refuses the run.
+        ConfigError: if W&B rejects the run.
     """
     for logger in everywhere:
         if isinstance(logger, WandbLogger):
-            from wandb.errors import Error  # imported by now
+            from wandb.errors import Error  # already imported
 
             try:
                 logger.log_hyperparams(plain(cfg))
@@ -44,7 +44,7 @@ def tell_settings(everywhere: Sequence[Logger], cfg: DictConfig) -> None:
 
 
 def show(everywhere: Sequence[Logger], name: str, picture_HWC: np.ndarray, step: int) -> None:
-    """Send one picture, uint8 [H, W, 3], to every logger that takes pictures."""
+    """Send one image, uint8 [H, W, 3], to every logger that accepts images."""
     for logger in everywhere:
         if isinstance(logger, WandbLogger):
             logger.log_image(key=name, images=[picture_HWC], step=step)
@@ -53,7 +53,7 @@ def show(everywhere: Sequence[Logger], name: str, picture_HWC: np.ndarray, step:
 
 
 def close(everywhere: Sequence[Logger], scores: Mapping[str, float], step: int) -> None:
-    """Log the final scores and end what has to be ended, so that a sweep's next trial starts its own W&B run."""
+    """Log the final scores and close the loggers, so that a sweep's next trial starts its own W&B run."""
     for logger in everywhere:
         logger.log_metrics(dict(scores), step=step)
         logger.finalize("success")
@@ -63,7 +63,7 @@ def close(everywhere: Sequence[Logger], scores: Mapping[str, float], step: int) 
 
 @contextmanager
 def log_to(handler: logging.Handler) -> Iterator[None]:
-    """Send the house's log to `handler` as well; Lightning's chatter is quietened."""
+    """Send imagier's log to `handler` as well within the block; Lightning logs warnings only."""
     root = logging.getLogger("imagier")
     root.setLevel(logging.INFO)
     root.propagate = False
@@ -78,19 +78,19 @@ def log_to(handler: logging.Handler) -> Iterator[None]:
 
 
 class _AboveTheBar(logging.Handler):
-    """Prints the bare message on standard output, above a progress bar where one is drawn."""
+    """Prints the bare message on standard output, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stdout)
 
 
 def console() -> logging.Handler:
-    """The bare message, on standard output."""
+    """Return a handler that prints the bare message on standard output."""
     return _AboveTheBar()
 
 
 def file(path: Path) -> logging.Handler:
-    """The message with its time, added to the file at `path`."""
+    """Return a handler that appends the message, with time and level, to the file at `path`."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return handler

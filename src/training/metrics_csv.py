@@ -1,4 +1,4 @@
-"""metrics.csv: one row a moment of logging, one column a metric; the report is drawn from it."""
+"""metrics.csv: one row per call of the logger, one column per metric; source of the report's curves."""
 
 import csv
 import io
@@ -16,13 +16,14 @@ FIRST_COLUMNS = ("epoch", "step", "time")
 
 
 class MetricsCsv(Logger):
-    """Writes metrics.csv with the columns epoch, step, time (seconds of training) and every metric's name.
+    """Writes metrics.csv with the columns epoch, step, time (seconds since the run's start) and every metric's name.
 
-    A resumed run keeps the rows of the steps before its checkpoint and drops those after it, which it will log again.
+    A resumed run keeps the rows of the steps before its checkpoint and drops later ones, which it will log again, and
+    final scores. Its time continues from the last row kept.
 
     Args:
-        path: of the file.
-        resumed_step: optimiser steps of the checkpoint that a resumed run continues, or None for a new run.
+        path: path of the file.
+        resumed_step: optimiser steps of the checkpoint that a resumed run continues; None for a new run.
     """
 
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
@@ -31,44 +32,43 @@ class MetricsCsv(Logger):
         self.rows = (
             [] if resumed_step is None else [_counted(row) for row in read_rows(path) if _stays(row, resumed_step)]
         )
-        self._changed = False  # an untouched table is left as it was found
+        self._changed = False  # without new rows the file is left as it is
         self._columns: list[str] = []  # of the file
         self._written = 0  # rows in the file
         self._began = time.monotonic() - (self.rows[-1]["time"] if self.rows else 0.0)
 
     @property
     def name(self) -> str:
-        """As Lightning wants it."""
+        """Required by Lightning."""
         return "metrics"
 
     @property
     def version(self) -> str:
-        """As Lightning wants it."""
+        """Required by Lightning."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration is in config.yaml."""
+        """Write nothing: the configuration is in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add one row."""
         seconds = round(time.monotonic() - self._began, 3)
         self._changed = True
-        epoch = metrics.get("epoch", self.rows[-1]["epoch"] if self.rows else 0)  # Lightning's monitors tell none
+        epoch = metrics.get("epoch", self.rows[-1]["epoch"] if self.rows else 0)  # Lightning's monitors log none
         first = {"epoch": epoch, "step": step or 0, "time": seconds}
         self.rows.append(first | {key: value for key, value in metrics.items() if key != "epoch"})
 
     @rank_zero_only
     def save(self) -> None:
-        """Add the rows that the file lacks; where one has a new column, write all of them, whole or not at all.
+        """Append the new rows to the file; if one has a new column, rewrite the whole file atomically.
 
-        Lightning asks for it after every row, so that a table which was written anew each time would cost the square of
-        a run's length.
+        Lightning calls this after every row, so always rewriting would take time quadratic in the run's length.
         """
         fresh = self.rows[self._written :]
         new = {name for row in fresh for name in row} - set(self._columns)
-        done, self._written = self._written, 0  # whatever a full disk leaves is written anew
+        done, self._written = self._written, 0  # after a failed write, rewrite the whole file
         if new or not done or not self.path.is_file():
             self._columns = list(dict.fromkeys([*FIRST_COLUMNS, *sorted(new.union(self._columns))]))
             write_text(self.path, self._lines(self.rows, header=True))
@@ -87,13 +87,13 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._changed:
             self.save()
 
 
 def _counted(row: dict[str, float]) -> dict[str, float]:
-    """The row as it was logged, its epoch and step whole."""
+    """Return the row with epoch and step as integers again."""
     return row | {"epoch": int(row["epoch"]), "step": int(row["step"])}
 
 
@@ -102,9 +102,9 @@ def _stays(row: dict[str, float], resumed_step: int) -> bool:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Read metrics.csv back: a list of rows holding the cells that are not empty, as floats.
+    """Return the rows of metrics.csv, each with its non-empty cells as floats; none if there is no file.
 
-    A last line without an end, which a loss of power may leave, is no row.
+    An unterminated last line, which a power loss may leave, is ignored.
     """
     if not path.exists():
         return []

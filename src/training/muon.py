@@ -1,12 +1,12 @@
-"""Muon, which moves a kernel as one matrix: K. Jordan et al., "Muon: An optimizer for hidden layers", 2024.
+"""Muon, which updates a kernel as one matrix: K. Jordan et al., "Muon: An optimizer for hidden layers", 2024.
 
-A kernel [O, I, h, w] is a matrix [O, I h w]. Its averaged gradient is replaced by a matrix near it whose singular
-values are about one: what the gradient shows faintly is learnt nearly as fast as what it shows strongly. At the same
-rate steps are as long as AdamW's (Liu et al. 2025, arXiv 2502.16982), but bear a higher one. What is no such matrix,
-biases, normalisation, grouped kernels and tables, AdamW moves. Deviation: first and last layers are matrices too, which
-Jordan leaves to AdamW.
+A kernel [O, I, h, w] is treated as a matrix [O, I h w]. Its averaged gradient is replaced by a nearby matrix whose
+singular values are about one, so that weak directions of the gradient are learnt nearly as fast as strong ones. At the
+same learning rate, steps are as long as AdamW's (Liu et al. 2025, arXiv 2502.16982), but higher rates work. AdamW
+updates the rest: biases, normalisation, grouped kernels and tables. Deviation: first and last layers, which Jordan
+leaves to AdamW, are matrices too.
 
-torch's own takes no kernels of convolutions, and timm's computes in bfloat16 also where the processor imitates it.
+torch's Muon takes no convolution kernels, and timm's computes in bfloat16 even on CPUs that emulate it.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,22 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 _ITERATIONS = 5
-# Jordan's: singular values of some hundredths of the norm and more end between 0.7 and 1.2.
+# Jordan's: singular values from a few hundredths of the norm upwards end between 0.7 and 1.2.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_LENGTH = 0.2  # root of the mean square of AdamW's steps, over the rate
+_LENGTH = 0.2  # root mean square of AdamW's steps, relative to the learning rate
 
 
 class Muon(Optimizer):
     """Muon for kernels of convolutions and linear layers, AdamW for the rest.
 
     Args:
-        params: parameters, or groups of them. `matrices`, a bool for each parameter of a group, says which are kernels
-            of layers; where it is missing, those of two or four dimensions are, if neither of the first two is one.
-        lr: the rate, as of AdamW.
-        momentum: of kernels, Nesterov's: the share of the averaged gradient that a step keeps.
-        betas: of AdamW.
-        eps: of AdamW.
-        weight_decay: as of AdamW.
+        params: parameters, or groups of them. A group's `matrices`, a bool per parameter, says which are kernels of
+            layers; without it, those with two or four dimensions are, if the first two are larger than one.
+        lr: learning rate, on AdamW's scale.
+        momentum: Nesterov momentum of kernels, the share of the averaged gradient that a step keeps.
+        betas: AdamW's betas.
+        eps: AdamW's epsilon.
+        weight_decay: decoupled weight decay of all parameters, as in AdamW.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, after `closure` where there is one, and return what that returned."""
+        """Take one step, calling `closure` first if there is one, and return its result."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -75,7 +75,7 @@ class Muon(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(kernel)
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         towards = gradient.lerp(average, group["momentum"])
-        whole = towards.full_tensor() if isinstance(towards, DTensor) else towards  # of fsdp's shards
+        whole = towards.full_tensor() if isinstance(towards, DTensor) else towards  # gathers FSDP's shards
         matrix = whole.flatten(1)
         length = _LENGTH * max(matrix.shape) ** 0.5
         step = orthogonal(matrix).reshape(whole.shape)
@@ -111,7 +111,7 @@ def _is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return a matrix near `matrix`, float [A, B], whose singular values are about one (Newton and Schulz)."""
+    """Return a matrix near `matrix`, float [A, B], whose singular values are about one (Newton-Schulz iteration)."""
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T).T
     unit = matrix.float() / matrix.norm().clamp(min=1e-7)
@@ -128,10 +128,10 @@ def _as_published(x: Tensor) -> Tensor:
 
 
 def _by_products(x: Tensor) -> Tensor:
-    """The same for processors, few of which multiply in bfloat16: each iteration's multiplier is found from x x' alone.
+    """The same for CPUs, few of which multiply in bfloat16: each iteration's multiplier is computed from x x' alone.
 
-    For a kernel of 3x3 with as many channels in as out that is less than two fifths of the work, for a square matrix a
-    quarter more. Half precision would not do: its errors in x x' grow twelvefold an iteration.
+    For a 3x3 kernel with equal channels in and out that is less than two fifths of the work, for a square matrix a
+    quarter more. Half precision would not do: errors in x x' grow twelvefold per iteration.
     """
     square = x @ x.T
     step = factor = _multiplier(square)

@@ -1,4 +1,4 @@
-"""Several processes of one run: how they find one another, agree, take turns, and part."""
+"""Communication between the processes of a run: joining, agreeing on values, taking turns, leaving."""
 
 import functools
 import os
@@ -17,19 +17,19 @@ from imagier.launch import Launch, launch, leader
 
 T = TypeVar("T")
 
-LONG = timedelta(days=1)  # the first examination of a large data set takes its time
-LOST = "Connection closed by peer|Connection reset by peer|Broken pipe"  # as gloo has it
+LONG = timedelta(days=1)  # the first examination of a large data set takes long
+LOST = "Connection closed by peer|Connection reset by peer|Broken pipe"  # in gloo's words
 
 
 @contextmanager
 def together(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Join the processes that torchrun or srun has started beside this one, for as long as the block runs.
+    """Within the block, join the processes that torchrun or srun has started beside this one.
 
     Args:
-        settings: of the Trainer, resolved.
+        settings: resolved settings of the Trainer.
 
     Raises:
-        TrainingError: when another process ends meanwhile.
+        TrainingError: if another process ends meanwhile.
     """
     here = launch()
     try:
@@ -54,7 +54,7 @@ def _join(here: Launch, gpu: bool) -> None:
 
 
 def _translate(here: Launch) -> None:
-    """Say in torchrun's words what SLURM has said in its own."""
+    """Set torchrun's environment variables from SLURM's."""
     first = SLURMEnvironment.resolve_root_node_address(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1"))
     step = int(os.environ.get("SLURM_JOB_ID", 0)) + int(os.environ.get("SLURM_STEP_ID", 0))
     os.environ |= {"RANK": str(here.rank), "WORLD_SIZE": str(here.world), "LOCAL_RANK": str(here.local_rank)}
@@ -63,7 +63,7 @@ def _translate(here: Launch) -> None:
 
 
 def part() -> None:
-    """Leave the other processes: measuring and reporting are for one."""
+    """Leave the process group, if there is one: only one process evaluates and reports."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
     _hosts.cache_clear()
@@ -71,12 +71,12 @@ def part() -> None:
 
 @functools.cache
 def _hosts() -> Any:
-    """A group that talks between processors, so that agreeing on a number does not wait for a GPU."""
+    """Return a group that communicates between CPUs, so that agreeing on a number does not wait for a GPU."""
     return distributed.new_group(backend="gloo", timeout=LONG)
 
 
 def agreed(value: float) -> float:
-    """Return the greatest `value` of all processes, which all have to ask at the same point of the run."""
+    """Return the greatest `value` of all processes; all must call this at the same point of the run."""
     if not distributed.is_initialized():
         return value
     greatest = torch.tensor(value, dtype=torch.float64)
@@ -85,7 +85,7 @@ def agreed(value: float) -> float:
 
 
 def gathered(thing: T) -> list[T]:
-    """Return every process's `thing`, in the order of their ranks; all have to ask at the same point of the run."""
+    """Return every process's `thing`, by rank; all must call this at the same point of the run."""
     if not distributed.is_initialized():
         return [thing]
     things: list[Any] = [None] * distributed.get_world_size()
@@ -94,7 +94,7 @@ def gathered(thing: T) -> list[T]:
 
 
 def shared(make: Callable[[], T]) -> T:
-    """Return what the leader makes, in every process that has joined."""
+    """Return the result of the leader's `make` in every process that has joined."""
     if not distributed.is_initialized():
         return make()
     told: list[Any] = [make() if leader() else None]
@@ -103,9 +103,9 @@ def shared(make: Callable[[], T]) -> T:
 
 
 def in_turn(work: Callable[[], T]) -> T:
-    """Do `work` in the leader, then in the first process of every other machine, then in the rest.
+    """Run `work` in the leader, then in the first process of every other machine, then in the rest.
 
-    So what one of them prepares on disk, the next ones find.
+    So each finds what the earlier ones have prepared on disk.
     """
     if not distributed.is_initialized():
         return work()
@@ -119,10 +119,10 @@ def in_turn(work: Callable[[], T]) -> T:
 
 
 def everywhere(error: ImagierError) -> ImagierError | SystemExit:
-    """Return what to raise for an error that all processes meet together: the leader says it, the others just end."""
+    """Return what to raise for an error common to all processes: the leader reports it, the others just exit."""
     return error if leader() else SystemExit(error.exit_code)
 
 
 def lost(error: BaseException) -> bool:
-    """Whether `error` is what a process meets when another one has ended."""
+    """Return whether `error` means that another process has ended."""
     return isinstance(error, distributed.DistError) or re.search(LOST, str(error)) is not None

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, and one line an epoch everywhere."""
+"""Progress of a run: a bar on a terminal, and one log line per epoch."""
 
 import logging
 from typing import Any
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with the loss, the monitored score, images a second and the share of time waiting for data.
+    """Lightning's bar with the loss, the monitored score, images per second and the share of time waiting for data.
 
     Args:
-        throughput: where the speeds come from.
+        throughput: source of the speeds.
     """
 
     def __init__(self, throughput: Throughput) -> None:
@@ -24,7 +24,7 @@ class ProgressBar(TQDMProgressBar):
         self.throughput = throughput
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what stands behind the bar."""
+        """Return what is shown after the bar."""
         known = trainer.callback_metrics
         names = {"loss": "train/step_loss", str(pl_module.monitor): str(pl_module.monitor)}
         shown: dict[str, Any] = {label: f"{float(known[name]):.3f}" for label, name in names.items() if name in known}
@@ -32,18 +32,18 @@ class ProgressBar(TQDMProgressBar):
 
 
 class EpochLines(Callback):
-    """Logs one line an epoch, to the console and to log.txt.
+    """Logs one line per epoch, to the console and to log.txt.
 
     Args:
-        throughput: where the speeds come from.
+        throughput: source of the speeds.
     """
 
     def __init__(self, throughput: Throughput) -> None:
         self.throughput = throughput
-        self._validated = False  # in this epoch; Lightning goes on knowing the scores of an earlier one
+        self._validated = False  # in this epoch; callback_metrics keeps earlier scores
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note that there are scores to tell."""
+        """Note that this epoch has validation scores to log."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, so that every verb needs the checkpoint alone."""
+"""Metadata of checkpoints, so that every command needs the checkpoint alone."""
 
 import logging
 from typing import Any
@@ -11,15 +11,15 @@ log = logging.getLogger(__name__)
 
 
 class Provenance(Callback):
-    """Writes configuration, facts and W&B id into every checkpoint.
+    """Writes version, configuration, facts, W&B id and data fingerprint into every checkpoint.
 
     Args:
-        config: the resolved configuration, plain.
-        facts: of the data, plain (`Facts.to_dict`).
-        wandb_id: id under which W&B knows the run.
-        batch_size: samples a batch; a resumed run may have another than its checkpoint.
-        samples: how many there are to train on; files may have come or gone since the checkpoint.
-        fingerprint: of the data.
+        config: resolved configuration, plain.
+        facts: facts of the data, plain (`Facts.to_dict`).
+        wandb_id: W&B's id of the run.
+        batch_size: samples per batch; may differ from the checkpoint's in a resumed run.
+        samples: training samples per epoch; may differ as well.
+        fingerprint: fingerprint of the data.
     """
 
     def __init__(
@@ -46,10 +46,9 @@ class Provenance(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Where batch size or data have changed in mid-epoch, count the epoch's batches anew.
+        """Warn about changed data; if they or the batch size changed in mid-epoch, recount the epoch's batches.
 
-        The loader goes on after as many samples (`Loader.load_state_dict`), which are the same ones unless the data
-        have changed; Lightning counts batches.
+        The loader continues after the same number of samples (`Loader.load_state_dict`), but Lightning counts batches.
         """
         said = checkpoint["imagier"]
         if said["data_fingerprint"] != self.fingerprint:
@@ -64,7 +63,7 @@ class Provenance(Callback):
         state = states[0]
         if (said["config"]["data"]["batch_size"], state["size"]) == (self.batch_size, self.samples):
             return
-        state["samples"] = min(state["samples"], max(0, self.samples - self.batch_size))  # one batch at least is left
+        state["samples"] = min(state["samples"], max(0, self.samples - self.batch_size))  # leave at least one batch
         left = (self.samples - state["samples"]) // self.batch_size
         done = self.samples // self.batch_size - left
         progress = loops["epoch_loop.batch_progress"]

@@ -1,4 +1,4 @@
-"""What a run writes about itself: how it was made, before it starts; what came of it, when it is over."""
+"""Files that describe a run: its settings, written before training, and its results, written at the end."""
 
 import json
 import shlex
@@ -30,13 +30,14 @@ from imagier.training.schedule import prolonged
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has been trained and measured.
+    """A run that has been trained and evaluated.
 
-    cfg, run_dir, task, data: what it was made of; the task holds the best checkpoint's weights.
+    cfg, run_dir, task, data: its parts; the task holds the best checkpoint's weights.
     results:     split -> score -> value.
-    checkpoints: which one was the best.
-    epochs:      trained, the last perhaps in part.
-    seconds:     spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
+    samples:     split -> number of samples evaluated.
+    checkpoints: the callback, which knows the best checkpoint.
+    epochs:      number of epochs trained, the last possibly in part.
+    seconds:     time of pretraining, training (all sessions of a resumed run) and evaluation.
     """
 
     cfg: DictConfig
@@ -44,7 +45,7 @@ class Finished:
     task: Task
     data: ImageData
     results: Mapping[Split, Mapping[str, float]]
-    samples: Mapping[Split, int]  # that were measured
+    samples: Mapping[Split, int]
     checkpoints: Checkpoints
     epochs: int
     seconds: float
@@ -67,16 +68,16 @@ class Finished:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers in the net."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.task.parameters() if parameter.requires_grad)
 
 
 def write_records(cfg: DictConfig, run_dir: Path, data: ImageData) -> None:
-    """Write config.yaml, environment.json, and overrides.txt, the words that a resumed run starts from."""
+    """Write config.yaml, environment.json and overrides.txt, from which a run is resumed; remove earlier results."""
     ended = [run_dir / "metrics.json", run_dir / "summary.json"]
-    if not cfg.report:  # else they are drawn anew
+    if not cfg.report:  # otherwise they are redrawn
         ended += [run_dir / "report.html", *(run_dir / "pictures" / f"{name}.png" for name in TRAINING)]
-    for path in ended:  # of a finished run that goes on, until it ends again
+    for path in ended:  # of a finished run that continues, until it ends again
         path.unlink(missing_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run_dir / "environment.json", json.dumps(environment(data.findings.fingerprint), indent=2) + "\n")
@@ -90,7 +91,7 @@ def write_results(run: Finished, loggers: list[Logger]) -> Path | None:
     """Write metrics.json, summary.json and the report, and send scores and confusion to the loggers.
 
     Returns:
-        The report's path; None where none is asked for.
+        The report's path; None if `report` is false.
     """
     write_text(run.run_dir / "metrics.json", json.dumps(run.results, indent=2) + "\n")
     records = environment(run.data.findings.fingerprint)
@@ -108,7 +109,7 @@ def write_results(run: Finished, loggers: list[Logger]) -> Path | None:
 
 
 def seconds_of_pretraining(cfg: DictConfig) -> float:
-    """What `pretrain` took, by the summary of the run whose weights this one begins with; 0 without such a run."""
+    """Return the time of the `pretrain` run, from the summary.json beside its checkpoint; 0 without such a run."""
     if cfg.pretrain is None or cfg.model.get("weights") is None:
         return 0.0
     words, summary = (Path(cfg.model.weights).parent.parent / name for name in ("overrides.txt", "summary.json"))
@@ -119,7 +120,7 @@ def seconds_of_pretraining(cfg: DictConfig) -> float:
 
 
 def _short(run: Finished, machine: str) -> dict[str, Any]:
-    """What a table of many runs says of each."""
+    """Return the content of summary.json, which tables of many runs read."""
     return {
         "task": run.cfg.task.name,
         "model": run.cfg.model.name,
@@ -166,7 +167,7 @@ def _summary(run: Finished, records: dict[str, Any], machine: str) -> Summary:
 
 
 def _as_seen(task: Task, facts: Facts) -> Facts:
-    """The facts with the normalisation of a net that has its own."""
+    """Return the facts with the network's normalisation, which may be its own."""
     assert isinstance(task.net, FromPixels)
     mean, std = task.net.normalisation
     return replace(facts, mean=mean, std=std)
@@ -184,7 +185,7 @@ def _sentence(run_dir: Path) -> str:
 
 def _next_commands(cfg: DictConfig, run_dir: Path) -> list[tuple[str, str]]:
     words = prolonged(cfg.trainer, 2)
-    if patience := (cfg.callbacks.get("early_stopping") or {}).get("patience"):  # which may be at its end
+    if patience := (cfg.callbacks.get("early_stopping") or {}).get("patience"):  # may be exhausted
         words.append(f"callbacks.early_stopping.patience={2 * patience}")
     longer = shlex.join(["imagier", "train", f"resume={run_dir}", *words])
     return [

@@ -1,4 +1,4 @@
-"""Taking a run up again: is the sentence still of the checkpoint's run, what does it change, and does that hold?"""
+"""Resuming a run: check that the configuration fits the checkpoint, report what changed, and apply the changes."""
 
 import json
 import logging
@@ -22,26 +22,27 @@ from imagier.training.hardware import process_count, trainer_settings
 
 log = logging.getLogger(__name__)
 
-# Where a run lies and how it is fed; the pruner of a trial; and what it began with, which is in the checkpoint.
+# Not reported as changed: where a run is stored, how its data are loaded, a trial's pruner, and the initial weights,
+# which the checkpoint replaces.
 _UNTOLD = (
     "resume", "paths", "logger", "data.root", "data.cache", "data.decode_once", "data.workers", "trainer.threads",
     "callbacks.pruning", "pretrain", "model.weights",
 )  # fmt: skip
-_NO_TENSORS = {"weights", "dropout"}  # of a net: what it began with, which is in the checkpoint; what has no state
+_NO_TENSORS = {"weights", "dropout"}  # model settings on which the checkpoint's tensors do not depend
 _BEGIN_WITH = ", for instance with model.weights={}"
-# Of an optimiser's group, what is no setting, the schedule's own, or goes with where the state lies.
+# Keys of a parameter group that are not settings, belong to the schedule, or depend on the device.
 _UNASKED = ("params", "param_names", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 
 
 def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, Any]:
-    """Read the checkpoint at `path`, and refuse a sentence that does not fit it before anything is written.
+    """Read the checkpoint at `path`, and reject a configuration that does not fit it before anything is written.
 
-    Epochs, batch size, learning rate, augmentation, hardware and files may differ; what the weights and the optimiser's
-    state belong to, and what the scores are of, may not.
+    Epochs, batch size, learning rate, augmentation, hardware and files may differ. Whatever determines the tensors of
+    network and optimiser, or what the scores measure, may not.
 
     Raises:
-        ConfigError: naming what differs.
-        TrainingError: when the file is no checkpoint.
+        ConfigError: if the configuration does not fit, naming the setting.
+        TrainingError: if the file is not a checkpoint.
     """
     checkpoint = read_checkpoint(path)
     then, now = checkpoint["imagier"]["config"], plain(cfg)
@@ -67,16 +68,16 @@ def _refuse_other_net(
     facts, trained = task.facts, Facts.from_dict(checkpoint["imagier"]["facts"])
     _refuse_difference(path, "the list of classes", ", ".join(trained.classes), ", ".join(facts.classes))
     _refuse_difference(path, "data.channels", trained.channels, facts.channels)
-    if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # of some nets they follow from the image's
+    if _shapes(checkpoint["state_dict"]) != _shapes(task.state_dict()):  # in some networks by the image size
         _refuse_difference(path, "the image size", trained.size, facts.size)
 
 
 def _refuse_other_optimizer(
     path: Path, checkpoint: dict[str, Any], task: Task, then: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """What would not know what to make of the state."""
+    """Reject an optimiser that cannot load the saved state."""
     _refuse_difference(path, "optimizer", then["optimizer"]["_target_"], now["optimizer"]["_target_"])
-    for key in ("amsgrad", "centered"):  # they decide what is in it
+    for key in ("amsgrad", "centered"):  # they decide which tensors the state has
         _refuse_difference(path, f"optimizer.{key}", then["optimizer"].get(key), now["optimizer"].get(key))
     if (parted := _parts(checkpoint["optimizer_states"][0])) != (ours := _parts(task.configure_optimizers())):
         raise ConfigError(
@@ -87,18 +88,18 @@ def _refuse_other_optimizer(
 
 
 def _refuse_other_measure(path: Path, monitor: str, then: dict[str, Any], now: dict[str, Any]) -> None:
-    """The best score so far would be one of something else."""
+    """Reject settings that change what the score measures: the best one so far would not be comparable."""
     before, after = dict(leaves(then)), dict(leaves(now))
     for key in sorted(before.keys() | after.keys()):
         if changes_measure(key, monitor) and not within(key, ("task", *FILES)):
             values = before.get(key), after.get(key)
             if key == VALIDATED:
-                values = str(values[0]), str(values[1])  # 1 is a batch, and 1.0 all of them
+                values = str(values[0]), str(values[1])  # 1 (one batch) equals 1.0 (all batches)
             _refuse_difference(path, key, *values, _BEGIN_WITH.format(path))
 
 
 def _refuse_done(path: Path, checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """A run goes on from where it was, and not from before."""
+    """Reject limits below the epochs or steps already trained."""
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
@@ -113,23 +114,23 @@ def _refuse_done(path: Path, checkpoint: dict[str, Any], cfg: DictConfig) -> Non
 
 
 def _parts(optimizer: Any) -> list[int]:
-    """How many weights each group of an optimiser, or of its state, has."""
+    """Return the number of parameter tensors in each group of an optimiser or of its state."""
     groups = optimizer["param_groups"] if isinstance(optimizer, dict) else optimizer.param_groups
     return [len(group["params"]) for group in groups]
 
 
 def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
-    """Say of every setting that differs how it does, but for where the run lies and how it is fed.
+    """Yield a sentence for each setting that differs, except those in `_UNTOLD`.
 
-    The sentence may have asked for it; a recipe's file may have been edited since.
+    The command line may set it, or a config file may have been edited since.
 
     Args:
-        then: the plain configuration of the run that is resumed.
-        cfg: of the run that is to go on.
+        then: plain configuration of the run that is resumed.
+        cfg: configuration with which it continues.
     """
     before, now = (
         {key: json.dumps(value, ensure_ascii=False) for key, value in leaves(config) if not within(key, _UNTOLD)}
-        for config in (then, plain(cfg))  # as text, for one batch is not 1.0, all of them
+        for config in (then, plain(cfg))  # as text, since 1 (one batch) equals 1.0 (all batches)
     )
     for key in dict.fromkeys([*before, *now]):
         if key not in before:
@@ -142,30 +143,30 @@ def changes(then: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
 
 
 class SentenceHolds(Callback):
-    """Lets a resumed run go by what its sentence says of optimiser and patience, and stop where it had stopped.
+    """Applies the configured optimiser settings and patience to a resumed run, and keeps a stopped one stopped.
 
-    With their states, torch and Lightning restore these settings from the checkpoint.
+    torch and Lightning would restore these settings from the checkpoint, together with the state.
     """
 
     def __init__(self) -> None:
         self._asked: list[dict[str, Any]] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take down what the optimiser was made with, before a state is restored."""
+        """Record the optimiser's configured settings before its state is restored."""
         groups = trainer.optimizers[0].param_groups
         self._asked = [{key: value for key, value in group.items() if key not in _UNASKED} for group in groups]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put today's patience into what will be restored."""
+        """Put the configured patience into the state that will be restored."""
         for callback in trainer.early_stopping_callbacks:
             if callback.state_key in checkpoint["callbacks"]:
                 checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the optimiser back what it was made with; where patience is at its end, train no more."""
+        """Restore the optimiser's configured settings, and stop if the patience is already exhausted."""
         for group, asked in zip(trainer.optimizers[0].param_groups, self._asked, strict=True):
             group.update(asked)
-        for callback in trainer.early_stopping_callbacks:  # Lightning would ask it after another epoch only
+        for callback in trainer.early_stopping_callbacks:  # Lightning would check only after another epoch
             if callback.wait_count >= callback.patience:
                 log.info("callbacks.early_stopping.patience=%d is exhausted: training stops", callback.patience)
                 trainer.should_stop = True

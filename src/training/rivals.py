@@ -1,4 +1,4 @@
-"""How a net's files compare with JPEG, WebP and AVIF files of the same pictures."""
+"""Comparison of a codec's files with JPEG, WebP and AVIF files of the same images."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,22 +16,24 @@ from imagier.tasks.compress import Compress
 from imagier.training.image_formats import RIVALS, ImageFormat, decode
 from imagier.training.pictures import Comparison, Curve
 
-MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # looked at: MS-SSIM and AVIF's encoder take their time
+MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # in `compare`: MS-SSIM and AVIF's encoder are slow
 THIS_NET = "this network"
 
-Scores = Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # by name; of what was read and the picture, [1, C, H, W]
-Transmit = Callable[[Tensor], tuple[int, Tensor]]  # a picture, uint8 [1, C, H, W] -> bytes of its file, what is read
+Scores = Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # by name; of decoded and original, [1, C, H, W]
+Transmit = Callable[[Tensor], tuple[int, Tensor]]  # image, uint8 [1, C, H, W] -> file size, decoded image
 
 
 def compare(task: Task, data: ImageData) -> Comparison | None:
-    """Draw up the rate-distortion curves of a codec and of its rivals by the first pictures of validation.
+    """Return the rate-distortion curves of a codec and its rivals on the first validation images.
 
-    None for a task that makes no files. Of pictures, those are taken that are large enough for MS-SSIM, so that all
-    means are over the same ones; all, where none is.
+    Only images large enough for MS-SSIM count, so that all means are over the same ones; if none is, all count.
 
     Args:
-        task: with the weights to measure; left in evaluation mode.
-        data: set up.
+        task: with the weights to evaluate; left in evaluation mode.
+        data: data module, set up.
+
+    Returns:
+        The curves; None for tasks other than compress.
     """
     if not isinstance(task, Compress):
         return None
@@ -41,19 +43,19 @@ def compare(task: Task, data: ImageData) -> Comparison | None:
 
 
 def measured_rates(task: Task, data: ImageData, split: Split, most: int | None = None) -> dict[str, float]:
-    """The BD-rates by PSNR over a whole split, or its first `most` pictures; none for a task that makes no files."""
+    """Return the BD-rates by PSNR over a split, or its first `most` images; empty for tasks other than compress."""
     if not isinstance(task, Compress):
         return {}
     return bd_rates(_comparison(task, _pictures(data, split, most, None, task.device), {"psnr": psnr}))
 
 
 def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> Comparison:
-    """Curves with a point a transmission: means over the pictures, of which one at a time is held."""
+    """Return curves with a point per setting: means over the images, which are held in memory one at a time."""
     task.eval()
     ways = {THIS_NET: [_through_net(task, rate) for rate in range(len(task.lambdas))]}
     for name, rival in RIVALS.items():
         ways[name] = [_through_format(rival, quality) for quality in rival.qualities]
-    rows: dict[str, list[list[tuple[float, ...]]]] = {name: [] for name in ways}  # curve -> picture -> transmission
+    rows: dict[str, list[list[tuple[float, ...]]]] = {name: [] for name in ways}  # curve -> image -> setting
     for picture_1CHW in pictures:
         for name, transmissions in ways.items():
             rows[name].append([_measured(transmit, picture_1CHW, scores) for transmit in transmissions])
@@ -65,16 +67,16 @@ def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> C
 
 
 def _measured(transmit: Transmit, picture_1CHW: Tensor, scores: Scores) -> tuple[float, ...]:
-    """Bits per pixel, and every score."""
+    """Return bits per pixel, followed by every score."""
     size, read_1CHW = transmit(picture_1CHW)
     found = (float(score(read_1CHW, picture_1CHW)) for score in scores.values())
     return 8 * size / picture_1CHW[0, 0].numel(), *found
 
 
 def bd_rates(comparison: Comparison) -> dict[str, float]:
-    """The BD-rate by PSNR against every rival, as "bd_rate/JPEG": -0.3 where files are 30 % smaller.
+    """Return the BD-rate by PSNR against every rival: {"bd_rate/JPEG": -0.3} if files are 30 % smaller.
 
-    A rival that reaches none of the same qualities has none.
+    Rivals that share no range of quality with the codec are left out.
     """
     net, *rivals = comparison.curves
     rates = {

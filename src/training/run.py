@@ -1,4 +1,4 @@
-"""A run, from a composed sentence to a report. Read `run` from top to bottom."""
+"""A training run, from the composed configuration to the report. Read `run` from top to bottom."""
 
 import logging
 import os
@@ -54,14 +54,17 @@ MOST_NAMES = 5
 
 
 def run(cfg: DictConfig) -> float:
-    """Train, validate, test and report; returns the best monitored validation score, which sweeps optimise.
+    """Train, validate, test and report.
+
+    Returns:
+        The best checkpoint's monitored validation score, which sweeps optimise; NaN in processes other than the leader.
 
     Raises:
-        ImagierError: for whatever a user can mend.
+        ImagierError: for every error that the user can fix.
     """
     asked = waiting_since()
-    settings = trainer_settings(cfg)  # a GPU that is not there is said before anything is read
-    if cfg.data.get("root") is not None:  # that what is kept of the run holds wherever it is read
+    settings = trainer_settings(cfg)  # reports a missing GPU before any data are read
+    if cfg.data.get("root") is not None:  # the saved configuration must work from any directory
         cfg.data.root = str(Path(cfg.data.root).expanduser().absolute())
     with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
@@ -73,12 +76,12 @@ def run(cfg: DictConfig) -> float:
         keep_freed_memory(cfg)
         build.settle_class_weights(cfg, data)
         build.settle_classes(cfg, data)
-        torch.manual_seed(derive_seed("weights", cfg.seed))  # here: a set that is read for the first time draws as well
+        torch.manual_seed(derive_seed("weights", cfg.seed))  # here: reading a data set for the first time may draw too
         task = build.task(cfg, data.facts)
         refuse_precision(settings["precision"], task)
         schedule = _schedule(cfg, data.samples_an_epoch)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
-        run_dir = _open_run_folder(cfg, resumed)  # the sentence is sound: from here on there is something to keep
+        run_dir = _open_run_folder(cfg, resumed)  # only after every check of the configuration
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
             return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said, asked)
 
@@ -104,7 +107,7 @@ def _fit_and_report(
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
         raise ConfigError("callbacks.checkpoints is off, but a run needs its checkpoints; leave it on.")
-    outlets.tell_settings(loggers, cfg)  # which W&B may refuse: before anything is replaced
+    outlets.tell_settings(loggers, cfg)  # before any file is replaced, since W&B may reject the run
     if leader():
         write_records(cfg, run_dir, data)
         name_latest(Path(cfg.paths.runs), run_dir)
@@ -117,10 +120,10 @@ def _fit_and_report(
 
     part()
     if not leader():
-        return float("nan")  # measuring and reporting are for one process
+        return float("nan")  # only the leader evaluates and reports
     with ending_at_once(checkpoints.best):
         log.info("the best checkpoint is from epoch %d", checkpoints.best_epoch + 1)
-        task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # anew: the trained net may be in shards
+        task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # the trained network may be sharded
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
         splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
         samples = {split: measured_samples(judge, data, split) for split in splits}
@@ -136,17 +139,17 @@ def _fit_and_report(
 
 
 def _new_wandb_id(run_dir: Path) -> str:
-    """W&B's agent has chosen the ids of its sweep's runs itself, and lets no other be."""
+    """Return a new W&B run id, or in a W&B sweep the one that its agent has assigned and requires."""
     if "WANDB_SWEEP_ID" in os.environ and (given := os.environ.get("WANDB_RUN_ID")):
         return given
     return f"{derive_seed(run_dir.name, time.time_ns()):x}"[:8]
 
 
 def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:
-    """What the best checkpoint's own validation found; None where measuring it again might find something else.
+    """Return the best checkpoint's validation scores; None if unknown, or if evaluating it again could differ.
 
-    Several processes share the samples out, a compiled net rounds in other places, a frozen one was asked from its
-    features on, and some tasks measure more when training is over.
+    It can with several processes, which split the samples; with a compiled network, which rounds differently; with a
+    frozen one, which was validated on stored features; and for tasks that compute more scores after training.
     """
     trained = trainer.lightning_module
     assert isinstance(trained, Task)
@@ -158,7 +161,7 @@ def _validated(trainer: Trainer, checkpoints: Checkpoints) -> Validated | None:
 def _measured(
     judge: Trainer, task: Task, data: ImageData, splits: list[Split], validated: Validated | None
 ) -> dict[Split, dict[str, float]]:
-    """Every score of every split. What is known is not measured again: on slow cores it takes minutes."""
+    """Return every score of every split, reusing known ones, since an evaluation takes minutes on slow CPUs."""
     results: dict[Split, dict[str, float]] = {}
     if validated is not None:
         results["val"] = validated.scores
@@ -170,12 +173,12 @@ def _measured(
         results[split] = results.get(same) or measure(judge, task, data, split)
         if same in task.confusion_counts:
             task.confusion_counts[split] = task.confusion_counts[same]
-    task.to(judge.strategy.root_device)  # where the report will ask it, though nothing had to be measured there
+    task.to(judge.strategy.root_device)  # for the report's predictions, even if nothing was evaluated
     return results
 
 
 def _epochs(trainer: Trainer) -> int:
-    """Epochs trained; Lightning's own count does not hold the one in which a budget or a limit of steps ran out."""
+    """Return the number of epochs started, including one that a budget or a step limit ended early."""
     return trainer.fit_loop.epoch_progress.current.ready
 
 
@@ -187,7 +190,7 @@ def _open_run_folder(cfg: DictConfig, resumed: Path | None) -> Path:
 def _console() -> logging.Handler:
     console = outlets.console()
     if not leader():
-        console.addFilter(logging.Filter("imagier.datamodules"))  # a sample that is skipped is its own process's news
+        console.addFilter(logging.Filter("imagier.datamodules"))  # each process reports the samples that it skips
     return console
 
 
@@ -202,7 +205,7 @@ def _schedule(cfg: DictConfig, samples: int) -> Schedule:
 def _callbacks(
     cfg: DictConfig, run_dir: Path, data: ImageData, task: Task, schedule: Schedule, wandb_id: str, asked: float
 ) -> list[Callback]:
-    """In the order in which they act: what changes the step first, what saves it last."""
+    """Return the callbacks in the order in which they run: those that change a step first, those that save it last."""
     throughput = Throughput(asked)
     return [
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
@@ -221,7 +224,7 @@ def _callbacks(
             fingerprint=data.findings.fingerprint,
         ),
         *build.callbacks(cfg, monitor=task.monitor, mode=task.mode, run_dir=run_dir, folder=run_dir / "checkpoints"),
-        throughput,  # what others do after a step is no waiting for data
+        throughput,  # last, so that the others' work after a step does not count as waiting for data
     ]
 
 

@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def new_folder(runs: Path, *below: str) -> Path:
-    """Make a folder that is named by the time below a place in `runs`. Two of the same second get different ones.
+    """Create a folder named by the current time under `runs`/`below`; further ones of the same second get a number.
 
     Raises:
-        ConfigError: when it cannot be made.
+        ConfigError: if it cannot be created.
     """
     home = runs.joinpath(*below)
     try:
@@ -37,7 +37,7 @@ def new_folder(runs: Path, *below: str) -> Path:
 
 
 def shared_run_folder(make: Callable[[], Path]) -> Path:
-    """Return the one folder of a run for all its processes: the leader makes it and tells the others."""
+    """Return the run's folder in all of its processes: the leader creates it and tells the others its path."""
     if launch().by == "imagier" and not leader():
         return Path(os.environ[RUN_FOLDER])
     folder = shared(lambda: make().absolute())
@@ -46,10 +46,10 @@ def shared_run_folder(make: Callable[[], Path]) -> Path:
 
 
 def name_latest(runs: Path, folder: Path) -> None:
-    """Point RUNS/latest at `folder`, in one step, so that no reader finds it missing.
+    """Point the symlink RUNS/latest at `folder`, atomically, so that no reader finds it missing.
 
-    A job of SLURM finds its run again as RUNS/slurm-JOB when it is started anew. A run that is resumed from elsewhere
-    may be the first of its `runs`; where no link can be made, a sentence says so, and the run goes on.
+    In a SLURM job also RUNS/slurm-JOB, by which the job finds its run when it is requeued. Creates `runs`, which may
+    not exist yet when a run is resumed from elsewhere. A link that cannot be made is only logged as a warning.
     """
     for name in (LATEST, *(f"slurm-{job}" for job in [os.environ.get("SLURM_JOB_ID")] if job)):
         aside = runs / f".{name}.{os.getpid()}"
@@ -63,10 +63,10 @@ def name_latest(runs: Path, folder: Path) -> None:
 
 
 def find_checkpoint(word: str | Path, prefer: str) -> Path:
-    """Return the checkpoint that `word` names: a file, or a run folder, of which `prefer` (best or last) is taken.
+    """Return the checkpoint that `word` names: a file, or that of a run folder, if possible `prefer` (best or last).
 
     Raises:
-        ConfigError: when there is none, saying what is there.
+        ConfigError: if there is no checkpoint.
     """
     path = Path(word).expanduser()
     if path.is_file():

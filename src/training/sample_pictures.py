@@ -1,4 +1,4 @@
-"""What the net sees and says, every few epochs, in the run folder and in every logger that takes pictures."""
+"""Validation samples with predictions, drawn every few epochs, for the run folder and loggers that accept images."""
 
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ class SamplePictures(Callback):
     """Draws the first validation samples with their predictions.
 
     Args:
-        run_dir: run folder; pictures go to pictures/epoch_NNNN.png.
-        every_n_epochs: epochs between two pictures, or more, where epochs are not validated as often.
-        count: samples in a picture.
+        run_dir: run folder; images are written to pictures/epoch_NNNN.png.
+        every_n_epochs: one image is drawn per so many epochs, at the first validation among them.
+        count: samples per image.
     """
 
     def __init__(self, run_dir: Path, every_n_epochs: int = 5, count: int = 4) -> None:
         self.run_dir, self.every_n_epochs, self.count = run_dir, every_n_epochs, count
         self._shown: list[Sample] = []
-        self._validated = -1  # the epoch of the validation before
+        self._validated = -1  # the epoch of the previous validation
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start afresh."""
+        """Drop the previous validation's samples."""
         self._shown = []
 
     def on_validation_batch_end(
@@ -39,7 +39,7 @@ class SamplePictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw while the weights that are being validated (averaged ones, if any) are in place."""
+        """Predict while the validated weights (averaged ones, if any) are in place."""
         missing = self.count - len(self._shown)
         if missing <= 0 or trainer.sanity_checking or not trainer.is_global_zero or not self._is_due(trainer):
             return
@@ -48,11 +48,11 @@ class SamplePictures(Callback):
         self._shown += samples(pl_module, few)
 
     def _is_due(self, trainer: Trainer) -> bool:
-        """Whether a picture's epoch has come since the validation before this one: not every epoch need have one."""
+        """Return whether an image has become due since the previous validation; not every epoch may have one."""
         return trainer.current_epoch // self.every_n_epochs > self._validated // self.every_n_epochs
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the picture."""
+        """Write the image and send it to the loggers."""
         if not trainer.sanity_checking:
             self._validated = trainer.current_epoch
         if not self._shown:
@@ -61,4 +61,4 @@ class SamplePictures(Callback):
         picture = sample_grid(self._shown, pl_module.facts)
         path = self.run_dir / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png"
         save_pixels(picture, path)
-        show(trainer.loggers, "val/samples", picture, max(0, trainer.global_step - 1))  # as Lightning counts its scores
+        show(trainer.loggers, "val/samples", picture, max(0, trainer.global_step - 1))  # the step of Lightning's scores

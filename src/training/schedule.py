@@ -1,7 +1,7 @@
-"""Learning rates as functions of how much of the run is done.
+"""Learning rate schedules as functions of the completed fraction of the run.
 
-A schedule sees a share of the run in [0, 1], not a step number. So it needs no state, fits itself to a wall-clock
-budget as well as to epochs, and follows when a resumed run gets more epochs or another batch size.
+A schedule sees a fraction in [0, 1], not a step number. So it has no state, works with a wall-clock budget as well as
+with epochs, and adapts when a resumed run gets more epochs or another batch size.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Curve(Protocol):
-    """What a schedule is: from the share of the run done, the rate over its highest value, in (0, 1]."""
+    """A schedule: maps the completed fraction of the run to the learning rate over its maximum, both in [0, 1]."""
 
     def __call__(self, done: float) -> float: ...  # noqa: D102
 
@@ -65,7 +65,7 @@ class Poly:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up from `initial` to 1 and down to `final`, momentum the other way round (arXiv 1708.07120)."""
+    """Up from `initial` to 1 and down to `final` along cosines, momentum the other way round (arXiv 1708.07120)."""
 
     rise: float = 0.3
     initial: float = 0.04
@@ -99,17 +99,17 @@ def _cosine(first: float, last: float, share: float) -> float:
 
 
 class Schedule(Callback):
-    """Sets the learning rate before each step, and ends the run when its budget is spent or its steps are made.
+    """Sets the learning rate before each step, and ends the run when its budget or its steps are used up.
 
-    Lightning knows nothing of `steps`: it would end in mid-epoch without a validation, and a run that is resumed where
-    an epoch ended would begin with an epoch of nothing.
+    Lightning is not told of `steps`: it would stop in mid-epoch without a validation, and start a run resumed at the
+    end of an epoch with an empty one.
 
     Args:
-        curve: the shape.
-        lr: the highest rate, already scaled to the batch.
-        budget: wall-clock seconds of training and validation, or None to go by epochs or steps.
-        steps: of the optimiser, at most; -1: as many as there are.
-        pretraining: seconds of what was trained first; they are none of the budget's.
+        curve: shape of the schedule.
+        lr: maximum learning rate, already scaled to the batch size.
+        budget: wall-clock seconds of training and validation; None to go by epochs or steps.
+        steps: maximum number of optimiser steps; -1 for no limit.
+        pretraining: seconds of the pretraining run, which do not count towards the budget.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Schedule(Callback):
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock. A resumed run may have made all of its steps, spent its budget, or be in its last epoch."""
+        """Start the clock; stop a resumed run whose budget or steps are already used up."""
         if self.budget is not None and self.earlier >= self.budget:
             log.warning(
                 "the budget of %.0f s is already used up: no further training; set a larger one, such as "
@@ -128,10 +128,10 @@ class Schedule(Callback):
             )  # fmt: skip
         self._began = time.monotonic()
         trainer.should_stop |= self._is_over(trainer)
-        self.on_train_epoch_start(trainer, pl_module)  # which Lightning does not call where a run goes on in mid-epoch
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call it in a run resumed in mid-epoch
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the rate (and momentum, where the curve has one) of every parameter group."""
+        """Set the learning rate (and momentum, if the curve has one) of every parameter group."""
         done = self.done(trainer, batch_idx)
         momentum = self.curve.momentum_at(done) if isinstance(self.curve, OneCycle) else None
         for group in trainer.optimizers[0].param_groups:
@@ -141,13 +141,13 @@ class Schedule(Callback):
             elif momentum is not None:
                 group["momentum"] = momentum
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (trainer.global_step + 1) % every == 0:  # Lightning takes long to forget what it would not write
+        if (trainer.global_step + 1) % every == 0:  # logging values that Lightning would not write is slow
             pl_module.log("lr", self.lr * self.curve(done), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the rate of the epoch's last step: a small set's epoch may hold no step that is logged.
+        """Log the learning rate of the epoch's last step, since a short epoch may have no step that is logged.
 
-        Where the budget was spent on the epoch's validation, which is one of the end then, no other epoch begins.
+        If the budget ran out during the epoch's validation, that one is final and no further epoch starts.
         """
         pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0 and self._is_over(trainer):
@@ -156,13 +156,13 @@ class Schedule(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let the run end, after one more validation, once the budget is spent or the steps are made."""
+        """Stop, after one more validation, once the budget or the steps are used up."""
         if self._is_over(trainer):
             trainer.should_stop = True
-            trainer.check_val_every_n_epoch = 1  # what is measured and kept is the end, not an earlier validation
+            trainer.check_val_every_n_epoch = 1  # so that the final weights are validated
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the last epoch be validated, however many lie between two validations."""
+        """Validate the last epoch, whatever the interval between validations."""
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
@@ -171,7 +171,7 @@ class Schedule(Callback):
         return spent or 0 < self.steps <= trainer.global_step
 
     def done(self, trainer: Trainer, batch_idx: int) -> float:
-        """The share of the run that is behind, in [0, 1], taken in the middle of the coming step."""
+        """Return the completed fraction of the run, in [0, 1]: of the budget, or of epochs or steps in mid-step."""
         shares = [] if self.budget is None else [self.seconds() / self.budget]
         if self.budget is None and trainer.max_epochs is not None and trainer.max_epochs > 0:
             epochs = trainer.current_epoch + (batch_idx + 0.5) / trainer.num_training_batches
@@ -181,21 +181,21 @@ class Schedule(Callback):
         return min(1.0, max(shares, default=0.0))
 
     def seconds(self) -> float:
-        """Seconds of training so far, those before an interruption included: of the process that has spent most."""
+        """Return the seconds of training so far, in all sessions of the run; the maximum over its processes."""
         return agreed(self.earlier + time.monotonic() - self._began)
 
     def state_dict(self) -> dict[str, float]:
-        """The time spent, so that a resumed run has the rest of its budget."""
+        """Return the time spent, so that a resumed run gets only the rest of its budget."""
         return {"seconds": self.seconds(), "pretraining": self.pretraining}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.earlier = state_dict["seconds"]
-        self.pretraining = state_dict.get("pretraining", self.pretraining)  # earlier versions kept none
+        self.pretraining = state_dict.get("pretraining", self.pretraining)  # earlier versions did not save it
 
 
 def prolonged(length: DictConfig, times: int) -> list[str]:
-    """The words that make a run `times` as long as its `trainer` settings have it, and may be said of a resumed one."""
+    """Return the overrides that make a run `times` as long as its `trainer` settings; they may go with `resume`."""
     words = [f"trainer.max_steps={times * length.max_steps}"] if length.max_steps > 0 else []
     if length.budget is not None:
         return [*words, f"trainer.budget={times * seconds(length.budget):.15g}s"]
@@ -203,10 +203,10 @@ def prolonged(length: DictConfig, times: int) -> list[str]:
 
 
 def seconds(budget: str | float) -> float:
-    """Read a wall-clock budget: `90s`, `20m`, `1h30m`.
+    """Convert a wall-clock budget such as `90s`, `20m` or `1h30m` to seconds.
 
     Raises:
-        ConfigError: for anything else.
+        ConfigError: if it is written in another way, or zero.
     """
     text = str(budget).strip()
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)

@@ -1,4 +1,4 @@
-"""How the processes of a run share the work: copies of the net (DDP), or a net in shards (FSDP2)."""
+"""Strategies for several processes: copies of the network (DDP), or a sharded network (FSDP2)."""
 
 from typing import Any
 
@@ -8,34 +8,34 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-LARGE = 1_000_000  # parameters of a part of the net that is gathered and freed on its own
+LARGE = 1_000_000  # parameters from which a module is sharded, gathered and freed on its own
 
 
 class Copies(DDPStrategy):
-    """DistributedDataParallel: every process holds the whole net, and gradients are averaged."""
+    """DistributedDataParallel: every process holds the whole network, and gradients are averaged."""
 
     def configure_ddp(self) -> None:
-        """Wait for no gradients of parts that a net has and does not use."""
+        """Do not wait for gradients of unused parameters, in networks that declare some (`has_idle_parts`)."""
         assert self.lightning_module is not None
         idle = any(getattr(module, "has_idle_parts", False) for module in self.lightning_module.modules())
         self._ddp_kwargs["find_unused_parameters"] = idle
         super().configure_ddp()
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Go past DDP, whose forward sends the first process's buffers around: shares of a split may be uneven."""
+        """Bypass DDP, whose forward synchronises buffers: processes may have different numbers of batches."""
         assert self.lightning_module is not None
         with self.precision_plugin.val_step_context():
             return self.lightning_module.validation_step(*args, **kwargs)
 
 
 class Shards(ModelParallelStrategy):
-    """FSDP2: weights, gradients and the optimiser's state are split over the processes; checkpoints are whole."""
+    """FSDP2: weights, gradients and optimiser state are sharded over the processes; checkpoints are whole."""
 
     def __init__(self) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
-        """Say how the net is split, which Lightning leaves to a method of the module."""
+        """Define how the network is sharded, which Lightning leaves to the module's `configure_model`."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
         task: Any = self.lightning_module
@@ -45,7 +45,7 @@ class Shards(ModelParallelStrategy):
         task.configure_model = lambda: shard(task.net, mesh)
 
     def on_validation_start(self) -> None:
-        """Gather the net for as long as a split is measured: shares may be uneven, and no step waits for another."""
+        """Gather the network for the validation: processes may have different numbers of batches."""
         for part in self._parts():
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
@@ -63,7 +63,7 @@ class Shards(ModelParallelStrategy):
 
 
 def shard(net: nn.Module, mesh: DeviceMesh) -> None:
-    """Split the parameters of `net` over `mesh`, in place: each large part on its own, and the rest together."""
+    """Shard the parameters of `net` over `mesh`, in place: each large module on its own, the rest together."""
     if not isinstance(net, FSDPModule):
         for child in net.children():
             _shard_large(child, mesh)

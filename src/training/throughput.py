@@ -1,4 +1,4 @@
-"""How long until the first step, how many images a second, and which share of the time the step waits for data."""
+"""Speed of training: time to the first step, images per second, and the share of the time spent waiting for data."""
 
 import logging
 import time
@@ -10,15 +10,15 @@ log = logging.getLogger(__name__)
 
 
 class Throughput(Callback):
-    """Measures each epoch's training, validation left out.
+    """Measures the training part of each epoch, without validation.
 
-    Waiting is the time between the end of one step and the arrival of the next batch. As the last of the callbacks, it
-    counts what the others do after a step as work; but Lightning has checkpoints of single steps written later. Logs
-    `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch. Says once how
-    long a user has waited for the first step.
+    Waiting is the time between the end of one step and the arrival of the next batch. Since this callback comes last,
+    the others' work after a step counts as work; but checkpoints in mid-epoch, which Lightning writes later, count as
+    waiting. Logs `images_per_second` (over all processes) and `data_wait_share` in [0, 1] at the end of every epoch,
+    and once how long the user has waited for the first step.
 
     Args:
-        waiting_since: when the run was asked for, as `time.monotonic` counts.
+        waiting_since: when the user started the run, in seconds of `time.monotonic`.
     """
 
     def __init__(self, waiting_since: float) -> None:
@@ -27,16 +27,16 @@ class Throughput(Callback):
         self._mark = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Setting up is nobody's waiting. A run that goes on in mid-epoch has no other start."""
+        """Leave out the set-up, also in a run resumed in mid-epoch, which has no `on_train_epoch_start`."""
         self._mark = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start afresh."""
+        """Reset the figures."""
         self.images, self.waited, self.worked = 0, 0.0, 0.0
         self._mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is here."""
+        """Count the time since the last step as waiting."""
         now = time.perf_counter()
         self.waited += now - self._mark
         self._mark = now
@@ -44,7 +44,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The step is done."""
+        """Count the time since the batch arrived as work."""
         now = time.perf_counter()
         self.worked += now - self._mark
         self._mark = now
@@ -54,7 +54,7 @@ class Throughput(Callback):
             self._waiting_since = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time spent in validation is nobody's waiting."""
+        """Leave out the validation."""
         self._mark = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,7 +62,7 @@ class Throughput(Callback):
         pl_module.log_dict(self.figures())
 
     def figures(self) -> dict[str, float]:
-        """The figures of this epoch so far."""
+        """Return the figures of this epoch so far; empty before its first step."""
         total = self.waited + self.worked
         if not total:
             return {}

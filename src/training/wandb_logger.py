@@ -1,4 +1,4 @@
-"""Weights & Biases: online with a key, offline without one, and always saying which."""
+"""Weights & Biases: online with a key, offline without one; the log says which."""
 
 import logging
 import netrc
@@ -29,19 +29,23 @@ def wandb_logger(
 
     Args:
         run_dir: run folder; W&B writes under run_dir/wandb.
-        run_id: W&B's id of the run. It lives in the checkpoint, so that a resumed run continues its W&B run.
+        run_id: W&B's id of the run. Checkpoints store it, so that a resumed run continues its W&B run.
         project: W&B project.
-        entity: W&B user or team; None is the key's own.
-        group: of runs, for instance the seeds of one recipe.
-        tags: of the run.
-        mode: auto goes online when a key is found (WANDB_API_KEY, or a login), else offline; WANDB_MODE wins.
+        entity: W&B user or team; None for the key's own.
+        group: group of runs, for instance the seeds of one recipe.
+        tags: tags of the run.
+        mode: auto goes online if there is a key (WANDB_API_KEY, an identity token, or a login), else offline;
+            WANDB_MODE=offline, dryrun or disabled takes precedence.
+
+    Raises:
+        ConfigError: for mode=online without a key.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nobody asked for reports to be sent
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # opt-in only
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     run_dir, offline = Path(run_dir), False
-    if os.environ.get("WANDB_MODE") == "disabled":  # Lightning's offline would undo it
+    if os.environ.get("WANDB_MODE") == "disabled":  # Lightning's offline would override it
         log.info("W&B is off (WANDB_MODE=disabled)")
     elif offline := _is_offline(mode, _has_key(wandb)):
         log.info(
@@ -51,7 +55,7 @@ def wandb_logger(
         log.info("W&B is online: project %s, run %s", project, run_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # wandb deprecates its own defaults from release to release
+        warnings.simplefilter("ignore")  # some wandb releases deprecate their own defaults
         return WandbLogger(
             name=f"{run_dir.parent.name}/{run_dir.name}",
             save_dir=run_dir,
