@@ -1,4 +1,4 @@
-"""`imagier leaderboard`: runs compared in tables, on a page and in pictures."""
+"""`imagier leaderboard`: comparison of runs in tables, on a page and in plots."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from imagier.training.leaderboard.text import print_boards
 
 
 def run(cfg: DictConfig) -> None:
-    """Compare the runs at or below `cfg.runs`: print tables, and write leaderboard.html with its pictures.
+    """Compare the runs at or below `cfg.runs`: print tables, and write leaderboard.html with its plots.
 
     Raises:
-        ConfigError: when there is no run, or no setting with `cfg.seeds` seeds, or `cfg.output` cannot be written.
+        ConfigError: if there is no run, or no setting with `cfg.seeds` seeds, or `cfg.output` cannot be written.
     """
     root = Path(cfg.runs).expanduser()
     if not root.is_dir():
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     boards = make_boards(finished, cfg.seeds)
     print_boards(boards, unfinished, problems)
 
-    from imagier.training.leaderboard.page import write_page  # drawing takes a moment: the tables need not wait
+    from imagier.training.leaderboard.page import write_page  # plotting is slow: the tables need not wait
 
     folder = Path(cfg.output).expanduser() if cfg.output else root / "leaderboard"
     with writing_to(folder):

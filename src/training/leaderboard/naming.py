@@ -1,4 +1,4 @@
-"""What a setting is, and what it is called: the net, and the words by which it differs from its like."""
+"""Settings and their names: the network, and the options in which a setting differs from others with the same one."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from imagier.keys import at, leaves, within
 from imagier.training.leaderboard.runs import Run
 
-# What changes nothing of what is learned, or is said elsewhere: the fingerprint stands for the files.
+# Keys that do not change what is learnt, or are covered elsewhere: the fingerprint stands for the files.
 _NO_SETTING = (
     "seed", "resume", "test", "report", "paths", "logger", "data.seed", "data.root", "data.cache", "data.workers",
     "data.download", "data.on_error", "data.decode_once", "callbacks.pictures", "callbacks.checkpoints",
@@ -16,24 +16,24 @@ _NO_SETTING = (
 
 
 def setting_of(run: Run) -> dict[str, Any]:
-    """The part of the configuration that makes a setting: runs that share it differ in their seed only."""
+    """Return the part of the configuration that defines a setting; runs that share it differ only by seed."""
     untold = _NO_SETTING + _learnt_first(run)
     return {key: value for key, value in leaves(run.config) if not within(key, untold)}
 
 
 def _learnt_first(run: Run) -> tuple[str, ...]:
-    """The key of the path of what `pretrain` has learnt, which differs by seed; none where weights were given."""
+    """Return the key of the pretrained weights' path, which differs by seed; none if weights were given."""
     said = [word for word in run.words if word.lstrip("+").startswith("model.weights=")]
     given = bool(said) and not said[-1].endswith("=null")
     return ("model.weights",) if run.config.get("pretrain") and not given else ()
 
 
 def named(runs: Sequence[Run]) -> list[str]:
-    """Name settings of one board, one of `runs` standing for each; the names differ."""
+    """Return a unique name for each setting of a board, given one run of each."""
     titles = [_title(run) for run in runs]
     alike = {title: [run for run, other in zip(runs, titles, strict=True) if other == title] for title in titles}
     names = [", ".join([title, *_telling_words(run, alike[title])]) for run, title in zip(runs, titles, strict=True)]
-    for name in {name for name in names if names.count(name) > 1}:  # made by the same words, but not the same
+    for name in {name for name in names if names.count(name) > 1}:  # same options, different configurations
         places = [place for place, other in enumerate(names) if other == name]
         configs = [setting_of(runs[place]) for place in places]
         keys = dict.fromkeys(key for config in configs for key in config)
@@ -44,18 +44,18 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 
 def _title(run: Run) -> str:
-    """A net that can be any of a library's says which."""
+    """Return the network's name, with its architecture if it can be any of a library's."""
     return " ".join([run.name("model"), *filter(None, [run.config["model"].get("architecture")])])
 
 
 def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
-    """Those of the run's words that do not hold for all of `alike`."""
+    """Return those of the run's command-line options that do not hold for all of `alike`."""
     telling = []
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
         if key in ("task", "model", "data") or within(key, _NO_SETTING + _learnt_first(run)):
             continue
-        unknown = at(run.config, key) is None  # such as experiment=NAME: it left its mark elsewhere
+        unknown = at(run.config, key) is None  # such as experiment=NAME, which sets other keys
         if any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
             telling.append(f"{key}={value}")
     return telling
@@ -66,7 +66,7 @@ def _differs(run: Run, other: Run, key: str) -> bool:
 
 
 def short(value: Any) -> str:
-    """A setting in a few letters: of something that is built, its name."""
+    """Return a value as short text; for a mapping with a `_target_`, only the name of that."""
     if isinstance(value, dict):
         return str(value.get("_target_", "...")).rpartition(".")[2]
     if isinstance(value, list):

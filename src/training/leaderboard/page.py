@@ -1,4 +1,4 @@
-"""The boards on one page, with their pictures beside it."""
+"""The boards on one HTML page, with their plots beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +25,9 @@ from imagier.training.report import Section, write_chapters
 def write_page(
     folder: Path, boards: Sequence[Board], unfinished: Sequence[Unfinished], problems: Sequence[str]
 ) -> Path:
-    """Write leaderboard.html and its pictures, NAME.png, into `folder`.
+    """Write leaderboard.html and its plots, NAME.png, into `folder`.
 
-    The page embeds its pictures and loads nothing else.
+    The page embeds its plots and loads nothing else.
 
     Returns:
         The path of leaderboard.html.
@@ -47,7 +47,7 @@ def _card(board: Board) -> tuple[str, str]:
 
 
 def _chapter(board: Board) -> list[Section]:
-    """The board itself first, then what explains it."""
+    """Return the sections of a board: the board itself first, then its details."""
     shown = f"Only the best {MOST} settings are plotted." if len(board.settings) > MOST else ""
     sections = [
         Section(

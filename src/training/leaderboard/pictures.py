@@ -1,4 +1,4 @@
-"""A board in pictures, each uint8 [H, W, 3]: scores with their deviations, parts of the score, parallel curves."""
+"""Plots of a board, each uint8 [H, W, 3]: scores with their deviations, parts of the score, training curves."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ from imagier.training.pictures.curves import scale_axis
 MOST_PARTS = 40
 MOST = 10  # settings that colours can tell apart; the best are shown
 _COLORS = [colormaps["tab10"](index) for index in range(MOST)]
-_NAME = 44  # letters
+_NAME = 44  # characters
 
 
 def draw_scores(board: Board) -> np.ndarray:
     """Draw the main score of each setting: its mean as a bar, its deviation as a line, every seed as a dot.
 
-    Only shares have bars: nothing says where a bar of decibels or of a loss would begin.
+    Only scores that are fractions have bars, since decibels and losses have no natural baseline.
     """
     settings = board.settings[:MOST]
     spreads = [setting.spread(board.metric) for setting in settings]
@@ -56,9 +56,9 @@ def draw_scores(board: Board) -> np.ndarray:
 
 
 def draw_parts(board: Board, names: Sequence[str]) -> np.ndarray:
-    """Draw parts of a score, such as "iou/road": a row a part, a dot a setting, with deviations.
+    """Draw parts of a score, such as "iou/road": a row per part, a dot per setting, with deviations.
 
-    Of more than 40 the 20 that the first setting is best at, and the 20 that it is worst at.
+    Of more than 40 parts, those with the first setting's 20 highest and 20 lowest values are drawn.
     """
     settings = board.settings[:MOST]
     kind = names[0].partition("/")[0]
@@ -90,9 +90,9 @@ def draw_parts(board: Board, names: Sequence[str]) -> np.ndarray:
 
 
 def draw_parallel_curves(board: Board) -> np.ndarray | None:
-    """Draw training loss, validation loss and main score of every run over epochs, a colour a setting.
+    """Draw training loss, validation loss and main score of every run over epochs, one colour per setting.
 
-    None where no run has any curve.
+    Returns None if no run has any curve.
     """
     names = dict.fromkeys(["train/loss", "val/loss", f"val/{board.metric}"])
     settings = board.settings[:MOST]
@@ -119,7 +119,7 @@ def _paint_runs(axis: Axes, name: str, settings: Sequence[Setting]) -> None:
                 everything.append(values)
                 style = ".-" if len(values) <= 20 else "-"
                 axis.plot(epochs, values, style, color=color, linewidth=1.3, markersize=4, alpha=0.85, label=label)
-                label = "_"  # the other seeds need no second entry
+                label = "_"  # one legend entry per setting
     split, _, metric = name.partition("/")
     numbers = np.concatenate(everything)
     scale_axis(axis, metric, numbers)

@@ -1,6 +1,6 @@
-"""Run folders read back: what was said, what came of it, and how it went on the way.
+"""Reading of run folders: command line, configuration, results and history.
 
-Only files are read, no checkpoint and no net, so that hundreds of runs take seconds.
+No checkpoint is opened and no network built, so that hundreds of runs take seconds.
 """
 
 import csv
@@ -18,22 +18,22 @@ import yaml
 
 from imagier.training.pictures import History, read_history
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, csv.Error)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What summary.json says of a run that came to its end.
+    """The summary.json of a finished run.
 
-    parameters: trainable numbers in the net.
-    seconds:    spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
-    epochs:     trained.
-    best_epoch: of the checkpoint that was measured, from 0 as in metrics.csv; None where it is not known.
-    monitor:    the score by which it was chosen, such as "val/iou"; the main score.
+    parameters: number of trainable parameters.
+    seconds:    time of pretraining, training (all sessions of a resumed run) and evaluation.
+    epochs:     number of epochs trained.
+    best_epoch: epoch of the evaluated checkpoint, from 0 as in metrics.csv; None if unknown.
+    monitor:    the main score, by which that checkpoint was chosen, such as "val/iou".
     mode:       "max" or "min", whichever is better.
-    machine:    in a few words.
-    stand_ins:  a split without samples of its own -> the one that was measured in its place.
+    machine:    short description.
+    stand_ins:  split without samples of its own -> split evaluated in its place.
     """
 
     parameters: int
@@ -48,12 +48,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What any run leaves.
+    """What every run folder holds, finished or not.
 
-    config:      as resolved, plain.
-    words:       of the command line that made it.
-    fingerprint: of its data; empty where it is not known.
-    history:     from metrics.csv.
+    config:      resolved configuration, plain.
+    words:       options of the command line.
+    fingerprint: fingerprint of the data; empty if unknown.
+    history:     content of metrics.csv.
     """
 
     folder: Path
@@ -64,20 +64,20 @@ class RunFolder:
 
     @property
     def seed(self) -> int:
-        """Of everything random in it."""
+        """The run's random seed."""
         return int(self.config["seed"])
 
     @property
     def age(self) -> tuple[list[int], float]:
-        """Grows with time: the numbers in the folder's name, which is the moment of its start, then the file's time."""
+        """Sort key by start: the numbers in the folder's name, which is its start time, then config.yaml's time."""
         return [int(number) for number in re.findall(r"\d+", self.folder.name)], _modified(self.folder / "config.yaml")
 
     def name(self, group: str) -> str:
-        """The name of its task, model or data."""
+        """Return the name of its task, model or data."""
         return str(self.config[group]["name"])
 
     def extreme(self, column: str, mode: str) -> float:
-        """The least or the greatest value that a column of metrics.csv reached in training; NaN where there is none."""
+        """Return the minimum or maximum (`mode`) of a column of metrics.csv in training; NaN if it has no value."""
         values = self.history.columns.get(column, np.zeros(0))
         known = values[np.isfinite(values)]
         return float(known.min() if mode == "min" else known.max()) if len(known) else np.nan
@@ -85,9 +85,10 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Run(RunFolder):
-    """A run that came to its end.
+    """A finished run.
 
-    results: split -> metric -> value of the checkpoint that was kept.
+    results: split -> metric -> value of the best checkpoint.
+    ended:   content of summary.json.
     """
 
     results: Mapping[str, Mapping[str, float]]
@@ -95,25 +96,25 @@ class Run(RunFolder):
 
     @property
     def split(self) -> str:
-        """The split that the verdict is about: test where it has samples of its own and a main score, else val."""
+        """The split of the main score: test if it has samples of its own and a main score, else val."""
         scored = self.ended.monitor.removeprefix("val/") in self.results.get("test", {})
         return "test" if scored and "test" not in self.ended.stand_ins else "val"
 
     def score(self, metric: str) -> float:
-        """A metric of `split`; NaN where there is none."""
+        """Return a metric of `split`; NaN if missing."""
         value = self.results.get(self.split, {}).get(metric)
         return np.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class Unfinished(RunFolder):
-    """A run that goes on, was killed, or was made before runs left a summary; `why` says what is missing."""
+    """A run still in progress, killed, damaged, or older than summary.json; `why` says what is missing or wrong."""
 
     why: str
 
 
 def find_runs(root: Path) -> tuple[list[Run], list[Unfinished], list[str]]:
-    """Read every run folder at or below `root`, oldest first; the third list says what could not be read at all."""
+    """Return finished and unfinished runs at or below `root`, oldest first, and sentences on unreadable folders."""
     found, problems = [], []
     for folder in _run_folders(root):
         try:
@@ -126,7 +127,7 @@ def find_runs(root: Path) -> tuple[list[Run], list[Unfinished], list[str]]:
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    """Folders with a config.yaml; what lies within one, and links such as RUNS/latest, is not looked into."""
+    """Yield folders with a config.yaml, without descending into them or following links such as RUNS/latest."""
     for place, folders, files in os.walk(root):
         if "config.yaml" in files:
             folders.clear()
@@ -173,7 +174,7 @@ def _ended(folder: Path) -> Ended:
         monitor=str(said["monitor"]),
         mode=said["mode"],
         machine=str(said["machine"]),
-        stand_ins=said.get("stand_ins", {}),  # not in those of older runs
+        stand_ins=said.get("stand_ins", {}),  # missing in older runs
     )
 
 
@@ -185,7 +186,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _words(folder: Path) -> tuple[str, ...]:
-    """The words of the command line: a line each in overrides.txt, or the sentence in summary.json."""
+    """Return the options of the command line, from overrides.txt, one per line, or else from summary.json."""
     try:
         return tuple((folder / "overrides.txt").read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Runs sorted: those that differ only in their seed are one setting; settings measured on the same data, one board."""
+"""Grouping of runs: those that differ only by seed form a setting; settings evaluated on the same data, a board."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from imagier.training.leaderboard.naming import named, setting_of, short
 from imagier.training.leaderboard.runs import Run
 from imagier.training.leaderboard.statistics import Spread, spread
 
-# Of the measuring and not of the net: a run's report tells them.
+# Checks of the evaluation, not scores of the network; a run's report has them.
 _CHECKS = ("mismatches", "misestimates", "estimate_error", "bpp_estimate", "psnr_noisy")
 
 
@@ -26,21 +26,21 @@ class Setting:
     runs: Sequence[Run]
 
     def scores(self, metric: str) -> dict[int, float]:
-        """Seed -> value of a metric."""
+        """Return seed -> value of a metric."""
         return {run.seed: run.score(metric) for run in self.runs}
 
     def spread(self, metric: str) -> Spread:
-        """Mean and deviation of a metric over the seeds."""
+        """Return mean and deviation of a metric over the seeds."""
         return spread(self.scores(metric).values())
 
 
 @dataclass(frozen=True)
 class Board:
-    """Settings whose scores may be compared: of one task, on one split of the same data, the best first.
+    """Settings with comparable scores: of one task, on one split of the same data, the best first.
 
     metric: the main score without its split, such as "iou".
     mode:   "max" or "min", whichever is better.
-    aside:  what tells it from another board of the same task and data, such as "data.label_set=train".
+    aside:  what distinguishes it from other boards of the same task and data, such as "data.label_set=train".
     """
 
     task: str
@@ -55,18 +55,18 @@ class Board:
 
     @property
     def title(self) -> str:
-        """Such as "segment on streets, test"."""
+        """The heading, such as "segment on streets, test"."""
         return f"{self.task} on {self.data}, {self.split}" + (f" ({self.aside})" if self.aside else "")
 
     @property
     def name(self) -> str:
-        """The same for a file, of a length that any file system takes: "segment-streets-test"."""
+        """The same for a file name, with `aside` as a short hash: "segment-streets-test"."""
         aside = f"-{hashlib.blake2b(self.aside.encode(), digest_size=4).hexdigest()}" if self.aside else ""
         return f"{self.task}-{self.data}-{self.split}{aside}"
 
     @property
     def runs(self) -> list[Run]:
-        """Of all its settings."""
+        """The runs of all settings."""
         return [run for setting in self.settings for run in setting.runs]
 
     @property
@@ -78,14 +78,14 @@ class Board:
 
 
 def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
-    """Sort finished `runs`, oldest first, into boards.
+    """Group finished runs into boards.
 
     Args:
-        runs: as found.
-        seeds: keep settings with at least so many seeds only, and of each its newest runs of so many seeds.
+        runs: finished runs, oldest first.
+        seeds: number of seeds: settings with fewer are left out, of the others the newest runs of so many are used.
 
     Raises:
-        ConfigError: when no setting has so many seeds.
+        ConfigError: if no setting has so many seeds.
     """
     together: dict[str, list[Run]] = {}
     for run in runs:
@@ -100,21 +100,21 @@ def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
 
 
 def _measured(run: Run) -> dict[str, Any]:
-    """Everything that two runs must share before their scores compare."""
+    """Return everything that two runs must share for their scores to be comparable."""
     limit = f"trainer.limit_{run.split}_batches"
     settings = {key: value for key, value in leaves(run.config) if changes_measure(key, run.ended.monitor)}
     return {
         "task": run.name("task"),
         "score": [run.ended.monitor, run.ended.mode],
         "split": run.split,
-        "fingerprint": run.fingerprint or str(run.folder),  # unknown data compare with nothing
+        "fingerprint": run.fingerprint or str(run.folder),  # unknown data equal no others
         **{key: value for key, value in settings.items() if not within(key, (VALIDATED, *FILES))},
         limit: at(run.config, limit),
     }
 
 
 def _asides(runs: Sequence[Run]) -> list[str]:
-    """What tells boards of the same task, data and split apart; one of `runs` stands for each."""
+    """Return what distinguishes boards of the same task, data and split, given one run of each."""
     measured = [_measured(run) for run in runs]
     asides: list[str] = []
     wholly: list[str] = []  # with every key that differs
@@ -122,7 +122,7 @@ def _asides(runs: Sequence[Run]) -> list[str]:
         alike = [other for other in measured if all(own[key] == other[key] for key in ("task", "data.name", "split"))]
         differing = [key for key in own if any(own[key] != other.get(key) for other in alike)]
         said = [key for key in differing if key != "fingerprint" and not key.endswith(("._target_", ".tasks"))]
-        # A choice that goes by its name needs none of its settings.
+        # The name of a loss or noise stands for its settings.
         chosen = [key.removesuffix(".name") for key in said if key in ("loss.name", "noise.name")]
         said = [key for key in said if key.endswith(".name") or key.partition(".")[0] not in chosen] or differing
         asides.append(_aside(own, said))
@@ -143,7 +143,7 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     names = named([group[-1] for group in by_setting.values()])
     settings, notes, few = [], [], []
     for name, group in zip(names, by_setting.values(), strict=True):
-        newest = {run.seed: run for run in group}  # the later of a seed wins
+        newest = {run.seed: run for run in group}  # the last run of each seed counts
         if seeds is not None and len(newest) < seeds:
             few.append(name)
             continue
@@ -179,7 +179,7 @@ def _repeated(name: str, group: Sequence[Run], setting: Setting) -> list[str]:
 def _ranked(settings: Sequence[Setting], metric: str, mode: str) -> list[Setting]:
     def place(setting: Setting) -> tuple[bool, float]:
         mean = setting.spread(metric).mean
-        return mean != mean, mean if mode == "min" else -mean  # NaN is no score: last
+        return mean != mean, mean if mode == "min" else -mean  # NaN last
 
     return sorted(settings, key=place)
 

@@ -1,4 +1,4 @@
-"""What can be said of a few numbers: mean and deviation, and a paired comparison of two settings over shared seeds."""
+"""Statistics of a few numbers: mean and deviation, and the paired comparison of two settings over shared seeds."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,12 +8,12 @@ import numpy as np
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats has the same and takes a second to import
 
 CONFIDENCE = 0.95
-_ROUNDING = 2**-22  # of a score, by which differences of numbers that were measured in single precision may vary
+_ROUNDING = 2**-22  # relative to a score: rounding of differences between single-precision numbers
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample deviation of `count` numbers: NaN without any, and no deviation of a single one."""
+    """Mean and sample standard deviation of `count` numbers: mean NaN for none, deviation None for fewer than two."""
 
     mean: float
     deviation: float | None
@@ -22,11 +22,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of the differences over shared seeds and their sample deviation, an interval of confidence, and a p-value.
+    """Mean difference over `count` shared seeds, its sample standard deviation, confidence interval and p-value.
 
-    All but the mean are None where fewer than two seeds are shared, from which nothing can be said about chance. So are
-    interval and p-value where every seed says the same: Student's test takes the spread for the measure of chance, and
-    a few equal steps of an accuracy would make it certain.
+    Deviation, interval and p-value are None for fewer than two seeds. Interval and p-value are also None if all
+    differences are equal: the t-test estimates chance from their spread, and would take a few equal steps of an
+    accuracy for certainty.
     """
 
     count: int
@@ -37,7 +37,7 @@ class Paired:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Sum up the finite ones of `values`."""
+    """Return mean and deviation of the finite `values`."""
     known = np.array([value for value in values if math.isfinite(value)])
     if not len(known):
         return Spread(math.nan, None, 0)
@@ -53,7 +53,7 @@ def paired(ones: Mapping[int, float], others: Mapping[int, float]) -> Paired:
 
     Args:
         ones: seed -> score.
-        others: seed -> score of the setting that is taken off.
+        others: seed -> score of the setting that is subtracted.
 
     Returns:
         The difference `ones` - `others` over the seeds that both have finite scores for.

@@ -1,4 +1,4 @@
-"""Boards as tables of text, for the terminal and the page alike."""
+"""Boards as tables of text, for both terminal and page."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _PARTS = {"denoise": "at each noise level", "compress": "at each lambda"}
 
 
 def caption(board: Board) -> str:
-    """How to read the numbers of a board."""
+    """Return a sentence on how to read the numbers of a board."""
     known = f"; data {board.fingerprint}" if board.fingerprint else ""
     return (
         f"Scores of the selected checkpoint on the {SPLIT_NAMES[board.split]} split, as mean ± standard deviation "
@@ -29,7 +29,7 @@ def caption(board: Board) -> str:
 
 
 def main_table(board: Board) -> Table:
-    """A row a setting, the best first: scores, the extremes of validation on the way, and what it cost."""
+    """Return a row per setting, the best first: scores, extremes of validation during training, and cost."""
     measured = [metric for metric in board.metrics if "/" not in metric]
     rows = [[setting.name, *_scores(setting, measured), *_way(setting, measured)] for setting in board.settings]
     extremes = ["Lowest loss, val", *(["Best accuracy, val"] if "accuracy" in measured else [])]
@@ -42,7 +42,7 @@ def _scores(setting: Setting, measured: Sequence[str]) -> list[str]:
 
 
 def _way(setting: Setting, measured: Sequence[str]) -> list[str]:
-    """How training went: the best of its curves, and what it took."""
+    """Return the cells about training: extremes of its curves, and its cost."""
     wanted = [("loss", "min"), *([("accuracy", "max")] if "accuracy" in measured else [])]
     ended = [run.ended for run in setting.runs]
     return [
@@ -55,7 +55,7 @@ def _way(setting: Setting, measured: Sequence[str]) -> list[str]:
 
 
 def parts_of(board: Board) -> dict[str, list[str]]:
-    """Scores that have parts, such as the IoU of each class: kind -> names, {"iou": ["iou/road", ...]}."""
+    """Return the scores that have parts, such as the IoU per class: kind -> names, {"iou": ["iou/road", ...]}."""
     kinds: dict[str, list[str]] = {}
     for metric in board.metrics:
         if "/" in metric:
@@ -64,18 +64,18 @@ def parts_of(board: Board) -> dict[str, list[str]]:
 
 
 def parts_table(settings: Sequence[Setting], names: Sequence[str]) -> Table:
-    """A row a part of a score, a column a setting."""
+    """Return a row per part of a score, a column per setting."""
     rows = [[name.partition("/")[2], *(_scores(setting, [name])[0] for setting in settings)] for name in names]
     return Table(["", *(setting.name for setting in settings)], rows)
 
 
 def parts_title(board: Board, kind: str) -> str:
-    """The heading over the parts of a score."""
+    """Return the heading for the parts of a score."""
     return f"{wording.title(kind)} {_PARTS.get(board.task, 'per class')}"
 
 
 def comparison_table(board: Board) -> Table | None:
-    """Every setting against the best one, seed by seed; None where there is nothing to compare."""
+    """Return every other setting compared with the best over shared seeds; None for a single setting."""
     if len(board.settings) < 2:
         return None
     best, *others = board.settings
@@ -97,7 +97,7 @@ def _chance(board: Board, found: Paired) -> list[str]:
 
 
 def runs_table(board: Board) -> Table:
-    """A row a run, the best setting first: its own score and where it lies."""
+    """Return a row per run, the best setting first: its folder, seed, score and cost."""
     rows = [
         [
             setting.name,
@@ -116,7 +116,7 @@ def runs_table(board: Board) -> Table:
 
 
 def unfinished_table(unfinished: Sequence[Unfinished]) -> Table:
-    """A row a run without an end, the newest first: how far it came and what is missing."""
+    """Return a row per unfinished run, the newest first: what is missing, and how far it got."""
     rows = []
     for run in reversed(unfinished):
         epochs = f"{run.history.epoch.max():.3g}" if len(run.history.epoch) else "0"
@@ -126,7 +126,7 @@ def unfinished_table(unfinished: Sequence[Unfinished]) -> Table:
 
 
 def written(metric: str, found: Spread, *, change: bool = False) -> str:
-    """A mean with its deviation, to the second digit of the deviation; of a `change`, the sign."""
+    """Return a mean with its deviation, both to the deviation's second digit; a `change` is signed."""
     if not math.isfinite(found.mean):
         return wording.DASH
     if found.deviation is None and not change:
@@ -139,7 +139,7 @@ def written(metric: str, found: Spread, *, change: bool = False) -> str:
 
 
 def _fixed(metric: str, number: float, deviation: float | None, sign: str = "") -> str:
-    """A number to the second digit of its deviation; where that is nothing, in four digits."""
+    """Return a number to its deviation's second digit; without a deviation, shares in 0.01 %, others in four digits."""
     scale, digits = (100, "2f") if wording.is_share(metric) else (1, "4g")
     if deviation:
         places = 1 - math.floor(math.log10(scale * deviation))

@@ -1,4 +1,4 @@
-"""The boards in a terminal, or in a file that its output goes to."""
+"""Boards printed to a terminal, or to a file."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _COLUMNS = 5  # settings side by side; the page has them all
 
 
 def print_boards(boards: Sequence[Board], unfinished: Sequence[Unfinished], problems: Sequence[str]) -> None:
-    """Print every table that the page has, of scores with parts the best settings only."""
+    """Print the page's tables, but not the list of runs; parts of scores only for the best settings."""
     console = terminal()
     for board in boards:
         console.print(Text(board.title, style="bold"))
