@@ -1,4 +1,4 @@
-"""Pictures of a run, each a pure function to uint8 [H, W, 3]: for the report, TensorBoard, W&B and predictions."""
+"""Plots and image grids of a run, pure functions to uint8 [H, W, 3]: for report, TensorBoard, W&B and predictions."""
 
 from imagier.training.pictures.charts import class_bars, class_colors, confusion_chart
 from imagier.training.pictures.curves import History, draw_curves, read_history

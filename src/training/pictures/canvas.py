@@ -1,4 +1,4 @@
-"""The paper that every picture is drawn on: one style for charts, one font and density for all."""
+"""Drawing of figures: one style for charts, one font and pixel density for all images."""
 
 import warnings
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-DENSITY = 1.6  # pixels of a picture for one CSS pixel of the page, so that text stays crisp on fine screens
+DENSITY = 1.6  # image pixels per CSS pixel of the page, so that text stays crisp on high-density screens
 INK, FAINT, ACCENT, MUTED, ALARM = "#1f2937", "#6b7280", "#1d4ed8", "#94a3b8", "#c81e1e"
 
-_STYLE: Any = {  # its keys are typed literally in new matplotlib releases, loosely in old ones
-    "font.family": "DejaVu Sans",  # comes with matplotlib, hence the same letters on every machine
+_STYLE: Any = {  # Any: new matplotlib releases type its keys as literals, old ones as str
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so text looks the same on every machine
     "font.size": 9,
     "text.parse_math": False,  # a class may be named "$5 note"
     "text.color": INK,
@@ -39,7 +39,7 @@ _STYLE: Any = {  # its keys are typed literally in new matplotlib releases, loos
 def draw(width: float, height: float, paint: Callable[[Figure], None]) -> np.ndarray:
     """Let `paint` fill a figure of `width` x `height` inches (100 CSS pixels each); return uint8 [H, W, 3]."""
     with rc_context(_STYLE), warnings.catch_warnings():
-        # Names in scripts that the font lacks become boxes in the picture; the page's tables show them properly.
+        # Characters that the font lacks become boxes in the image; the page's tables show them properly.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height), dpi=100 * DENSITY, layout="constrained")
         paint(figure)
@@ -49,7 +49,7 @@ def draw(width: float, height: float, paint: Callable[[Figure], None]) -> np.nda
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut `text` in its middle to at most `length` characters; names of files differ at both ends."""
+    """Cut the middle of `text` to leave at most `length` characters, since file names differ at both ends."""
     if len(text) <= length:
         return text
     head = length // 2

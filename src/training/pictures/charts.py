@@ -17,7 +17,7 @@ MOST_LABELS = 35
 
 
 def class_colors(facts: Facts) -> Sequence[Color]:
-    """The colour of each class: those of the facts, or well-spread ones where the data set states none."""
+    """Return each class's colour: those of the facts, or distinct ones if the facts have too few."""
     enough = len(facts.colors) >= facts.num_classes
     return facts.colors[: facts.num_classes] if enough else distinct_colors(facts.num_classes)
 
@@ -30,17 +30,17 @@ def class_bars(
     xlabel: str = "",
     mean: bool = False,
 ) -> np.ndarray:
-    """Draw one horizontal bar a class in its colour, highest first.
+    """Draw one horizontal bar per class in its colour, highest first.
 
     Args:
         facts: names and colours of the K classes.
-        values: float [K], shares from 0 to 1; NaN is an absent class and shown as a dash.
-        marks: more values of the same kind to set beside the bars, each drawn with a mark of its own.
-        xlabel: what the values are.
+        values: float [K], shares from 0 to 1; NaN means an absent class, shown as a dash.
+        marks: name -> float [K], up to three more series, each drawn with its own marker.
+        xlabel: label of the value axis.
         mean: whether to draw a line at the mean of the present classes.
 
     Returns:
-        uint8 [H, W, 3]. Of more than 40 classes the first and last 20 are shown.
+        uint8 [H, W, 3]. Of more than 40 classes only the first and last 20 in this order are shown.
     """
     order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")
     if len(order) > MOST_BARS:
@@ -75,7 +75,7 @@ def _paint_bars(axis: Axes, facts: Facts, values: np.ndarray, order: np.ndarray)
     axis.set_yticks(places, [shorten(facts.classes[index], 24) for index in order], color=INK)
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
-    right = axis.secondary_yaxis("right")  # the numbers in a column of their own, clear of bars and marks
+    right = axis.secondary_yaxis("right")  # the numbers in their own column, clear of bars and markers
     right.set_yticks(places, [wording.percent(values[index]) for index in order], color=INK, fontsize=8)
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
@@ -84,11 +84,11 @@ def _paint_bars(axis: Axes, facts: Facts, values: np.ndarray, order: np.ndarray)
 
 
 def confusion_chart(confusion_KK: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix, each row as shares of its truth.
+    """Draw a confusion matrix, each row normalised to the total of its true class.
 
     Args:
         confusion_KK: int64 [K, K], rows truth, columns prediction.
-        names: of the K classes.
+        names: names of the K classes.
 
     Returns:
         uint8 [H, W, 3]. Up to 35 classes are named and their shares written out, up to 12 with counts. A class without

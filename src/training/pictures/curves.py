@@ -13,19 +13,19 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from imagier.training.pictures import wording
 from imagier.training.pictures.canvas import ACCENT, FAINT, MUTED, draw
 
-_AT_THE_END = ("lr", "images_per_second", "data_wait_share")  # how it ran, after how well it learned
+_AT_THE_END = ("lr", "images_per_second", "data_wait_share")  # panels that come last
 _COLORS = {"train": MUTED, "val": ACCENT, "noisy": "#d97706"}
 _LABELS = {"train": "training", "val": "validation"}
-_CHECKS = ("misestimates", "estimate_error")  # of a codec's honesty, not of what it has learnt: the results tell them
-_NOISY = "_noisy"  # ends the name of a score that the noisy pictures have before a net sees them
+_CHECKS = ("misestimates", "estimate_error")  # checks of a codec's size estimates; only the results show them
+_NOISY = "_noisy"  # suffix of scores of the noisy images themselves, before denoising
 
 
 @dataclass(frozen=True)
 class History:
     """What a run logged, in the order of its steps.
 
-    step:    int64 [N], the last of the optimiser's steps so far, counted from 0.
-    epoch:   float64 [N], epochs completed at that moment: 2.5 is the middle of the third.
+    step:    int64 [N], the last optimiser step so far, counted from 0.
+    epoch:   float64 [N], epochs completed at that step: 2.5 is the middle of the third.
     columns: metric name -> float64 [N]; NaN where a row has no finite value.
     """
 
@@ -34,26 +34,26 @@ class History:
     columns: dict[str, np.ndarray]
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of one metric where it was logged; of rows at the same moment the last one counts."""
+        """Return epochs and values of one metric where it was logged; of rows at the same epoch the last one counts."""
         values = self.columns[name]
         logged = {float(self.epoch[row]): float(values[row]) for row in np.flatnonzero(np.isfinite(values))}
         return np.array(list(logged)), np.array(list(logged.values()))
 
     def epoch_after(self, step: int) -> float:
-        """How many epochs were completed after so many steps of the optimiser."""
+        """Return the number of epochs completed after `step` optimiser steps, interpolated."""
         return float(np.interp(step - 1, self.step, self.epoch))
 
 
 def read_history(path: Path) -> History:
-    """Read metrics.csv: columns epoch (from 0), step and time, then metrics; cells may be empty. No file, no rows."""
+    """Read metrics.csv: columns epoch (from 0), step, time and metrics; cells may be empty; without a file, no rows."""
     if not path.exists():
         return History(np.zeros(0, np.int64), np.zeros(0), {})
     with path.open(newline="", encoding="utf-8") as file:
-        whole = [line for line in file if line.endswith("\n")]  # a run that goes on may be writing another
+        whole = [line for line in file if line.endswith("\n")]  # a run in progress may be writing another
     rows = [{name: _number(cell) for name, cell in row.items() if name} for row in csv.DictReader(whole)]
     rows = [row for row in rows if np.isfinite([row.get("epoch", np.nan), row.get("step", np.nan)]).all()]
     names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step", "time")]
-    # What is measured at the end is no moment of training: its row would seem to begin another epoch.
+    # Final scores are not part of training: their row would seem to begin another epoch.
     names = [name for name in names if not name.startswith(("test/", "best/"))]
     rows = [row for row in rows if np.isfinite([row[name] for name in names]).any()]
     rows.sort(key=lambda row: row["step"])
@@ -65,7 +65,7 @@ def read_history(path: Path) -> History:
 
 
 def draw_curves(history: History, best_step: int | None = None) -> np.ndarray | None:
-    """Draw one panel a metric, training beside validation, the best step marked; uint8 [H, W, 3] or None if empty."""
+    """Draw a panel per metric, training with validation, the best step marked; uint8 [H, W, 3] or None if empty."""
     panels = _panels(list(history.columns))
     if not panels:
         return None
@@ -92,7 +92,7 @@ def _number(cell: str | None) -> float:
 
 
 def _completed(epoch: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Epochs completed at each row, taking an epoch's last step as its end."""
+    """Return the epochs completed at each row, taking an epoch's last logged step as its end."""
     completed = np.zeros(len(epoch))
     start = 0
     for number in np.unique(epoch):
@@ -105,7 +105,7 @@ def _completed(epoch: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def _panels(names: list[str]) -> dict[str, dict[str, str]]:
-    """Sort columns into panels: metric -> {split or name of a parameter group: column}; no tests, no single classes."""
+    """Group columns into panels: metric -> {split or name of a parameter group: column}, without single classes."""
     panels: dict[str, dict[str, str]] = {}
     for name in names:
         split, _, metric = name.partition("/")
@@ -148,14 +148,14 @@ def _paint_panel(axis: Axes, metric: str, names: dict[str, str], history: Histor
     axis.set_xlim(0, 1.03 * history.epoch.max())
     axis.margins(y=0.14)
     if metric in ("images_per_second", "data_wait_share"):
-        axis.set_ylim(bottom=0)  # else the jitter of a steady rate would fill the panel
+        axis.set_ylim(bottom=0)  # otherwise the jitter of a steady rate would fill the panel
     axis.grid(axis="y")
     if len(names) > 1:
         axis.legend(fontsize=8)
 
 
 def scale_axis(axis: Axes, metric: str, numbers: np.ndarray) -> None:
-    """Write shares as percentages, and put a loss that falls far on a logarithmic scale."""
+    """Label shares as percentages, and give a loss with a wide range a logarithmic scale."""
     if metric == "loss" and numbers.min() > 0 and numbers.max() > 30 * numbers.min():
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
@@ -168,7 +168,7 @@ def _paint_line(axis: Axes, epochs: np.ndarray, values: np.ndarray, color: str |
     if len(values) <= 100:
         axis.plot(epochs, values, ".-" if len(values) <= 40 else "-", color=color, linewidth=1.6, label=label)
         return
-    # Many single steps are a cloud; their running mean is the curve.
+    # Many steps form a cloud; their running mean is the curve.
     (cloud,) = axis.plot(epochs, values, color=color, linewidth=0.5, alpha=0.3)
     width = max(5, len(values) // 50)
     mean = np.convolve(values, np.ones(width) / width, "valid")

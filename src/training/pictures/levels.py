@@ -1,4 +1,4 @@
-"""How scores fall as noise rises."""
+"""Chart of scores over the noise level."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from imagier.training.pictures.canvas import ACCENT, MUTED, draw
 
 
 def level_chart(levels: np.ndarray, scores: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Draw PSNR, beside that of the noisy pictures where it is known, and SSIM over the noise level.
+    """Draw PSNR (with that of the noisy images, if given) and SSIM over the noise level.
 
     Args:
-        levels: float [N], ascending standard deviations.
-        scores: "psnr" and perhaps "psnr_noisy" in dB and "ssim" -> float [N].
+        levels: float [N], standard deviations on the scale 0 to 255, ascending.
+        scores: "psnr", optionally "psnr_noisy", both in dB, and "ssim" -> float [N].
 
     Returns:
         uint8 [H, W, 3].

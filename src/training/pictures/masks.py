@@ -1,4 +1,4 @@
-"""Segmentation masks over their pictures: classes in colour, mistakes in red, ignored pixels hatched."""
+"""Segmentation masks over their images: classes in colour, mistakes in red, ignored pixels hatched."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ _HATCH_PERIOD = 10
 
 
 def mask_overlay(image_HWC: np.ndarray, mask_HW: np.ndarray, facts: Facts, alpha: float = 0.55) -> np.ndarray:
-    """Blend the colours of classes over a picture, and paint them in full along their edges.
+    """Blend class colours over an image, opaque along the edges between classes.
 
     Args:
         image_HWC: uint8 [H, W, 1 or 3].
-        mask_HW: whole numbers [H, W]; values that are no class, such as `facts.ignore_index`, are hatched in black.
-        facts: of the data set; without colours there, well-spread hues are taken.
-        alpha: 0 leaves the picture, 1 paints the classes' exact colours.
+        mask_HW: integers [H, W]; values that are not a class, such as `facts.ignore_index`, are hatched in black.
+        facts: facts of the data set; if they lack colours, distinct ones are used.
+        alpha: opacity; 0 leaves the image unchanged, 1 paints the exact class colours.
 
     Returns:
         uint8 [H, W, 3].
@@ -26,7 +26,7 @@ def mask_overlay(image_HWC: np.ndarray, mask_HW: np.ndarray, facts: Facts, alpha
 
 
 def colored(mask_HW: np.ndarray, facts: Facts) -> np.ndarray:
-    """The mask in its classes' exact colours, uint8 [H, W, 3]; what is no class is hatched in black and dark grey."""
+    """Return the mask in exact class colours, uint8 [H, W, 3]; other values are hatched in black and dark grey."""
     palette = np.array(class_colors(facts), np.uint8).reshape(-1, 3)
     labels_HW = mask_HW.astype(np.int64)
     known_HW = _known(labels_HW, facts)
@@ -36,7 +36,7 @@ def colored(mask_HW: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def error_map(image_HWC: np.ndarray, target_HW: np.ndarray, prediction_HW: np.ndarray, facts: Facts) -> np.ndarray:
-    """The picture in pale grey with wrong pixels in red and ignored ones hatched, uint8 [H, W, 3]."""
+    """Return the image in pale grey with wrong pixels in red and ignored ones hatched, uint8 [H, W, 3]."""
     grey_HW = as_rgb(image_HWC).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     errors_HWC = np.rint(110 + 0.5 * grey_HW).astype(np.uint8)[..., None].repeat(3, axis=2)
     known_HW = _known(target_HW.astype(np.int64), facts)

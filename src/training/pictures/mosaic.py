@@ -1,4 +1,4 @@
-"""Pictures laid out in rows with headers, captions and a legend; drawn pixel by pixel, so that masks stay exact."""
+"""Images laid out in rows with headers, captions and a legend; pasted without resampling, so that masks stay exact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from imagier.datamodules.palette import as_rgb
 from imagier.training.pictures.canvas import ALARM, FAINT, INK
 
-GAP, LINE, TEXT = 16, 27, 20  # pixels between tiles, from line to line, and of a letter's height
+GAP, LINE, TEXT = 16, 27, 20  # pixels: between tiles, line height, font size
 _FRAME = 5  # around mistakes; also the margin at the left and right edge
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture, uint8 [H, W, 1 or 3], with lines of text under it; a frame and a red first line mark an error."""
+    """One image, uint8 [H, W, 1 or 3], with lines of text under it; `wrong` gives it a red frame and first line."""
 
     picture: np.ndarray
     lines: tuple[str, ...] = ()
@@ -39,8 +39,8 @@ def mosaic(
     """Lay out `rows` on white.
 
     Args:
-        rows: of tiles; sizes may differ, a column is as wide as its widest picture allows for all of them.
-        headers: one text a column, above the first row.
+        rows: rows of tiles; sizes may differ, every column is as wide as the widest image of all.
+        headers: one text per column, above the first row.
         legend: (name, RGB) swatches below the last row.
 
     Returns:
@@ -49,7 +49,7 @@ def mosaic(
     tiles = [tile for row in rows for tile in row.tiles]
     cell = max((tile.picture.shape[1] for tile in tiles), default=0)
     if any(tile.lines for tile in tiles):
-        cell = max(cell, 150)  # room for a few words under the smallest pictures
+        cell = max(cell, 150)  # room for a few words under the smallest images
     columns = max((len(row.tiles) for row in rows), default=0)
     width = max(columns * (cell + GAP) - GAP + 2 * _FRAME, 400)
     places = _flow_legend(legend, width)
@@ -70,10 +70,10 @@ def mosaic(
 
 
 def fit(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
-    """Bring [H, W] or [H, W, C] uint8 to at most `height` x `width`, keeping its proportions.
+    """Scale uint8 [H, W] or [H, W, C] to at most `height` x `width`, keeping the aspect ratio.
 
-    Small pictures grow by a whole factor, so that their pixels stay square; large ones shrink, smoothly or, for masks,
-    by picking the nearest pixel.
+    Small images are enlarged by an integer factor, so that their pixels stay square; large ones are reduced, smoothly
+    (Lanczos) or, for masks, by nearest neighbour.
     """
     scale = min(height / picture.shape[0], width / picture.shape[1])
     if scale >= 1:
@@ -107,7 +107,7 @@ def _paint_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int,
 
 
 def _flow_legend(legend: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> list[tuple[int, int]]:
-    """Where each entry starts, (left, down), filling line after line."""
+    """Return where each entry starts, (left, down), filling line after line."""
     places, left, down = [], _FRAME, 0
     for name, _ in legend:
         needed = 26 + round(_font().getlength(name)) + 2 * GAP
@@ -124,7 +124,7 @@ def _write(
     text = " ".join(text.split())  # a line break in a name would spill over the next row
     font = _font(bold)
     if font.getlength(text) > width:
-        # The middle goes: names of files differ at both ends.
+        # Cut the middle: file names differ at both ends.
         keep = max(2, int(len(text) * width / font.getlength(text)) - 1)
         text = f"{text[: keep // 2]}…{text[len(text) - keep // 2 :]}"
     pen.text(place, text, fill=color, font=font)

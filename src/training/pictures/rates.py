@@ -1,4 +1,4 @@
-"""Rate-distortion curves: what a picture costs in bits, and how good it then is."""
+"""Rate-distortion curves: quality of the decoded images over bits per pixel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of one codec, means over the same pictures.
+    """The points of one codec, means over the same images.
 
-    name:    of the codec.
+    name:    name of the codec.
     bpp:     float64 [N], bits per pixel of real files, ascending.
-    quality: "psnr" in dB and "ms_ssim" -> float64 [N], of what was read back; NaN where it is not defined.
+    quality: "psnr" in dB and "ms_ssim" -> float64 [N], of the decoded images; NaN where undefined.
     """
 
     name: str
@@ -29,23 +29,23 @@ class Curve:
     quality: Mapping[str, np.ndarray]
 
     def decibels(self, name: str) -> np.ndarray:
-        """A quality on the scale on which it is drawn and compared: float64 [N]."""
+        """Return a quality in decibels, in which it is drawn and compared, float64 [N]."""
         return in_decibels(self.quality[name]) if name == "ms_ssim" else self.quality[name]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The curves of a net, first, and of its rivals, all over the same `pictures`, so many in number."""
+    """The curves of a network, first, and of its rivals, all over the same images, `pictures` in number."""
 
     pictures: int
     curves: Sequence[Curve]
 
 
 def rate_chart(curves: Sequence[Curve]) -> np.ndarray:
-    """Draw quality over bits per pixel, the first curve standing out; uint8 [H, W, 3].
+    """Draw quality over bits per pixel, the first curve emphasised; uint8 [H, W, 3].
 
     The axis of bits is logarithmic, so that a horizontal distance is a ratio of sizes; MS-SSIM is drawn in decibels,
-    -10 log10(1 - MS-SSIM), as it differs in its last digits only.
+    -10 log10(1 - MS-SSIM), since it differs only in the last digits.
     """
     panels = [name for name in ("psnr", "ms_ssim") if any(np.isfinite(curve.quality[name]).any() for curve in curves)]
 
@@ -59,7 +59,7 @@ def rate_chart(curves: Sequence[Curve]) -> np.ndarray:
 
 
 def in_decibels(ms_ssim: np.ndarray) -> np.ndarray:
-    """-10 log10(1 - x): 0.9 -> 10, 0.99 -> 20."""
+    """Return -10 log10(1 - x), at most 100: 0.9 -> 10, 0.99 -> 20."""
     return -10 * np.log10(np.maximum(1 - ms_ssim, 1e-10))
 
 

@@ -1,4 +1,4 @@
-"""Pictures that a net has made beside the true ones: denoised, or read back from files; with an enlarged detail."""
+"""Images restored by a network beside the originals: denoised, or decoded from files; with an enlarged detail."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from imagier.training.image_formats import JPEG, best_within, decode, psnr
 from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.sample import Sample
 
-_BOX = (300, 396)  # height and width of a picture: four a row fill the page
-_DETAIL, _ZOOM = 150, 3  # an enlarged detail's height under a picture, least width beside one, and its enlargement
-_GAP = 6  # between a picture and its detail
+_BOX = (300, 396)  # largest height and width of an image: four per row fill the page
+_DETAIL, _ZOOM = 150, 3  # an enlarged detail's height under an image, least width beside one, and its enlargement
+_GAP = 6  # between an image and its detail
 
 
 def denoised_grid(samples: Sequence[Sample]) -> np.ndarray:
-    """Draw a row a sample: noisy, denoised and clean, with the PSNR before and after; uint8 [H, W, 3]."""
+    """Draw a row per sample: noisy, denoised and clean, with the PSNR before and after; uint8 [H, W, 3]."""
     return mosaic([_denoised_row(sample) for sample in samples], ("noisy", "denoised", "clean"))
 
 
 def coded_grid(samples: Sequence[Sample]) -> np.ndarray:
-    """Draw a row a sample: original, decoded, their difference, and a JPEG of the same size; uint8 [H, W, 3].
+    """Draw a row per sample: original, decoded, their difference, and a JPEG of the same size; uint8 [H, W, 3].
 
-    The JPEG is the best one that takes no more bytes than the net's file. One factor, which the header tells, amplifies
-    the differences of all samples; grey is none.
+    The JPEG is the best one no larger than the network's file, or the smallest if none is. One factor, given in the
+    header, amplifies the differences of all samples; grey means no difference.
     """
     factor = _amplification(samples)
     rows = [_coded_row(sample, factor) for sample in samples]
@@ -69,7 +69,7 @@ def _priced(size: int, made_HWC: np.ndarray, original_HWC: np.ndarray) -> tuple[
 
 
 def _amplification(samples: Sequence[Sample]) -> int:
-    """The largest power of two, up to 16, by which 98 of 100 differences stay within the range of a byte."""
+    """Return the largest power of two, up to 16, that keeps 98 % of the differences within a byte's range."""
     differences = [np.abs(np.asarray(one.prediction).astype(np.int32) - one.target).ravel() for one in samples]
     common = float(np.percentile(np.concatenate(differences), 98))
     return next((factor for factor in (16, 8, 4, 2) if factor * common <= 127), 1)
@@ -77,7 +77,7 @@ def _amplification(samples: Sequence[Sample]) -> int:
 
 @dataclass(frozen=True)
 class _Window:
-    """A part of a picture, in its pixels, and whether it is shown beside the picture or below it."""
+    """A region of an image, in its pixels, and whether it is shown beside the image or below it."""
 
     top: int
     left: int
@@ -87,7 +87,7 @@ class _Window:
 
 
 def _telling_window(truth_HWC: np.ndarray) -> _Window | None:
-    """Where a picture has most to lose, edges and texture; None for one so small that it is shown enlarged whole."""
+    """Return the region with the most edges and texture; None if the image is so small that all of it is enlarged."""
     height, width = truth_HWC.shape[:2]
     tall, wide = fit(truth_HWC, *_BOX).shape[:2]
     if tall >= 2 * height:
@@ -105,7 +105,7 @@ def _telling_window(truth_HWC: np.ndarray) -> _Window | None:
 
 
 def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = False) -> np.ndarray:
-    """The picture, uint8 [H, W, 3], with the enlarged window; `framed` shows in the picture where that lies."""
+    """Return the image with the enlarged window, uint8 [H, W, 3]; `framed` outlines the window in the image."""
     shown = as_rgb(fit(picture, *_BOX))
     if window is None:
         return shown
@@ -122,12 +122,12 @@ def _with_detail(picture: np.ndarray, window: _Window | None, *, framed: bool = 
 
 
 def _framed(shown: np.ndarray, window: _Window, size: tuple[int, ...]) -> np.ndarray:
-    """Frame the window, given in pixels of a picture of this height and width, in what is shown of the picture."""
+    """Outline the window, given in pixels of the original of height and width `size`, in the resized image."""
     framed = shown.copy()
     down, across = (there / here for there, here in zip(shown.shape, size, strict=False))
     top, left = round(window.top * down), round(window.left * across)
     bottom, right = round((window.top + window.height) * down), round((window.left + window.width) * across)
-    for inset, level in ((0, 0), (1, 255)):  # a dark line and a light one, to be seen on anything
+    for inset, level in ((0, 0), (1, 255)):  # a dark and a light line, visible on any background
         part = framed[top + inset : bottom - inset, left + inset : right - inset]
         for edge in (part[:1], part[-1:], part[:, :1], part[:, -1:]):
             edge[...] = level

@@ -1,4 +1,4 @@
-"""What a picture of samples is drawn from."""
+"""The samples from which grids are drawn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample and what the net made of it.
+    """One sample and the network's prediction.
 
     id:         the sample's name.
-    image:      uint8 [H, W, 1 or 3], as the net saw it.
-    target:     segment: mask of whole numbers [H, W]; classify: class index; else the true picture, uint8 [H, W, C]. Of
-                tasks of one's own also a fraction.
-    prediction: of the target's kind; None before the net has seen it.
-    figures:    what is known about the prediction, written beside it: iou, probability, psnr, bytes, ...
+    image:      uint8 [H, W, 1 or 3], the network's input.
+    target:     segment: integer mask [H, W]; classify: class index; denoise, compress: the true image, uint8 [H, W, C];
+                in user-defined tasks also a float.
+    prediction: like the target; None without a prediction.
+    figures:    numbers about the prediction, written beside it: iou, probability, psnr, bytes, ...
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Samples of a data set as one picture: with their labels, and beside what the net made of them."""
+"""Samples of a data set in a grid: with their labels, or beside the network's predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,15 @@ from imagier.training.pictures.mosaic import Row, Tile, fit, mosaic
 from imagier.training.pictures.restoration import coded_grid, denoised_grid
 from imagier.training.pictures.sample import Sample
 
-_IMAGE_BOX = (300, 396)  # height and width: four pictures a row fill the page
-_LABEL_BOX = (224, 224)  # seven pictures a row
+_IMAGE_BOX = (300, 396)  # largest height and width: four images per row fill the page
+_LABEL_BOX = (224, 224)  # seven images per row
 
 
 def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
     """Draw truth beside prediction, in the order given; uint8 [H, W, 3].
 
-    segment: a row a sample, picture, truth, prediction and errors. classify: seven samples a row, mistakes framed.
-    denoise: a row a sample, noisy, denoised and clean. compress: a row a sample, original, decoded, difference, JPEG.
+    segment: a row per sample: image, truth, prediction, errors. classify: seven samples per row, mistakes framed.
+    denoise: a row per sample: noisy, denoised, clean. compress: a row per sample: original, decoded, difference, JPEG.
     """
     if any(_is_picture(sample.target) for sample in samples):
         return coded_grid(samples) if any("bytes" in sample.figures for sample in samples) else denoised_grid(samples)
@@ -34,7 +34,7 @@ def sample_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
 
 
 def batch_grid(samples: Sequence[Sample], facts: Facts) -> np.ndarray:
-    """Draw samples with their labels only, as a net meets them in training; uint8 [H, W, 3]."""
+    """Draw samples with their labels only, as a network sees them in training; uint8 [H, W, 3]."""
     if any(_is_picture(sample.target) for sample in samples):
         return mosaic(_in_rows([Tile(fit(one.image, *_IMAGE_BOX), (one.id,)) for one in samples], 4))
     if any(isinstance(sample.target, np.ndarray) for sample in samples):
@@ -65,7 +65,7 @@ def _is_picture(target: np.ndarray | float) -> bool:
 
 
 def _label_tile(sample: Sample, facts: Facts) -> Tile:
-    fraction = isinstance(sample.target, float)  # which no answer hits
+    fraction = isinstance(sample.target, float)  # which no prediction matches exactly
     wrong = not fraction and sample.prediction != sample.target
     chance = f" {100 * sample.figures['probability']:.0f} %" if "probability" in sample.figures else ""
     mark = "" if fraction else "✗ " if wrong else "✓ "
@@ -76,7 +76,7 @@ def _label_tile(sample: Sample, facts: Facts) -> Tile:
 
 def _fitted(image: np.ndarray, mask: np.ndarray | float | None) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(mask)
-    # Pillow shrinks bytes; a class beyond 255 does not occur, as masks are stored as bytes.
+    # Pillow resizes uint8; larger classes do not occur, as masks are stored in uint8.
     return fit(image, *_IMAGE_BOX), fit(labels.astype(np.uint8), *_IMAGE_BOX, smooth=False)
 
 
@@ -87,7 +87,7 @@ def _name(label: Any, facts: Facts) -> str:
 
 
 def _legend(samples: Sequence[Sample], facts: Facts) -> list[tuple[str, Color]]:
-    """The classes that can be seen, and black for ignored pixels if there are any."""
+    """Return entries for the classes that occur, and a black one for ignored pixels if there are any."""
     masks = [mask for sample in samples for mask in (sample.target, sample.prediction) if isinstance(mask, np.ndarray)]
     seen = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
     colors = class_colors(facts)

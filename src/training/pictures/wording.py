@@ -1,4 +1,4 @@
-"""How metrics and amounts are written for people, in charts and on the page alike."""
+"""Formatting of metrics and amounts for people, in charts and on pages alike."""
 
 import math
 
@@ -23,7 +23,7 @@ _TITLES = {
 }
 _SHARES = {
     "iou", "accuracy", "class_accuracy", "data_wait_share", "mismatches", "misestimates",
-    "f1", "precision", "recall", "dice",  # of tasks of one's own
+    "f1", "precision", "recall", "dice",  # of user-defined tasks
 }  # fmt: skip
 _FORMATS = {
     "psnr": "{:.2f} dB",
@@ -37,29 +37,29 @@ _FORMATS = {
 
 
 def title(metric: str) -> str:
-    """The heading of a metric: "pixel_accuracy" -> "Pixel accuracy"."""
+    """Return the heading of a metric: "pixel_accuracy" -> "Pixel accuracy"."""
     name, _, part = metric.partition("/")
     heading = _TITLES.get(name) or name.replace("_", " ").capitalize()
     return f"{heading} · {part}" if part else heading
 
 
 def is_share(metric: str) -> bool:
-    """Whether the metric is a share from 0 to 1 that people read as a percentage."""
+    """Return whether the metric is a share from 0 to 1 that is shown as a percentage."""
     return metric.split("/")[0] in _SHARES
 
 
 def value(metric: str, number: float | None) -> str:
-    """The value of a metric, with its unit; a percentage for shares, and a dash where it is undefined."""
+    """Return a metric's value with its unit; a percentage for shares, a dash if undefined."""
     if number is None or not math.isfinite(number):
         return DASH
     return percent(number) if is_share(metric) else _FORMATS.get(metric.split("/")[0], "{:.4g}").format(number)
 
 
 def percent(share: float) -> str:
-    """0.7236 -> "72.4 %", a dash for NaN."""
+    """Return a share as a percentage: 0.7236 -> "72.4 %"; a dash for NaN."""
     if not math.isfinite(share):
         return DASH
-    # Almost all must not read as all, nor hardly anything as nothing.
+    # Almost all must not be rounded to 100 %, nor hardly anything to 0 %.
     if 0 < share < 0.0001:
         return "<0.01 %"
     if 0.9999 < share < 1:
@@ -69,17 +69,17 @@ def percent(share: float) -> str:
 
 
 def difference(share: float) -> str:
-    """0.2314 -> "+23.1 %": by how much something is larger, with a true minus where smaller; a dash for NaN."""
+    """Return a relative difference with its sign: 0.2314 -> "+23.1 %"; a true minus sign, a dash for NaN."""
     return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}") if math.isfinite(share) else DASH
 
 
 def axis_percent(share: float, _position: int | None = None) -> str:
-    """0.125 -> "12.5 %", as short as it goes; the signature is that of an axis formatter."""
+    """Return a share as a short percentage, 0.125 -> "12.5 %", with the signature of an axis formatter."""
     return f"{100 * share:g} %"
 
 
 def amount(number: float) -> str:
-    """A count in at most four characters: 950, 1.2k, 34M."""
+    """Return a count in at most four characters: 950, 1.2k, 34M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * size:
             scaled = number / size
@@ -88,7 +88,7 @@ def amount(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """3725 -> "1 h 2 min"."""
+    """Return a duration in seconds as text: 3725 -> "1 h 2 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
