@@ -1,4 +1,4 @@
-"""The report of a run: one page that explains what was trained, how well it does and what to type next."""
+"""The report of a run: one page on what was trained, how well it performs and which commands come next."""
 
 from imagier.training.report.compression import difference_table
 from imagier.training.report.page import write_chapters, write_report

@@ -1,4 +1,4 @@
-"""The sections of task `compress`: pictures beside what is read from their files, and other codecs' files."""
+"""Report sections of task `compress`: originals and decoded images, and the comparison with other codecs."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from imagier.training.pictures import Comparison, Curve, rate_chart, wording
 from imagier.training.report.exhibits import first_batch_section, samples_section
 from imagier.training.report.summary import SPLIT_NAMES, Section, Summary, Table
 
-_SCORES = ("bpp", "bpp_estimate", "psnr", "ssim", "ms_ssim")  # of each rate
+_SCORES = ("bpp", "bpp_estimate", "psnr", "ssim", "ms_ssim")  # per rate
 
 
 def compress_sections(summary: Summary) -> list[Section]:
-    """Samples beside JPEG, rate-distortion curves, scores by rate, data."""
+    """Return sections on samples beside JPEG, rate-distortion curves, scores per rate and the first batch."""
     caption = (
         "Each row is one validation image at the middle rate, with its most detailed region magnified three "
         "times: the images with the best PSNR, some from the middle, and those with the worst. The JPEG is the best "
@@ -49,7 +49,7 @@ def _comparison(comparison: Comparison | None) -> list[Section]:
 
 
 def difference_table(curves: Sequence[Curve]) -> Table:
-    """The BD-rates of the first curve against every other, and of these against the first of them."""
+    """Return the BD-rates of the first curve against each rival, and of the other rivals against the first rival."""
     net, *rivals = curves
     pairs = [(net, rival) for rival in rivals] + [(rival, rivals[0]) for rival in rivals[1:]]
     return Table(
@@ -83,7 +83,7 @@ def _rates(summary: Summary) -> list[Section]:
     scores = summary.results.get(split, {})
     trade_offs = [name.partition("/")[2] for name in scores if name.startswith("psnr/")]
     if not trade_offs:
-        return []  # of the one rate, the table of results tells all
+        return []  # with a single rate, the table of results has all scores
     columns = [name for name in _SCORES if any(f"{name}/{trade_off}" in scores for trade_off in trade_offs)]
     rows = [
         [trade_off, *(wording.value(name, scores.get(f"{name}/{trade_off}")) for name in columns)]

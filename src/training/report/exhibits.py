@@ -1,11 +1,11 @@
-"""The sections that show samples, as every task has them."""
+"""Report sections that show samples, common to all tasks."""
 
 from imagier.training.pictures import batch_grid, sample_grid
 from imagier.training.report.summary import Section, Summary
 
 
 def samples_section(summary: Summary, caption: str) -> list[Section]:
-    """Samples with what the net made of them; nothing where there are none."""
+    """Return a section of samples with predictions; none without samples."""
     if not summary.samples:
         return []
     names = ", ".join(sample.id for sample in summary.samples[:12])
@@ -18,7 +18,7 @@ def samples_section(summary: Summary, caption: str) -> list[Section]:
 def first_batch_section(
     summary: Summary, caption: str = "The first training samples as the network sees them, after augmentation."
 ) -> list[Section]:
-    """What training began with; nothing where it is not known."""
+    """Return a section of the first training samples; none if they are unknown."""
     if not summary.first_batch:
         return []
     picture = batch_grid(summary.first_batch, summary.facts)

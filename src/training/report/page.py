@@ -1,4 +1,4 @@
-"""The page itself: pictures written and embedded, text escaped, one file that needs nothing else."""
+"""Pages as single HTML files that load nothing else: images embedded and written beside them, text escaped."""
 
 import base64
 import io
@@ -19,9 +19,9 @@ from imagier.training.report.summary import SPLIT_NAMES, Section, Summary, Table
 
 
 def write_report(run_dir: Path, summary: Summary) -> Path:
-    """Write report.html and pictures/NAME.png into `run_dir`, reading its metrics.csv where there is one.
+    """Write report.html and pictures/NAME.png into `run_dir`, reading its metrics.csv if there is one.
 
-    The page embeds its pictures and styles and loads nothing else, so it can be mailed and read without a network.
+    The page embeds its images and styles and loads nothing else, so it can be mailed and read offline.
 
     Returns:
         The path of report.html.
@@ -52,14 +52,14 @@ def write_chapters(
     problems: Sequence[str],
     chapters: Sequence[Sequence[Section]],
 ) -> Path:
-    """Write a page that is no run's, and its pictures, NAME.png, beside it; see `write_report`.
+    """Write a page that is not of a single run, with its images, NAME.png, beside it; see `write_report`.
 
     Args:
-        path: of the page.
-        titles: its title, and a line below it.
-        cards: (label, value) pairs at its head.
+        path: path of the page.
+        titles: title, and a line below it.
+        cards: (label, value) pairs at the head of the page.
         problems: sentences that a reader must know.
-        chapters: sections, of which the first gives each chapter its name.
+        chapters: lists of sections; the first section names its chapter.
 
     Returns:
         The path of the page.
@@ -80,12 +80,12 @@ def write_chapters(
 
 
 def _write_png(path: Path, section: Section) -> None:
-    """Write its picture, whole or not at all."""
+    """Write the section's image, whole or not at all."""
     write_aside(path, lambda aside: aside.write_bytes(section.png))
 
 
 def template(name: str) -> jinja2.Template:
-    """Return a page's template, from beside this file."""
+    """Return a page template from this file's folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -99,7 +99,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def _data_uri(section: Section) -> str:
-    """The section's picture as a data: address; photographs as WebP, a tenth of PNG's bytes, charts as exact PNG."""
+    """Return the section's image as a data: URI; photographs as WebP, a tenth of PNG's bytes, charts as exact PNG."""
     kind, data = "png", section.png
     if section.photograph and section.picture is not None:
         buffer = io.BytesIO()
@@ -119,7 +119,7 @@ def _curves(history: History, summary: Summary) -> list[Section]:
 
 
 def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
-    """The headline of every task: (label, value) pairs, the verdict first."""
+    """Return the headline of every task: (label, value) pairs, the main score first."""
     cards = []
     for split in ("test", "val"):
         if summary.metric in summary.results.get(split, {}):
@@ -137,7 +137,7 @@ def _cards(history: History, summary: Summary) -> list[tuple[str, str]]:
 
 
 def _results(summary: Summary) -> Table | None:
-    """All metrics of all splits, but for those of single classes, which have a table of their own."""
+    """Return all metrics of all splits, except those of single classes, levels or rates, which have their own table."""
     splits = [split for split in SPLIT_NAMES if split in summary.results]
     names = dict.fromkeys(name for split in splits for name in summary.results[split] if "/" not in name)
     rows = [
@@ -155,7 +155,7 @@ def _data_facts(summary: Summary) -> list[tuple[str, str]]:
         pairs.append(("Classes", f"{facts.num_classes}: {', '.join(facts.classes)}"))
     if facts.ignore_index is not None:
         pairs.append(("Ignored mask value", str(facts.ignore_index)))
-    if facts.classes:  # nets that make pictures take them as they are
+    if facts.classes:  # networks that output images do not normalise
         mean, std = (", ".join(f"{number:.3f}" for number in numbers) for numbers in (facts.mean, facts.std))
         pairs.append(("Mean, deviation", f"{mean}; {std}"))
     return pairs

@@ -1,4 +1,4 @@
-"""The sections of task `denoise`: noisy, denoised and clean, and how the scores fall as noise rises."""
+"""Report sections of task `denoise`: noisy, denoised and clean images, and scores per noise level."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from imagier.training.pictures import level_chart, wording
 from imagier.training.report.exhibits import first_batch_section, samples_section
 from imagier.training.report.summary import SPLIT_NAMES, Section, Summary, Table
 
-_SCORES = ("psnr_noisy", "psnr", "ssim", "mse")  # of each level
+_SCORES = ("psnr_noisy", "psnr", "ssim", "mse")  # per level
 
 
 def denoise_sections(summary: Summary) -> list[Section]:
-    """Samples before and after, scores by noise level, data."""
+    """Return sections on samples before and after, scores per noise level and the first batch."""
     caption = (
         "Each row is one validation image, with its most detailed region magnified three times: the images that "
         "gained most, some from the middle, and those that gained least. Exact pixels are in pictures/samples.png."

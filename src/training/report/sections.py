@@ -1,4 +1,4 @@
-"""The sections of each task: which pictures and tables tell how such a net does."""
+"""Report sections per task: the images and tables that show how well its networks perform."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ _MOST_PAIRS = 12
 
 
 def segment_sections(summary: Summary) -> list[Section]:
-    """Masks beside truth, IoU a class, confusion of pixels, data."""
+    """Return sections on masks beside truth, IoU per class, confusion of pixels, class balance and the first batch."""
     grid = samples_section(
         summary, "Each row is one validation image. Red pixels are wrong, hatched pixels are ignored."
     )
@@ -23,7 +23,7 @@ def segment_sections(summary: Summary) -> list[Section]:
 
 
 def classify_sections(summary: Summary) -> list[Section]:
-    """Labelled pictures, accuracy a class, confusion of samples, data."""
+    """Return sections on labelled images, accuracy per class, confusion, class balance and the first batch."""
     grid = samples_section(
         summary, "Validation images with the predicted class and its probability; mistakes are framed in red."
     )
@@ -39,18 +39,18 @@ TASK_SECTIONS: dict[str, Callable[[Summary], list[Section]]] = {
 
 
 def intersection_over_union(confusion_KK: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 [K]; NaN for a class that neither truth nor prediction holds."""
+    """Return the IoU of each class, float64 [K]; NaN for a class in neither truth nor prediction."""
     hits = np.diagonal(confusion_KK)
     return _ratio(hits, confusion_KK.sum(0) + confusion_KK.sum(1) - hits)
 
 
 def recall(confusion_KK: np.ndarray) -> np.ndarray:
-    """Share of each class's truth that was found, float64 [K]; NaN for a class without truth."""
+    """Return the share of each class's truth that was found, float64 [K]; NaN for a class without truth."""
     return _ratio(np.diagonal(confusion_KK), confusion_KK.sum(1))
 
 
 def precision(confusion_KK: np.ndarray) -> np.ndarray:
-    """Share of each class's predictions that are right, float64 [K]; NaN for a class never predicted."""
+    """Return the share of each class's predictions that are right, float64 [K]; NaN for a class never predicted."""
     return _ratio(np.diagonal(confusion_KK), confusion_KK.sum(0))
 
 
@@ -61,7 +61,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _class_sections(
     summary: Summary, score: str, unit: str, measure: Callable[[np.ndarray], np.ndarray]
 ) -> list[Section]:
-    """Bars, table, confusion matrix and most confused pairs, of the final split and beside it of the others."""
+    """Return bars, table, confusion matrix and most confused pairs of the final split; the bars mark the others."""
     final = summary.final_split
     if final not in summary.confusion:
         return []
@@ -104,7 +104,7 @@ def _class_table(
 
 
 def _confused_pairs(confusion_KK: np.ndarray, facts: Facts, unit: str) -> Table | None:
-    """The commonest mistakes, most frequent first; None for a net without any."""
+    """Return the most frequent mistakes, sorted; None if there are none."""
     mistakes_KK = confusion_KK.copy()
     np.fill_diagonal(mistakes_KK, 0)
     commonest = np.argsort(-mistakes_KK, axis=None, kind="stable")[:_MOST_PAIRS]

@@ -1,4 +1,4 @@
-"""What a report is made from: a run summed up, and the sections that a page is built of."""
+"""Content of a report: the summary of a run, and the sections of a page."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headers; the first column names the row, numbers come already written out.
+    """Rows of text under headers; the first column names the row, numbers are already formatted.
 
-    colors: one RGB swatch a row before its name, or empty.
-    words:  how many columns, from the left, hold words rather than numbers and start at their left edge.
+    colors: one RGB swatch per row, shown before its name, or empty.
+    words:  number of columns, from the left, that hold text and are left-aligned.
     """
 
     headers: Sequence[str]
@@ -32,13 +32,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: heading, a sentence on how to read it, and a picture, a table, or both.
+    """A part of the page: heading, caption, and an image, a table, or both.
 
-    name:       short and unique; the picture becomes pictures/NAME.png and the heading's anchor #NAME.
+    name:       short and unique; the image is written to NAME.png, and the heading's anchor is #NAME.
     picture:    uint8 [H, W, 3].
-    alt:        what the picture shows, for those who cannot see it.
-    photograph: whether the picture consists of photographs, which the page then holds in a compact form.
-    verdicts:   (label, value) pairs that belong at the head of the page.
+    alt:        alternative text of the image.
+    photograph: whether the image consists of photographs, which the page embeds with lossy compression.
+    verdicts:   (label, value) pairs for the head of the page.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Section:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as a file, or nothing without one: encoded once, for its own file and for the page."""
+        """The image as PNG, empty without one; encoded once, for its own file and for the page."""
         buffer = io.BytesIO()
         if self.picture is not None:
             Image.fromarray(self.picture).save(buffer, format="png", optimize=True)
@@ -65,22 +65,22 @@ class Summary:
 
     title:         such as "unet on streets".
     sentence:      the command line that made the run, ready to paste.
-    task:          as in `task=NAME`; the sections that belong to it are chosen by this name.
+    task:          as in `task=NAME`; its sections are chosen by this name.
     metric:        the monitored metric without its split, such as "iou" or "accuracy"; the page's headline.
-    facts:         of the data module.
+    facts:         of the data module, with the network's normalisation.
     results:       split -> metric -> value of the best checkpoint; "iou/road" is of a single class.
-    parameters:    trainable numbers in the net.
-    seconds:       spent on training, in all sessions of a resumed run, on what was trained first, and on measuring.
-    machine:       in a few words, such as "1 x NVIDIA H200" or "2 CPU cores".
-    best_epoch:    of the best checkpoint, from 0 as in metrics.csv.
-    best_step:     the same in optimiser steps.
+    parameters:    number of trainable parameters.
+    seconds:       time of pretraining, training (all sessions of a resumed run) and evaluation.
+    machine:       GPUs or else CPU, such as "NVIDIA H200".
+    best_epoch:    epoch of the best checkpoint, from 0 as in metrics.csv.
+    best_step:     its number of optimiser steps.
     confusion:     split -> int64 [K, K], rows truth, columns prediction, ignored pixels left out.
-    samples:       of validation with predictions, some of the best, of the middle and of the worst.
-    first_batch:   training samples as the net saw them, augmented.
+    samples:       validation samples with predictions: some of the best, median and worst.
+    first_batch:   training samples as the network saw them, augmented.
     class_counts:  split -> int64 [K], pixels (segment) or samples (classify).
-    comparison:    compress: rate-distortion curves of the net and of other codecs.
-    problems:      sentences about files that were skipped and the like.
-    notes:         sentences a reader must know, such as that there is no test split.
+    comparison:    compress: rate-distortion curves of the network and of other codecs.
+    problems:      sentences about skipped files.
+    notes:         sentences that a reader must know, such as that there is no test split.
     environment:   versions, commit, data fingerprint; may be nested.
     config_yaml:   the resolved configuration.
     next_commands: (what it does, command) pairs, ready to paste.
@@ -110,5 +110,5 @@ class Summary:
 
     @property
     def final_split(self) -> str:
-        """The split that the verdict is about: test where that has a main score, else val."""
+        """The split of the headline: test if it has a main score, else val."""
         return "test" if self.metric in self.results.get("test", {}) else "val"

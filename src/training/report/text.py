@@ -1,4 +1,4 @@
-"""Tables in a terminal, or in a file that its output goes to."""
+"""Tables printed to a terminal, or to a file."""
 
 import sys
 
@@ -8,16 +8,16 @@ from rich.text import Text
 
 from imagier.training.report.summary import Table
 
-_WIDE = 1000  # letters, where no terminal sets a limit
+_WIDE = 1000  # characters, without a terminal's limit
 
 
 def terminal() -> Console:
-    """Standard output, whose lines are not broken where it is a file."""
+    """Return a console on standard output, which does not wrap lines if that is redirected."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table as the page has it, and an empty line."""
+    """Print a table as on the page, and an empty line."""
     grid = Grid(show_edge=False)
     for place, header in enumerate(table.headers):
         grid.add_column(Text(header), justify="left" if place < table.words else "right")
