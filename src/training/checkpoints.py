@@ -21,7 +21,7 @@ from imagier.tasks.base import Task
 from imagier.training.finite import refuse_non_finite
 from imagier.training.processes import agreed, everywhere
 
-SHARE, SHORT = 1 / 20, 0.2  # of the time, for writing after epochs; seconds, up to which a write is never put off
+SHARE, SHORT = 1 / 20, 0.2  # largest share of the time for writing after epochs; seconds of a write never put off
 TWICE = 2.0  # seconds in which a signal may come twice: from the terminal to every process, and again through torchrun
 
 
@@ -120,9 +120,9 @@ class Checkpoints(Checkpoint):
     """Writes checkpoints/last.ckpt and checkpoints/best.ckpt of a run folder.
 
     `last` is written every `every_n_steps` optimiser steps, at the end of epochs, and when one of the run's processes
-    is asked to stop (SIGINT, SIGTERM; a second signal more than two seconds later stops it at once). Epochs that do not
-    improve the score are skipped as long as writing would take more than a twentieth of the time. `best` is the
-    checkpoint with the best monitored validation score.
+    is asked to stop (SIGINT, SIGTERM; a second signal more than two seconds later stops it at once). An epoch that
+    neither improves the score nor is the last is skipped if writing would take more than a twentieth of the time.
+    `best` is the checkpoint with the best monitored validation score.
 
     Args:
         folder: folder of the two files.
@@ -135,7 +135,7 @@ class Checkpoints(Checkpoint):
         self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
         self.best_score: float | None = None
-        self.validated: Validated | None = None  # the best one; None if an earlier session made it
+        self.validated: Validated | None = None  # the best; None if found in an earlier session
         self.best_epoch, self.best_step = 0, 0
         self._improved = False
         self._signal = 0  # the first that arrived, or 0
@@ -189,7 +189,7 @@ class Checkpoints(Checkpoint):
             self._improved = True
         if self._improved and not trainer.is_last_batch and not trainer.should_stop:
             refuse_non_finite(trainer)
-            trainer.save_checkpoint(self.best)  # in mid-epoch: at its end the weights will differ
+            trainer.save_checkpoint(self.best)  # now, in mid-epoch: at its end the weights will differ
             self._improved = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -17,7 +17,7 @@ from imagier.launch import launch
 from imagier.training.processes import lost
 
 GRACE = 3.0  # seconds for the main thread to notice by itself
-LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what Lightning's launcher sets
+LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by Lightning's launcher
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def make_trainer(
         torch.set_float32_matmul_precision("high")  # TF32 where bf16 is not used
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `data.workers` is chosen
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen part is
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # as frozen parts are
     # torchmetrics has summed the counts over all processes before a score is logged.
     warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")
     # A small split may leave one of several processes without samples.

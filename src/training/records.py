@@ -57,7 +57,7 @@ class Finished:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the scores must know."""
+        """Sentences that a reader of the scores must know."""
         whole = {split: len(self.data.sources[split]) for split in self.measured}
         parts = [
             f"the {split} scores are computed on the first {self.samples[split]:,} of {total:,} samples."

@@ -81,7 +81,7 @@ def run(cfg: DictConfig) -> float:
         refuse_precision(settings["precision"], task)
         schedule = _schedule(cfg, data.samples_an_epoch)
         said = checkpoint_to_resume(resumed, cfg, task) if resumed else None
-        run_dir = _open_run_folder(cfg, resumed)  # only after every check of the configuration
+        run_dir = _open_run_folder(cfg, resumed)  # after the checks above: a wrong configuration leaves no folder
         with outlets.log_to(outlets.file(run_dir / "log.txt") if leader() else logging.NullHandler()):
             return _fit_and_report(cfg, run_dir, data, task, schedule, resumed, said, asked)
 

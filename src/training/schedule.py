@@ -171,7 +171,7 @@ class Schedule(Callback):
         return spent or 0 < self.steps <= trainer.global_step
 
     def done(self, trainer: Trainer, batch_idx: int) -> float:
-        """Return the completed fraction of the run, in [0, 1]: of the budget, or of epochs or steps in mid-step."""
+        """Return the completed fraction of the run, in [0, 1], by the nearest limit; the coming step counts half."""
         shares = [] if self.budget is None else [self.seconds() / self.budget]
         if self.budget is None and trainer.max_epochs is not None and trainer.max_epochs > 0:
             epochs = trainer.current_epoch + (batch_idx + 0.5) / trainer.num_training_batches

@@ -29,7 +29,7 @@ def _learnt_first(run: Run) -> tuple[str, ...]:
 
 
 def named(runs: Sequence[Run]) -> list[str]:
-    """Return a unique name for each setting of a board, given one run of each."""
+    """Return a name for each setting of a board, given one run of each; equal names get the keys that differ."""
     titles = [_title(run) for run in runs]
     alike = {title: [run for run, other in zip(runs, titles, strict=True) if other == title] for title in titles}
     names = [", ".join([title, *_telling_words(run, alike[title])]) for run, title in zip(runs, titles, strict=True)]

@@ -2,7 +2,7 @@
 
 import math
 
-DASH = "\N{EN DASH}"  # for what is undefined
+DASH = "\N{EN DASH}"  # for undefined values
 
 _TITLES = {
     "iou": "Mean IoU",
