@@ -26,6 +26,8 @@ from imagier.errors import ConfigError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 PATIENCE = 5.0  # seconds to wait for a host to respond
+# Mean and deviation of image / 255 that torchvision's pretrained networks were trained with.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Files written before torchvision 0.3 name the layers of DenseNet `norm.1` instead of `norm1`.
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
@@ -47,6 +49,8 @@ def load_weights(
 ) -> None:
     """Load the weights that the option `weights` names into `net`; None leaves it as it is.
 
+    `net.learnt_by` becomes the normalisation that they were trained with, if it is known.
+
     Args:
         net: the network to fill; messages name its class.
         weights: None, "imagenet" or the path of a file.
@@ -65,6 +69,7 @@ def load_weights(
                 "model.weights=null or name a file with model.weights=PATH."
             )
         load_file(parts[0], torch_hub_file(imagenet))
+        net.learnt_by = _IMAGENET  # type: ignore[assignment]
     else:
         load_file(net, Path(weights).expanduser(), parts)
 

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from imagier.batch import Batch
 from imagier.errors import ConfigError
-from imagier.metrics.confusion import ConfusionMatrix, accuracy, class_accuracy
-from imagier.tasks.base import Judged, PerStage, Task
+from imagier.metrics.confusion import accuracy, class_accuracy
+from imagier.tasks.base import Judged
+from imagier.tasks.labelled import Labelled, logits_of
 
 
-class Classify(Task):
-    """Single-label classification, measured by top-1 accuracy. Outputs are logits [B, K].
+class Classify(Labelled):
+    """Single-label classification, measured by top-1 accuracy. Logits are [B, K].
 
     Args:
         cutmix: fraction, in [0, 1], of the training batches to which CutMix is applied: each image gets a rectangle of
@@ -33,8 +34,7 @@ class Classify(Task):
             raise ConfigError(f"task.cutmix={cutmix} is not a fraction of the batches; give a number from 0 to 1.")
         if cutmix_epochs < 0:
             raise ConfigError(f"task.cutmix_epochs={cutmix_epochs} is negative; give 0 or more epochs.")
-        facts, self.cutmix, self.cutmix_epochs = self.facts, cutmix, cutmix_epochs
-        self.confusion = PerStage(lambda: ConfusionMatrix(facts.num_classes, facts.ignore_index))
+        self.cutmix, self.cutmix_epochs = cutmix, cutmix_epochs
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Also draw whether and where images are mixed, identically in all processes."""
@@ -45,8 +45,8 @@ class Classify(Task):
         """Return the loss and the predicted classes, int64 [B]."""
         if stage == "train" and self.cutmix:
             return self._measure_mixed(batch)
-        logits = cast(Any, self.net).head(batch["features"]) if "features" in batch else self(batch["image"])
-        return self.loss(logits, batch["target"]), logits.detach().argmax(1)
+        outputs = cast(Any, self.net).head(batch["features"]) if "features" in batch else self(batch["image"])
+        return self.loss_of(outputs, batch["target"]), logits_of(outputs).detach().argmax(1)
 
     def _measure_mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "features" in batch:
@@ -56,15 +56,11 @@ class Classify(Task):
         target = batch["target"]
         grown = min(1.0, self.current_epoch / self.cutmix_epochs) if self.cutmix_epochs else 1.0
         image, share = cut_mixed(batch["image"], self._numbers, self.cutmix * grown)
-        logits = self(image)
-        loss = self.loss(logits, target)
+        outputs = self(image)
+        loss = self.loss_of(outputs, target)
         if share > 0:
-            loss = (1 - share) * loss + share * self.loss(logits, target.flip(0))
-        return loss, logits.detach().argmax(1)
-
-    def count(self, stage: str, prediction: Tensor, batch: Batch) -> None:
-        """Add one batch to the confusion matrix."""
-        self.confusion[stage].update(prediction, batch["target"])
+            loss = (1 - share) * loss + share * self.loss_of(outputs, target.flip(0))
+        return loss, logits_of(outputs).detach().argmax(1)
 
     def scores(self, stage: str) -> dict[str, Tensor]:
         """Return top-1 accuracy, mean class accuracy and, except in training, the accuracy of each class."""
@@ -79,7 +75,7 @@ class Classify(Task):
     @torch.inference_mode()
     def judge(self, batch: Batch) -> Judged:
         """Return the predicted classes with their probabilities, scored by the probability of the true class."""
-        probability = self(batch["image"]).float().softmax(1)
+        probability = logits_of(self(batch["image"])).float().softmax(1)
         confidence, prediction = probability.max(1)
         truth = probability.gather(1, batch["target"][:, None])[:, 0]
         return Judged(prediction, truth, {"probability": confidence})

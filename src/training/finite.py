@@ -36,7 +36,7 @@ class StopOnNonFiniteLoss(Callback):
         if agreed(not finite):
             value, ids = next(told for told in gathered(None if finite else (loss.item(), self._ids)) if told)
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
-            where = f"at epoch {trainer.current_epoch}, step {trainer.global_step}, on the batch of {shown}"
+            where = f"in epoch {trainer.current_epoch + 1}, step {trainer.global_step}, on the batch of {shown}"
             became = f"the loss became {value} {where}"
             if loss.device.type != "cpu":  # the cause may be an earlier batch that was not checked
                 became = f"the loss is {value} {where}, or became so up to {self.every_n_steps - 1} steps before"

@@ -51,7 +51,7 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         )
     if settings["accelerator"] == "auto":
         settings["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
-    if settings["devices"] == "auto" and settings["accelerator"] == "cpu":
+    if settings["devices"] == "auto" and settings["accelerator"] not in ("gpu", "cuda"):  # mps has one
         settings["devices"] = 1
     if settings["accelerator"] == "cpu" and (settings["devices"] == -1 or isinstance(settings["devices"], list)):
         raise ConfigError(

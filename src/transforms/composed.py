@@ -52,11 +52,12 @@ class Composed:
         # example, all flipped images would also be rotated to the left.
         drawn = derive_seed("transforms", self._place, seed)
         self._compose.set_random_state(generator(drawn), random.Random(drawn))
+        # Copies, since some transforms write to their input, which may be the array that a data set keeps.
         if target is image or not isinstance(target, np.ndarray):
-            augmented = self._apply(image=_own(image))["image"]
+            augmented = self._apply(image=image.copy())["image"]
             return augmented, augmented if target is image else target
         key = "mask" if target.ndim == 2 else "picture"
-        done = self._apply(image=_own(image), **{key: _own(target)})
+        done = self._apply(image=image.copy(), **{key: target.copy()})
         return done["image"], done[key]
 
     def _apply(self, **pair: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,11 +84,6 @@ def _refuse_clipped(crop: A.RandomSizedCrop, height: int, width: int) -> None:
             "Choose smaller crops, such as augment.heights=[64,128] of augment=street_crops, or a larger "
             "data.size=[H,W]."
         )
-
-
-def _own(pixels: np.ndarray) -> np.ndarray:
-    """Copy views and read-only arrays, since some transforms write to their input."""
-    return pixels if pixels.base is None and pixels.flags.writeable else pixels.copy()
 
 
 def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:

@@ -57,6 +57,30 @@ def test_the_loss_of_mixed_images_is_the_mean_over_both_labels_by_area() -> None
     assert loss.item() == pytest.approx((1 - share) * both[0].item() + share * both[1].item(), rel=1e-6)
 
 
+class WithAuxiliary(ShareOfWhite):
+    """The same, and half of the logits as auxiliary ones, as Inception has them in training."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        return (logits, logits / 2) if self.training else logits  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+def test_auxiliary_outputs_add_to_the_loss_in_training_alone(cutmix: float) -> None:
+    task, batch = Classify(WithAuxiliary(), CrossEntropy(), FACTS, cutmix=cutmix, auxiliary_weight=0.5), batch_of(6)
+    plain = Classify(ShareOfWhite(), CrossEntropy(), FACTS, cutmix=cutmix)
+    for one in (task, plain):
+        one.on_train_batch_start(batch, 3)
+    (loss, predicted), (alone, wanted) = task.measure(batch, "train"), plain.measure(batch, "train")
+    assert torch.equal(predicted, wanted)
+    if not cutmix:
+        half = CrossEntropy()(ShareOfWhite()(batch["image"]) / 2, batch["target"])
+        assert loss.item() == pytest.approx(alone.item() + 0.5 * half.item(), rel=1e-6)
+    assert loss > alone
+    task.eval()
+    assert task.measure(batch, "val")[0] == plain.measure(batch, "val")[0]
+
+
 @pytest.mark.parametrize(("epoch", "least", "most"), [(0, 0.0, 0.0), (2, 0.3, 0.6), (4, 0.8, 1.0), (9, 0.8, 1.0)])
 def test_the_share_of_mixed_batches_grows_with_the_epochs(
     epoch: int, least: float, most: float, monkeypatch: pytest.MonkeyPatch

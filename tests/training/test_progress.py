@@ -19,7 +19,7 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
     code = refused("train", *words, "optimizer=sgd", "optimizer.lr=1e38", "scheduler=constant")
     said = capsys.readouterr().err
     assert code == 4
-    assert re.search(r"the loss became (nan|inf) at epoch 0, step \d+, on the batch of \S+", said)
+    assert re.search(r"the loss became (nan|inf) in epoch 1, step \d+, on the batch of \S+", said)
     assert "optimizer.lr" in said
     assert "Traceback" not in said
 

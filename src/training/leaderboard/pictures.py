@@ -65,7 +65,8 @@ def draw_parts(board: Board, names: Sequence[str]) -> np.ndarray:
     if len(names) > MOST_PARTS:  # the table has them all
         told = {name: settings[0].spread(name).mean for name in names}
         order = sorted((name for name in names if np.isfinite(told[name])), key=lambda name: -told[name])
-        names = [*order[: MOST_PARTS // 2], *order[-MOST_PARTS // 2 :]]
+        first, rest = order[: MOST_PARTS // 2], order[MOST_PARTS // 2 :]
+        names = [*first, *rest[-MOST_PARTS // 2 :]] or names[:MOST_PARTS]
     height = 0.66 * min(1, len(settings) / 4)
 
     def paint(figure: Figure) -> None:

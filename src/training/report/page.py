@@ -149,7 +149,7 @@ def _results(summary: Summary) -> Table | None:
 
 def _data_facts(summary: Summary) -> list[tuple[str, str]]:
     facts = summary.facts
-    size = f"{facts.size[1]} x {facts.size[0]} pixels" if facts.size else "of several sizes"
+    size = f"{facts.size[0]} x {facts.size[1]} pixels (height x width)" if facts.size else "of several sizes"
     pairs = [("Data", facts.name), ("Images", f"{'grey' if facts.channels == 1 else 'RGB'}, {size}")]
     if facts.classes:
         pairs.append(("Classes", f"{facts.num_classes}: {', '.join(facts.classes)}"))
