@@ -1,1 +1,1 @@
-"""Data modules: they know files, and hand out uint8 batches and facts."""
+"""Data modules: read data sets from files, and provide uint8 batches and facts."""

@@ -1,4 +1,4 @@
-"""What every data set shares: splits, examination before training, loaders. A data set adds where its files are."""
+"""Base of all data modules: splits, examination before training, and loaders."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,31 +19,31 @@ from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
 from imagier.transforms.base import refuse_unequal
 
-_DRAWS = 4  # of each blank: a transform that leaves parts of different sizes shows it
+_DRAWS = 4  # per blank image: reveals a transform whose output size varies
 
 
 class ImageData(LightningDataModule):
     """Base of all data modules.
 
-    A subclass implements `open_split` and `describe`, and `prepare_data` where it can generate or download its files.
-    After `setup`, `facts`, `findings` and `sources` are there; `describe` may use `findings`.
+    A subclass implements `open_split` and `describe`, and `prepare_data` if it can generate or download its files.
+    `setup` provides `facts`, `findings` and `sources`; `describe` may use `findings`.
 
     Args:
-        name: as in `data=NAME`, for reports.
-        root: folder of the data set; a subclass says in an error what it expects there.
-        cache: folder for generated sets and for what an examination found.
-        batch_size: samples a batch over all processes together. Pictures without labels, and those of several sizes,
-            are evaluated one at a time in each process.
-        workers: loader processes; None chooses by the machine and by whether the split lies in memory.
-        seed: of order and augmentation.
-        size: (height, width) to which every image is resized, or None to leave sizes alone.
+        name: data set name as in `data=NAME`, for reports.
+        root: folder of the data set; a subclass's errors say what it must hold.
+        cache: folder for generated sets, decoded samples and examination results.
+        batch_size: samples per batch over all processes. Images without classes, and images of several sizes, are
+            evaluated one at a time in each process.
+        workers: worker processes of a loader; None chooses by CPU cores and by whether the split is in memory.
+        seed: seed of sample order and augmentation.
+        size: (height, width) to which every image is resized, or None to keep original sizes.
         augment: transforms for the training split, see `imagier.transforms.augment.Augment`.
-        augment_first: training pictures are augmented as they are and then resized, not the other way round.
-        repeat: how many times an epoch goes through the training samples, each time with other augmentation.
-        on_error: what to do about unreadable samples: "raise" stops before training, "skip" leaves them out.
-        decode_once: keep decoded samples in `cache`, where every epoch, process and run finds them: True, False, or
-            "auto", where they take up to half of the disk space that is free.
-        limit: keep only the first so many samples of each split (for a quick look, or to overfit on purpose).
+        augment_first: augment training images before resizing them, not after.
+        repeat: passes over the training samples per epoch, each with different augmentation.
+        on_error: how to treat bad samples: "raise" stops before training, "skip" leaves them out.
+        decode_once: cache decoded samples on disk for every epoch, process and run: True, False, or "auto", which does
+            so if they take at most half of the free disk space.
+        limit: use only the first `limit` samples of each split (for a quick look, or to overfit on purpose).
     """
 
     name: str  # Lightning's own may be None
@@ -79,9 +79,9 @@ class ImageData(LightningDataModule):
         self.augment, self.augment_first, self.repeat = augment, augment_first, repeat
         self.on_error, self.limit, self.decode_once = on_error, limit, decode_once
         self.sources: dict[Split, Source] = {}
-        self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] a split, for its batches to bring along
-        self.stand_ins: dict[Split, Split] = {}  # a split that has no samples -> the one whose samples it has
-        self.notes: list[str] = []  # what a reader of the report must know, such as that there is no test split
+        self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] per split, added to its batches
+        self.stand_ins: dict[Split, Split] = {}  # split without samples -> split used in its place
+        self.notes: list[str] = []  # remarks for the report, such as a missing test split
 
     @abstractmethod
     def open_split(self, split: Split) -> Source:
@@ -89,18 +89,19 @@ class ImageData(LightningDataModule):
 
     @abstractmethod
     def describe(self) -> Facts:
-        """State the facts of this data set; called once, after the splits are open."""
+        """Return the facts of this data set; called once, after the examination."""
 
     def setup(self, stage: str | None = None, measured: Split | None = None) -> None:
-        """Open every split, examine all files once, and state the facts. Idempotent.
+        """Open every split, examine all samples, and set `facts`. Idempotent.
 
         Args:
-            stage: Lightning's; it makes no difference here.
-            measured: where nothing is trained, the split that is asked for, or "all" for what there is: others may be
-                missing, as where somebody keeps back a test set.
+            stage: Lightning's; ignored.
+            measured: if nothing is trained, the split to evaluate, or "all" for every split that exists; other splits
+                may be missing.
 
         Raises:
-            DataError: naming the file at fault, the value met and the cure (with on_error="raise").
+            DataError: a split or its classes are missing, or (with on_error="raise") samples are bad; the message
+                names the file, the value found and the remedy.
         """
         if self.sources:
             return
@@ -112,7 +113,7 @@ class ImageData(LightningDataModule):
         if odd := [name for name in self.facts.classes if "${" in name]:
             raise DataError(f"a class is called {odd[0]}, which a configuration would read as a reference: rename it.")
         self.findings = refuse_targets_outside(self.facts, self.findings, sources, self.on_error)
-        if self.limit is not None:  # class weights and balance are those of what trains
+        if self.limit is not None:  # class weights and balance must describe what is used
             self.findings = among_the_first(self.limit, self.findings, sources, self.cache)
         for split, source in sources.items():
             state = self.findings.splits[split].state
@@ -146,11 +147,11 @@ class ImageData(LightningDataModule):
             self.notes.append(f"classes without training samples, which cannot be learned: {', '.join(absent)}.")
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
-        """(height, width) to which samples will be resized, as far as it can be said before they are read."""
+        """Return the (height, width) to which samples will be resized, as far as known before they are read."""
         return self.size
 
     def image_size(self) -> tuple[int, int] | None:
-        """(height, width) of the images in a batch: `size`, else the one that all files have, else None."""
+        """Return (height, width) of the images in a batch: `size`, else the size that all files share, else None."""
         found = {size for split in self.findings.splits for size in self.findings.sizes(split)}
         return self.size or (found.pop() if len(found) == 1 else None)
 
@@ -180,22 +181,22 @@ class ImageData(LightningDataModule):
         return source
 
     def let_val_be_test(self, reason: str) -> Split:
-        """Note that the samples of "val", which is returned, stand in for those of "test"."""
+        """Record, with a note, that "val" stands in for "test", and return "val"."""
         self.notes.append(f"data={self.name}: {reason}, so the validation split is used as test split.")
         self.stand_ins["test"] = "val"
         return "val"
 
     def join(self) -> None:
-        """Make "all" a split, of every sample once: one split may stand in for another."""
+        """Add the split "all", with every sample once, even if one split stands in for another."""
         own = [source for split, source in self.sources.items() if split not in self.stand_ins]
         self.sources["all"] = Joined(own)
 
     def class_counts(self) -> np.ndarray:
-        """Training pixels (segment) or samples (classify) of each class: int64 [K]."""
+        """Count the training pixels (segment) or samples (classify) of each class: int64 [K]."""
         return self.findings.class_counts("train", self.facts.num_classes)
 
     def class_weights(self) -> np.ndarray:
-        """Loss weights that raise rare classes, float64 [K]: in training, pictures of all sizes become of one."""
+        """Return loss weights that favour rare classes, float64 [K]; images weigh the same whatever their size."""
         return class_weights(self.findings.class_shares("train", self.facts.num_classes))
 
     def loader(
@@ -204,11 +205,15 @@ class ImageData(LightningDataModule):
         """Build the loader of `split`: shuffled and augmented for training, plain and complete otherwise.
 
         Args:
-            split: train, val or test.
-            shuffle: for training.
-            pin_memory: whether batches go to a GPU from here.
-            rank: of this process.
-            world: processes among which the samples are shared out; one gets them all.
+            split: train, val or test, or all after `join`.
+            shuffle: whether to shuffle, augment and repeat, for training.
+            pin_memory: whether to pin batches for copying to a GPU.
+            rank: rank of this process.
+            world: number of processes that share the samples.
+
+        Raises:
+            ConfigError: `world` does not divide the batch size or exceeds the training samples, or `augment` does not
+                fit the image sizes.
         """
         source = self.sources[split]
         transform = Augment(
@@ -226,10 +231,10 @@ class ImageData(LightningDataModule):
                 f"data.batch_size={self.batch_size} cannot be split equally between {world} processes; choose a "
                 f"multiple of {world}."
             )
-        # Pictures of several sizes do not stack, and whole photographs are many times the crops that training stacks.
+        # Images of several sizes do not stack, and whole photographs need far more memory than training crops.
         together = self.batch_size if shuffle or (self.facts.size and self.facts.classes) else world
         samples_an_epoch = self.samples_an_epoch if shuffle else len(source)
-        if shuffle and samples_an_epoch < world:  # one without any would leave the others waiting for its gradients
+        if shuffle and samples_an_epoch < world:  # one without any would block the others, which wait for its gradients
             raise ConfigError(
                 f"{samples_an_epoch} training samples per epoch are fewer than the {world} processes, each of which "
                 "needs at least one; use fewer processes, or a higher data.repeat."
@@ -244,17 +249,17 @@ class ImageData(LightningDataModule):
         )
 
     def _try_on_blanks(self, transform: Augment, alike: bool) -> None:
-        """Try the smallest and the largest sizes that the examination has met, before anything is trained.
+        """Apply `transform` to blank images of the smallest and largest sizes found, before training starts.
 
         Raises:
-            ConfigError: a crop is larger than a picture; or, where they are to be `alike`, sizes do not stack.
+            ConfigError: a crop is larger than an image, or, with `alike`, the results differ in size.
         """
         found = self.findings.sizes("train")
         if not found:
             return
         try:
             _, meant = self.sources["train"].read(0)
-        except DataError:  # it has gone since it was examined, of which training will speak
+        except DataError:  # gone since the examination; training reports it
             return
         ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
         left = []
@@ -267,19 +272,19 @@ class ImageData(LightningDataModule):
 
     @property
     def samples_an_epoch(self) -> int:
-        """Training samples that an epoch takes, each as often as `repeat` says."""
+        """Number of training samples per epoch, each counted `repeat` times."""
         return len(self.sources["train"]) * self.repeat
 
     def train_dataloader(self) -> Loader:
-        """Shuffled and augmented; this process's share."""
+        """Return the loader of this process's share of the training split, shuffled and augmented."""
         return self._shared("train", shuffle=True)
 
     def val_dataloader(self) -> Loader:
-        """Every sample once, in order; this process's share."""
+        """Return the loader of this process's share of the validation split, in order."""
         return self._shared("val")
 
     def test_dataloader(self) -> Loader:
-        """Every sample once, in order; this process's share."""
+        """Return the loader of this process's share of the test split, in order."""
         return self._shared("test")
 
     def _shared(self, split: Split, shuffle: bool = False) -> Loader:
@@ -288,9 +293,9 @@ class ImageData(LightningDataModule):
         return self.loader(split, shuffle=shuffle, rank=rank, world=world, pin_memory=pinned)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move what nets see; Lightning's own way goes through every name in the batch and moves a target twice.
+        """Move only what networks use, where Lightning would walk every key; an image that is its target stays so.
 
-        `index` seeds what a task draws, which the host does: fetched from a GPU, it would wait for the step before.
+        `index` stays on the CPU, where tasks derive seeds from it: reading it from a GPU would wait for the last step.
         """
         moved = batch.copy()
         for key in ("image", "target", "features"):
@@ -301,11 +306,11 @@ class ImageData(LightningDataModule):
         return moved
 
     def worker_count(self, split: Split) -> int:
-        """Loader processes of `split`: `workers`, or as many as this machine has use for."""
+        """Return the number of loader workers of `split`: `workers`, or a number that suits this machine."""
         return self.usual_workers(split) if self.workers is None else self.workers
 
     def usual_workers(self, split: Split) -> int:
-        """As many loader processes as this machine has use for, whatever `workers` says."""
+        """Return the number of loader workers that suits this machine, regardless of `workers`."""
         cores = available_cores()
         # With one or two cores the training step needs them both.
         return 0 if cores <= 2 or getattr(self.sources[split], "in_memory", False) else min(8, cores - 2)

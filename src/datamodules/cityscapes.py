@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al. 2016, arXiv:1604.01685), and sets in its layout: street scenes with masks of label ids.
+"""Cityscapes (Cordts et al. 2016, arXiv:1604.01685), and data sets in its layout: street scenes with label-id masks.
 
 root/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png       8-bit RGB
 root/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png        8-bit label ids, see `imagier.datamodules.labels`
@@ -67,15 +67,18 @@ class MaskedImages:
 
 
 class Cityscapes(ImageData):
-    """Cityscapes as published, also as its two archives unpack (`*leftImg8bit*/leftImg8bit`, `*gtFine*/gtFine`).
+    """Cityscapes as published, or as its two archives unpack (`*leftImg8bit*/leftImg8bit`, `*gtFine*/gtFine`).
 
-    Where the test split cannot be scored, because it has no images, no masks or (as published) masks in which nothing
-    is labelled, the validation split takes its place, which is said in one line.
+    If the test split cannot be scored, because it has no images, no masks or (as published) only unlabelled masks, the
+    validation split takes its place, with a note.
 
     Args:
-        label_set: which classes are learnt: train, category or category8, see `imagier.datamodules.labels`.
-        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
-        options: those of `ImageData`.
+        label_set: classes to learn: train, category or category8, see `imagier.datamodules.labels`.
+        embedded: name of a set of `imagier.synthetic` to use instead of `root`.
+        options: passed to `ImageData`.
+
+    Raises:
+        ConfigError: there is no such label set.
     """
 
     def __init__(self, *, label_set: str = "train", embedded: str | None = None, **options: Any) -> None:
@@ -84,12 +87,12 @@ class Cityscapes(ImageData):
         self.embedded = embedded
 
     def prepare_data(self) -> None:
-        """Generate the embedded set when it is not there yet."""
+        """Generate the embedded set if it is missing."""
         if self.embedded:
             self._locate()
 
     def open_split(self, split: Split) -> MaskedImages:
-        """List the image files of `split` and where their masks must be."""
+        """List the images of `split` and the expected paths of their masks. Raises DataError if there are no images."""
         if split == "test" and (reason := self._why_no_test()):
             split = self.let_val_be_test(reason)
         images, masks = self._pairs(split)
@@ -101,7 +104,7 @@ class Cityscapes(ImageData):
         return MaskedImages(images, masks, self.labels)
 
     def describe(self) -> Facts:
-        """Classes and colours of the label set; normalisation is ImageNet's."""
+        """Describe the classes and colours of the label set; mean and std are ImageNet's."""
         return Facts(
             name=self.name,
             channels=3,
@@ -118,13 +121,13 @@ class Cityscapes(ImageData):
 
     @cached_property
     def _folders(self) -> tuple[Path, Path]:
-        """The folders of images and of masks, each of which holds one folder a split."""
+        """Return the folders of images and of masks, each with one folder per split."""
         root = self._locate()
         return _find_folder(root, "leftImg8bit"), _find_folder(root, "gtFine")
 
     def _pairs(self, split: Split) -> tuple[list[Path], list[Path]]:
         folder, mask_folder = (parent / split for parent in self._folders)
-        images = sorted(folder.glob(f"[!.]*/[!.]*{_IMAGE}"))  # macOS leaves a ._NAME beside files on foreign disks
+        images = sorted(folder.glob(f"[!.]*/[!.]*{_IMAGE}"))  # macOS leaves a ._NAME beside files on non-Apple disks
         masks = [mask_folder / path.parent.name / f"{path.name.removesuffix(_IMAGE)}{_MASK}" for path in images]
         return images, masks
 
@@ -138,7 +141,7 @@ class Cityscapes(ImageData):
         try:
             dummy = read_ids(present).max() <= _LAST_VOID_ID
         except DataError:
-            return None  # the examination will report it with the others
+            return None  # the examination reports it with the others
         return "the test masks have no labels" if dummy else None
 
 
@@ -149,7 +152,7 @@ def read_ids(path: Path) -> np.ndarray:
 
 def _find_folder(root: Path, name: str) -> Path:
     folders = [folder for folder in (root / name, *sorted(root.glob(f"*{name}*/{name}"))) if folder.is_dir()]
-    # Beside the archive of the splits may lie that of more frames, train_extra/ alone, unpacked as well.
+    # The archive of extra frames, with train_extra/ alone, may be unpacked beside that of the splits.
     found = next((folder for folder in folders if any((folder / split).is_dir() for split in SPLITS)), None)
     if found is None and not folders:
         inside = sorted(entry.name for entry in root.iterdir())

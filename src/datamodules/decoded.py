@@ -1,11 +1,11 @@
-"""Samples that are decoded once: their pixels in one file, mapped into memory by every process that reads them.
+"""Cache of decoded samples: their pixels in one file, which every reading process memory-maps.
 
-cache/decoded/KEY/pixels      the pictures of a split in any order, each followed by its mask or second picture
-cache/decoded/KEY/index.npy   int64 [N, 4]: where a sample begins, height, width, class; height 0 where it is unreadable
-cache/decoded/KEY/about.json  what this is, for `imagier cache`
+cache/decoded/KEY/pixels      the images of a split in any order, each followed by its mask or target image
+cache/decoded/KEY/index.npy   int64 [N, 4]: byte offset, height (0 if unreadable), width, class (or bits of a float64)
+cache/decoded/KEY/about.json  description, for `imagier cache`
 
-KEY changes with the files, the code that reads them and the size they are resized to, so that what is stale is never
-opened. A folder is written aside and renamed: readers meet a whole one or none, whoever else writes or dies.
+KEY changes with the files, the code of the source's class and the size samples are resized to, so that stale data is
+never opened. A folder is written under a temporary name and renamed, so that readers find a complete one or none.
 """
 
 import json
@@ -26,17 +26,17 @@ from imagier.files import beside, left_behind
 from imagier.transforms.resize import resize_image, resize_mask
 
 FOLDER = "decoded"
-_FORMAT = 3  # to be raised whenever the layout, or the meaning of what is in it, changes
-_FOREBODING = 16  # samples after which their mean size tells whether all of them will fit
+_FORMAT = 3  # increment when the layout, or the meaning of its content, changes
+_FOREBODING = 16  # samples after which their mean size predicts whether all will fit
 Kind = Literal["class", "number", "mask", "picture", "itself"]
 
 
 class Stored(NamedTuple):
-    """A few samples that are in a file.
+    """Samples that were appended to a `PixelFile`.
 
     places: int64 [N, 4], as in index.npy.
-    kinds:  of their targets, with the pictures' channels.
-    length: bytes that they take.
+    kinds:  kinds of their targets, each with the number of image channels.
+    length: bytes written.
     """
 
     places: np.ndarray
@@ -45,11 +45,11 @@ class Stored(NamedTuple):
 
 
 class PixelFile:
-    """The file that is filled by those who decode, threads or processes: so no pixels are sent between them.
+    """File to which the decoding threads or processes append, so that no pixels are sent between them.
 
     Args:
-        path: an empty file; once it is removed, nothing more is written.
-        size: (height, width) to which samples are resized, as training would, or None.
+        path: an empty file; once it is removed, `append` fails.
+        size: (height, width) to which samples are resized, as in training, or None.
     """
 
     def __init__(self, path: Path, size: tuple[int, int] | None) -> None:
@@ -57,7 +57,7 @@ class PixelFile:
         self._turn = multiprocessing.Lock()
 
     def append(self, samples: Sequence[tuple[np.ndarray, Target] | None]) -> Stored:
-        """Add samples, of which None stands for an unreadable one. Raises OSError where there is no room or no file."""
+        """Append samples, None for an unreadable one. Raises OSError if the disk is full or the file is gone."""
         pixels, places, kinds = _pack(samples, self.size)
         with self._turn, self.path.open("r+b") as file:
             places[:, 0] += file.seek(0, os.SEEK_END)
@@ -68,7 +68,7 @@ class PixelFile:
 def _pack(
     samples: Sequence[tuple[np.ndarray, Target] | None], size: tuple[int, int] | None
 ) -> tuple[np.ndarray, np.ndarray, frozenset[tuple[Kind, int]]]:
-    """Pictures and their targets one after the other, uint8; their places, counted from the first; their kinds."""
+    """Concatenate images and targets as uint8; return them, their places counted from the first, and their kinds."""
     parts: list[np.ndarray] = []
     places: list[tuple[int, int, int, int]] = []
     kinds: set[tuple[Kind, int]] = set()
@@ -100,14 +100,14 @@ def _pack(
 
 
 class Writer:
-    """Takes note of the samples of a split in their order, and then puts the folder into its place, or gives up.
+    """Indexes the samples of a split in order, and then moves the folder into place, or gives up.
 
     Args:
-        folder: where it shall be.
-        samples: how many there will be.
+        folder: final location.
+        samples: number of samples of the split.
         size: (height, width) to which they are resized, or None.
-        about: what to say of it.
-        most: bytes that it may take.
+        about: description for about.json.
+        most: maximum size in bytes.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Writer:
         self.pixels = PixelFile(self._aside / "pixels", size)
         self._index: list[np.ndarray] = []
         self._counted, self._written, self._kinds = 0, 0, set[tuple[Kind, int]]()
-        self.abandoned = False  # nothing is kept by it
+        self.abandoned = False  # given up, with nothing stored
 
     def add(self, stored: Stored) -> None:
-        """Take note of the next samples. Raises OSError where they take too much room, or all of them will."""
+        """Index the next samples. Raises OSError if they exceed the size limit, or all samples are bound to."""
         self._index.append(stored.places)
         self._kinds |= stored.kinds
         self._counted += len(stored.places)
@@ -138,14 +138,14 @@ class Writer:
             )
 
     def finish(self) -> None:
-        """Put the folder into its place, unless the samples are of several kinds, which cannot be kept."""
+        """Move the folder into place, unless the samples are not all of one kind, which cannot be stored."""
         if len(self._kinds) != 1:
             self.abandon()
             return
         index = np.concatenate(self._index)
         np.save(self._aside / "index.npy", index)
         kind, channels = self._kinds.pop()
-        sizes = np.unique(index[:, 1:3], axis=0)  # an unreadable sample has one of its own
+        sizes = np.unique(index[:, 1:3], axis=0)  # an unreadable sample has size 0 x 0
         shape = (*sizes[0].tolist(), channels) if len(sizes) == 1 else None
         layout = {"kind": kind, "channels": channels, "shape": shape, "samples": len(index), "bytes": self._written}
         about = self._about | layout
@@ -154,11 +154,11 @@ class Writer:
             self._aside.rename(self.folder)
         except OSError:
             self.abandon()
-            if not self.folder.is_dir():  # no other process was quicker, with the same pixels
+            if not self.folder.is_dir():  # no other process was faster, with the same pixels
                 raise
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Give up and remove what was written."""
         self.abandoned = True
         shutil.rmtree(self._aside, ignore_errors=True)
 
@@ -238,12 +238,12 @@ class Decoded:
 
 
 def place(cache: Path, fingerprint: str, size: tuple[int, int] | None) -> Path:
-    """The folder for the samples of this fingerprint, resized to (height, width)."""
+    """Return the folder for the samples of this fingerprint, resized to (height, width)."""
     return cache / FOLDER / f"{fingerprint}-{'x'.join(map(str, size)) if size else 'whole'}-{_FORMAT}"
 
 
 def open_decoded(source: Source, folder: Path) -> Decoded | None:
-    """Open what is in `folder`, and note that it was used; None where it cannot be, and nothing there if it is bad."""
+    """Open the cached samples in `folder` and mark them as used; return None if that fails, and delete damaged ones."""
     if not folder.is_dir():
         return None
     try:
@@ -251,13 +251,13 @@ def open_decoded(source: Source, folder: Path) -> Decoded | None:
     except (FileNotFoundError, ValueError, KeyError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    except OSError:  # it may be whole: too many files are open, or another user's cannot be read
+    except OSError:  # it may be intact: too many open files, or no permission
         return None
-    with suppress(OSError):  # of another user
+    with suppress(OSError):  # another user's
         os.utime(folder / "about.json")
     return decoded
 
 
 def describe(name: str, split: str, root: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """What `imagier cache` says of a folder."""
+    """Return the description of a folder that `imagier cache` shows."""
     return {"data": name, "split": split, "root": root, "size": size, "made": time.strftime("%Y-%m-%d %H:%M")}

@@ -1,4 +1,4 @@
-"""What an examination found, as text: the answer of `imagier doctor`."""
+"""Formats what an examination found as text, for `imagier doctor`."""
 
 import filecmp
 from pathlib import Path
@@ -11,14 +11,14 @@ from imagier.datamodules.folder import split_of
 from imagier.datamodules.image_file import told_of
 from imagier.datamodules.loader import Source
 
-_LOOKED_AT = 20  # pictures
+_LOOKED_AT = 20  # images
 
 
 def report(data: ImageData) -> str:
-    """Tables of splits and classes, weights ready to paste, and everything that looks wrong.
+    """Return tables of splits and classes, class weights to paste, and everything that looks wrong.
 
     Args:
-        data: after `setup`; built with on_error="skip", it reports broken samples instead of stopping at them.
+        data: after `setup`; with on_error="skip", broken samples are listed instead of raised.
     """
     facts = data.facts
     size = f"{facts.size[0]} x {facts.size[1]}" if facts.size else "of several sizes"
@@ -32,7 +32,7 @@ def report(data: ImageData) -> str:
             f"To give rare classes more weight in the loss{alike}: 'task.class_weights=[{weights}]'",
         ]
     notes = [*data.notes, *doubts(data)]
-    if facts.size is None and facts.classes:  # without classes, nets take pictures of any size
+    if facts.size is None and facts.classes:  # without classes, networks take images of any size
         notes.append("images differ in size; set data.size=[H,W], or crop them to one size in augment.")
     parts += [f"note: {note}" for note in notes]
     problems = data.findings.problems
@@ -54,7 +54,7 @@ def _splits(data: ImageData) -> str:
 
 
 def _classes(data: ImageData) -> str:
-    """Each class's share of the labelled pixels or samples of a split, and in how many samples it occurs."""
+    """Return a table of each class's share of a split's labelled pixels or samples, and its number of samples."""
     facts, findings = data.facts, data.findings
     header, columns = ["class"], [list(facts.classes)]
     for split in SPLITS:
@@ -74,7 +74,7 @@ def _classes(data: ImageData) -> str:
 
 
 def doubts(data: ImageData) -> list[str]:
-    """What a reader of its scores may not think of: pictures that are in two splits, classes that none shows."""
+    """List what makes scores misleading: images in two splits, odd files, classes missing from validation."""
     notes = []
     facts, findings = data.facts, data.findings
     if not data.stand_ins and findings.splits["test"].fingerprint == findings.splits["val"].fingerprint:
@@ -90,7 +90,7 @@ def doubts(data: ImageData) -> list[str]:
 
 
 def _odd_files(source: Source) -> list[str]:
-    """What is odd about the first pictures, once for each."""
+    """Describe oddities of the first images, at most two, each with one example."""
     root, told = _root(source), dict[str, str]()
     for name in source.ids[:_LOOKED_AT]:
         if odd := told_of(root / name):
@@ -99,7 +99,7 @@ def _odd_files(source: Source) -> list[str]:
 
 
 def _leaks(data: ImageData, split: Split) -> list[str]:
-    """What is to be said of samples of `split` that train seems to have too."""
+    """List signs that samples of `split` are also in train."""
     train, measured = data.sources["train"], data.sources[split]
     notes = []
     if equal := sorted(set(train.ids).intersection(measured.ids)):
@@ -107,7 +107,7 @@ def _leaks(data: ImageData, split: Split) -> list[str]:
             f"{split} and train share names ({len(equal)}), such as {equal[0]}: if they are the same images, its "
             "score is too optimistic (data leakage)."
         )
-    # Names that are paths begin with the split's folder, and 1.jpg may be in all of them: the files decide.
+    # Names that are paths start with the split's folder, and each may hold a 1.jpg: compare the files themselves.
     learnt = {_without_split(name): name for name in train.ids}
     twins = ((name, learnt.get(_without_split(name), name)) for name in measured.ids)
     root = _root(measured)
@@ -120,23 +120,23 @@ def _leaks(data: ImageData, split: Split) -> list[str]:
 
 
 def _without_split(name: str) -> str:
-    """The path without the folder of its split, which is the first or, of images/val/1.png, the second."""
+    """Remove the split's folder from a path: its first part or, as in images/val/1.png, its second."""
     parts = name.split("/")
     place = next((place for place, part in enumerate(parts[:-1][:2]) if split_of(part)), None)
     return name if place is None else "/".join(parts[:place] + parts[place + 1 :])
 
 
 def _root(source: Source) -> Path:
-    """The folder below which the samples' names are files, where they are."""
-    while hasattr(source, "source"):  # of which it is a part, or which is decoded in it
+    """Return the folder that the samples' names are relative to, if they are paths."""
+    while hasattr(source, "source"):  # a subset, or a decoded copy, of another source
         source = source.source
     return Path(getattr(source, "root", None) or "")
 
 
 def _are_equal(one: Path, other: Path) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)  # of another size, neither is read
-    except OSError:  # they are no files
+        return filecmp.cmp(one, other, shallow=False)  # files of different sizes are not read
+    except OSError:  # not files
         return False
 
 

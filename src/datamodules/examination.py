@@ -1,7 +1,7 @@
-"""Reading every sample once before training: what is broken, how large images are, how often each class occurs.
+"""Reads every sample once before training: finds broken files, image sizes and class frequencies.
 
-What was found is kept in `cache/examined/`, under a fingerprint of the files' names, sizes and times, so that a second
-run only asks the file system whether something has changed.
+Findings are cached in `cache/examined/` under a fingerprint of the source and of its files' names, sizes and times, so
+that a second run only asks the file system whether anything changed.
 """
 
 import json
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # to be raised whenever what is written, or the meaning of what was read, changes
+_FORMAT = 1  # increment when what is written, or the meaning of what was read, changes
 _SHOWN = 5
 _MOST_RAISED = 10  # the largest ratio of two weights
 
 
 class Problem(NamedTuple):
-    """A sample that cannot be read: its split, its id, and the sentence of the error."""
+    """A sample that cannot be used: its split, its id, and the error message."""
 
     split: str
     id: str
@@ -43,9 +43,9 @@ class Problem(NamedTuple):
 
 @dataclass(kw_only=True)
 class Examined(Tally):
-    """What one source was found to hold: its number of samples, the state of its files, and the tally of all.
+    """Findings of one source: its number of samples, the state of its files, and the tally of all samples.
 
-    kept: the file in which that is kept; None for a source that names no files.
+    kept: file that caches them; None for a source without files.
     """
 
     size: int
@@ -58,7 +58,7 @@ class Examined(Tally):
         return self.state.fingerprint
 
     def to_json(self) -> str:
-        """All but the sentences: bad samples are read again, since their files may have moved or become readable."""
+        """Serialise all but error messages: bad samples are read again, as files may be moved or mended by then."""
         return json.dumps(
             {
                 "counts": sorted(self.counts.items()),
@@ -70,7 +70,7 @@ class Examined(Tally):
         )
 
     def load_json(self, text: str) -> list[int]:
-        """Take over what `to_json` wrote; return the positions that remain to be read."""
+        """Restore what `to_json` wrote; return the positions of bad samples, which must be read again."""
         plain = json.loads(text)
         counts, shares, present = (Counter(dict(plain[name])) for name in ("counts", "shares", "present"))
         sizes = Counter({(height, width): count for height, width, count in plain["sizes"]})
@@ -81,7 +81,7 @@ class Examined(Tally):
 
 @dataclass(frozen=True)
 class Findings:
-    """What an examination found, split by split."""
+    """What an examination found, per split."""
 
     splits: dict["Split", Examined]
     problems: tuple[Problem, ...]
@@ -92,28 +92,28 @@ class Findings:
         return digest(examined.fingerprint for examined in self.splits.values())
 
     def good(self, split: "Split") -> list[int]:
-        """Positions of the samples of `split` that can be read, in order."""
+        """Return the positions of the usable samples of `split`, in order."""
         examined = self.splits[split]
         return [position for position in range(examined.size) if position not in examined.bad]
 
     def class_counts(self, split: "Split", num_classes: int) -> np.ndarray:
-        """Pixels (masks) or samples (class indices) of each class: int64 [K]."""
+        """Count the pixels (masks) or samples (class indices) of each class: int64 [K]."""
         return _array(self.splits[split].counts, num_classes)
 
     def class_shares(self, split: "Split", num_classes: int) -> np.ndarray:
-        """What of each sample each class has, added up: float64 [K]. Samples count alike, whatever their size."""
+        """Sum each class's fraction of every sample: float64 [K]. All samples weigh the same, whatever their size."""
         return _array(self.splits[split].shares, num_classes) / WHOLE
 
     def class_presence(self, split: "Split", num_classes: int) -> np.ndarray:
-        """Samples in which each class occurs: int64 [K]."""
+        """Count the samples in which each class occurs: int64 [K]."""
         return _array(self.splits[split].present, num_classes)
 
     def sizes(self, split: "Split") -> dict[tuple[int, int], int]:
-        """How many samples have each (height, width), before any resizing; the most frequent first."""
+        """Count the samples of each (height, width) before resizing, the most frequent first."""
         return dict(self.splits[split].sizes.most_common())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, for reports."""
+        """Convert to plain lists, numbers and strings, for reports."""
         return {
             "fingerprint": self.fingerprint,
             "splits": {
@@ -131,20 +131,21 @@ class Findings:
 def examine(
     sources: Mapping["Split", Source], cache: Path, on_error: Literal["raise", "skip"], keep: Keep | None = None
 ) -> Findings:
-    """Read every sample that has changed since the last examination.
+    """Examine every split: read all samples if anything changed since the last time, else only those that were bad.
 
-    A source may have `files()`, the paths it reads, without which nothing is kept from run to run; and `in_memory`,
-    true where reading costs nothing. Its attributes of text and numbers, and lists, tuples and dictionaries of these,
-    count as settings: equal files may be read differently with others. `read` is called from several threads.
+    A source may have `files()`, the paths it reads, without which nothing is cached between runs; and `in_memory`,
+    true if reading costs nothing. Its attributes that are text or numbers, or lists, tuples and dictionaries of these,
+    count as settings that affect reading. `read` is called from several threads or processes.
 
     Args:
-        sources: one a split.
-        cache: folder in which `examined/` is kept.
-        on_error: with "raise", samples that cannot be read are an error; with "skip", they are left out.
-        keep: where to keep the samples decoded, so that training need not read them again; None does not.
+        sources: one per split.
+        cache: folder that holds `examined/`.
+        on_error: with "raise", unreadable samples are an error; with "skip", they are left out.
+        keep: stores decoded samples, so that training need not decode them again; if they are not stored yet, every
+            sample is read.
 
     Raises:
-        DataError: with the number and the first few of the samples at fault, or when a split has no sample left.
+        DataError: samples are bad (gives their number and the first few), or a split has no usable sample.
     """
     return settled(
         {split: _examine_source(split, source, cache, keep) for split, source in sources.items()}, sources, on_error
@@ -152,7 +153,7 @@ def examine(
 
 
 def among_the_first(limit: int, findings: Findings, sources: Mapping["Split", Source], cache: Path) -> Findings:
-    """The same, but counts and sizes are of the first `limit` samples of each split that can be read."""
+    """Return the findings with counts and sizes of only the first `limit` usable samples of each split."""
     splits = {}
     for split, examined in findings.splits.items():
         positions, splits[split] = findings.good(split), examined
@@ -171,7 +172,7 @@ def _first(
     found = survey(split, sources[split], positions)
     first = replace(examined, counts=found.counts, shares=found.shares, present=found.present, sizes=found.sizes)
     if hasattr(sources[split], "files"):
-        with suppress(OSError):  # the next run looks at them again
+        with suppress(OSError):  # the next run reads them again
             write_text(kept, first.to_json())
     return first
 
@@ -179,7 +180,7 @@ def _first(
 def settled(
     splits: dict["Split", Examined], sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
 ) -> Findings:
-    """What was found in all splits. Raises DataError as `examine` does."""
+    """Combine the findings of all splits. Raises DataError as `examine` does."""
     first: dict[tuple[str, str], Problem] = {}  # a split that stands in for another has the same problems
     for split, examined in splits.items():
         for position, sentence in examined.bad.items():
@@ -197,11 +198,11 @@ def settled(
 
 
 def class_weights(amounts: np.ndarray) -> np.ndarray:
-    """Loss weights that raise rare classes: one over the square root of a class's share, float64 [K].
+    """Return loss weights that favour rare classes: the inverse square root of a class's share, float64 [K].
 
-    The root is milder than the inverse share, with which a loss overrates classes of a few pixels. No weight is more
-    than ten times the smallest, and over the classes that occur their mean is 1. A class that never occurs
-    gets 1: no target refers to it, so its weight must only be harmless.
+    The root is milder than the inverse share, which overweights classes of a few pixels. Over the classes that occur,
+    no weight is more than ten times the smallest, and the mean is 1. A class that never occurs gets 1, which no target
+    uses.
 
     Args:
         amounts: how much there is of each class, in pixels, samples or shares of samples: [K].
@@ -226,7 +227,7 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
     writer = keep.writer(split, source, state) if keep and files else None
     known = len(remaining) < len(source)
     found = survey(split, source, range(len(source)), writer, may_stop=known) if writer else None
-    if found is None or (known and writer and writer.abandoned):  # for want of room, say: what is remembered holds
+    if found is None or (known and writer and writer.abandoned):  # such as a full disk: cached findings still hold
         found = survey(split, source, remaining)
     else:
         examined, remaining = Examined(size=len(source), state=state, kept=kept), range(len(source))
@@ -244,7 +245,7 @@ def _examine_source(split: "Split", source: Source, cache: Path, keep: "Keep | N
 
 
 def _remembered(examined: Examined, kept: Path) -> Sequence[int]:
-    """Take over what was found earlier; the positions that remain to be read: all, where the file is damaged."""
+    """Load cached findings into `examined`; return the positions still to be read: all, if the file is damaged."""
     try:
         return examined.load_json(kept.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):

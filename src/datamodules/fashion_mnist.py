@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao et al. 2017, arXiv:1708.07747)."""
+"""Fashion-MNIST: 70,000 grey 28 x 28 images of clothes in ten classes (Xiao et al. 2017, arXiv:1708.07747)."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,7 +19,7 @@ from imagier.randomness import fraction
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SIZE = (28, 28)
 FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
-_RAW = Path("FashionMNIST") / "raw"  # where torchvision keeps them below its root
+_RAW = Path("FashionMNIST") / "raw"  # where torchvision stores the files below its root
 
 
 class PictureArray:
@@ -58,16 +58,19 @@ class PictureArray:
 
 
 class FashionMNIST(ImageData):
-    """Fashion-MNIST in the files that torchvision keeps, packed or unpacked, or an embedded set in the same files.
+    """Fashion-MNIST in torchvision's files, gzipped or not, or an embedded set in the same format.
 
-    The official test files are the test split. Validation is cut from the official training files: of each class, the
-    `val_fraction` with the smallest hashes of their numbers; nothing but the files and that share decides it.
+    The official test files are the test split. The validation split is cut from the official training files: of each
+    class, the `val_fraction` whose ids have the smallest hashes, so it depends only on the files and that fraction.
 
     Args:
-        download: fetch the files into `root` when they are not there.
-        val_fraction: share of the training files that validates, above 0 and below 1.
-        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
-        options: those of `ImageData`.
+        download: download the files into `root` if any are missing.
+        val_fraction: fraction of the training files used for validation, above 0 and below 1.
+        embedded: name of a set of `imagier.synthetic` to use instead of `root`.
+        options: passed to `ImageData`.
+
+    Raises:
+        ConfigError: `val_fraction` is out of range.
     """
 
     def __init__(
@@ -82,14 +85,14 @@ class FashionMNIST(ImageData):
         self.download, self.val_fraction, self.embedded = download, val_fraction, embedded
 
     def prepare_data(self) -> None:
-        """Generate the embedded set, or fetch the files when they were asked for and are not there."""
+        """Generate the embedded set, or download missing files if `download` is set."""
         if self.embedded:
             self._locate()
         elif self.download and self.root and _missing(_raw_folder(self.root)):
             _fetch(self.root)
 
     def open_split(self, split: Split) -> PictureArray:
-        """The samples of `split`, in memory."""
+        """Read the samples of `split` into memory. Raises ConfigError if `val_fraction` leaves the split empty."""
         if split == "test":
             images, labels, files = self._test
             return PictureArray(images, labels, _ids("test", len(images)), np.arange(len(images)), files)
@@ -105,7 +108,7 @@ class FashionMNIST(ImageData):
         return PictureArray(images, labels, ids, positions, files)
 
     def describe(self) -> Facts:
-        """Ten classes of grey pictures; mean and deviation are measured (0.2860 and 0.3530 for the official files)."""
+        """Describe ten classes of grey images; mean and std are measured (0.2860 and 0.3530 for the official files)."""
         mean, std = _statistics((self._train if "train" in self.findings.splits else self._test)[0])
         return Facts(
             name=self.name,
@@ -135,7 +138,7 @@ class FashionMNIST(ImageData):
         )
 
     def _read(self, part: str) -> tuple[np.ndarray, np.ndarray, list[Path]]:
-        """Pictures uint8 [N, 28, 28, 1], labels uint8 [N], and their two files."""
+        """Return images uint8 [N, 28, 28, 1], labels uint8 [N], and their two files."""
         folder = _raw_folder(self._locate())
         if missing := [name for name in _missing(folder) if name.startswith(part)]:
             raise DataError(
@@ -149,7 +152,7 @@ class FashionMNIST(ImageData):
 
 
 def _raw_folder(root: Path) -> Path:
-    """Where the most of the four files are: as torchvision has them, or in `root` itself."""
+    """Return the folder with the most of the four files: a folder of torchvision's layout, or `root` itself."""
     return min((root / _RAW, root / "raw", root), key=lambda folder: len(_missing(folder)))
 
 
@@ -183,7 +186,7 @@ def _ids(part: str, count: int) -> list[str]:
 
 
 def _held_out(labels: np.ndarray, ids: list[str], share: float) -> np.ndarray:
-    """Which samples validate: bool [N]; of each class the same share."""
+    """Select the validation samples: bool [N], the same share of each class."""
     draws = np.array([fraction(name) for name in ids])
     held_out = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
@@ -193,17 +196,17 @@ def _held_out(labels: np.ndarray, ids: list[str], share: float) -> np.ndarray:
 
 
 def _statistics(images: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of image / 255, to four digits."""
-    # From a histogram and in pieces, since floats of 47 million pixels would take 400 MB.
+    """Return mean and standard deviation of image / 255, to four decimals."""
+    # From a histogram, in pieces: 47 million pixels as 8-byte numbers would take 400 MB.
     counts = sum(np.bincount(piece.ravel(), minlength=256) for piece in np.array_split(images, 64))
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     deviation = np.average((values - mean) ** 2, weights=counts) ** 0.5
-    return round(float(mean), 4), max(round(float(deviation), 4), 1e-4)  # a net divides by it
+    return round(float(mean), 4), max(round(float(deviation), 4), 1e-4)  # the network divides by it
 
 
 def _fetch(root: Path) -> None:
-    from torchvision.datasets import FashionMNIST as Torchvision  # slow to import, and seldom needed
+    from torchvision.datasets import FashionMNIST as Torchvision  # slow to import, and rarely needed
 
     try:
         Torchvision(root, download=True)

@@ -1,4 +1,4 @@
-"""Short numbers that tell whether samples are to be read again."""
+"""Fingerprints that tell whether samples must be read again."""
 
 import hashlib
 import inspect
@@ -13,11 +13,11 @@ from imagier.datamodules.loader import Source
 
 
 class State(NamedTuple):
-    """Of a source and its files, each sixteen hexadecimal digits.
+    """Fingerprints of a source and its files, each sixteen hexadecimal digits.
 
-    fingerprint: changes with the files' names, sizes and times, the source's code and its settings. Moving all files
-        together changes nothing: only where they lie to one another counts.
-    touched: changes also when the file system itself saw a file change; a copy may bring its time along.
+    fingerprint: changes with the files' names, sizes and modification times, and with the source's ids, settings and
+        class code. Moving all files together changes nothing: only their relative paths count.
+    touched: changes also with the files' ctime, since a replaced file may keep its modification time.
     """
 
     fingerprint: str
@@ -25,8 +25,8 @@ class State(NamedTuple):
 
 
 def state_of(version: int, source: Source, files: Sequence[str | Path]) -> State:
-    """Look at every file once, without reading it. What is missing counts as such."""
-    # Text and os.stat: Path objects would take most of the time that a large set needs to begin.
+    """Compute the state from the metadata of all files, without reading them; missing files are allowed."""
+    # Text and os.stat: with Path objects, a large data set would spend most of its start-up here.
     paths = [os.fspath(path) for path in files]
     words = [str(version), _code(source), *_settings(source), *source.ids, *_below(paths)]
     numbers: list[int] = []
@@ -44,7 +44,7 @@ def state_of(version: int, source: Source, files: Sequence[str | Path]) -> State
 
 
 def _below(paths: Sequence[str]) -> list[str]:
-    """The paths below the folder that holds them all, whether they are said from the root or from where one stands."""
+    """Return the paths relative to their common folder, whether they are given as absolute or relative."""
     parted = [path.rpartition(os.sep) for path in paths]
     # Each folder once, and without following links as Path.resolve would.
     folders = {parts: os.path.abspath("".join(parts)) for parts in {parts[:2] for parts in parted}}  # noqa: PTH100
@@ -73,13 +73,13 @@ def _is_plain(value: object) -> bool:
 
 
 def _code(source: Source) -> str:
-    """The source's class as it is written: whoever changes how samples are read wants them read again."""
+    """Return the code of the source's class: if it changes, samples must be read again."""
     try:
         return inspect.getsource(type(source))
-    except OSError:  # typed at a prompt
+    except OSError:  # defined at a prompt
         return type(source).__qualname__
 
 
 def digest(words: Iterable[str]) -> str:
-    """Return sixteen hexadecimal digits for these words in this order."""
+    """Hash these words, in order, to sixteen hexadecimal digits."""
     return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()

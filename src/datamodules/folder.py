@@ -1,4 +1,4 @@
-"""The pictures in a folder, and which of them train, validate and test."""
+"""Lists the images in a folder, and assigns them to train, val and test."""
 
 import functools
 import math
@@ -26,29 +26,29 @@ _NAMES: dict[str, Split] = {
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders directly below `folder`, without hidden ones, in alphabetical order."""
+    """Return the names of the folders directly below `folder`, except hidden ones, in alphabetical order."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
 
 
 def split_of(name: str) -> Split | None:
-    """The split that a folder of this name may be for, in upper or lower case, or None."""
+    """Return the split that a folder of this name, in upper or lower case, may stand for, or None."""
     return _NAMES.get(name.lower())
 
 
 def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split, Path]:
-    """The folder of each split that has one; without any, all pictures of `root` are to be cut, as training's.
+    """Return the folder of each split that has one; without any, `root` is the folder of the training split.
 
-    A folder `train` is the training split when `val` (or valid, validation) or `test` stands beside it, or nothing
-    else: beside `bus` and `car` it is a class of trains. Upper and lower case are the same. Folders for validation and
-    test alone are what somebody keeps back to measure on.
+    A folder `train` is the training split if `val` (or valid, validation) or `test` lies beside it, or no other folder:
+    beside `bus` and `car` it is a class of trains. Folders for validation or test without `train` count only if there
+    are no others: they are a data set to evaluate on. Case is ignored.
 
     Args:
-        root: of a data set.
-        among: the names of the folders that count; None: all of them.
+        root: folder of a data set.
+        among: names of the folders to consider; None: all of them.
 
     Raises:
-        DataError: two folders for the same split.
+        DataError: two folders stand for the same split.
     """
     names = subfolders(root) if among is None else among
     found: dict[Split, Path] = {}
@@ -67,7 +67,7 @@ def split_folders(root: Path, among: Sequence[str] | None = None) -> dict[Split,
 
 
 def passed_over(root: Path, folders: Mapping[Split, Path], suffixes: frozenset[str]) -> list[str]:
-    """In words, what lies in `root` beside the `folders` of the splits and is in none: files of `suffixes`, folders."""
+    """Describe what lies in `root` beside the `folders` of the splits: files of `suffixes`, and other folders."""
     if root in folders.values():
         return []
     with os.scandir(root) as entries:
@@ -78,10 +78,10 @@ def passed_over(root: Path, folders: Mapping[Split, Path], suffixes: frozenset[s
 
 
 def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) -> list[str]:
-    """Paths of all files of these suffixes below `folder`, relative to it, with forward slashes, in no order.
+    """List all files of these suffixes below `folder`: relative paths with forward slashes, unordered.
 
-    Hidden files and folders are passed over; files of other suffixes are counted in `ignored` by suffix. Links are
-    followed, save those to a folder that holds them.
+    Hidden files and folders are skipped; files of other suffixes are counted in `ignored` by suffix. Links are
+    followed, except those to a folder that contains them.
 
     Raises:
         DataError: a folder cannot be read, or a name is not UTF-8.
@@ -99,10 +99,10 @@ def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[
             if _is_hidden(entry.name):
                 continue
             name = prefix + entry.name
-            if entry.is_dir():  # known from the listing itself; only links cost a look at the disk
+            if entry.is_dir():  # known from the listing; only links need a stat
                 if not (entry.is_symlink() and (folder / prefix).resolve().is_relative_to(Path(entry.path).resolve())):
                     yield from _walk(folder, f"{name}/", suffixes, ignored)
-            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:  # noqa: PTH122 - a Path takes long
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:  # noqa: PTH122 - a Path is slow
                 if not name.isascii():
                     check_utf8(entry.path)
                 yield name
@@ -111,31 +111,31 @@ def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"  # of zip files that were made there
+    return name.startswith(".") or name == "__MACOSX"  # in zip files made on macOS
 
 
 def check_utf8(path: str) -> None:
-    """Raise DataError for a name that no file of UTF-8 can hold: of whatever is said about its picture."""
+    """Raise DataError if a file name is not UTF-8, since logs, tables and reports could not hold it."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"the file name {os.fsencode(path)!r} is not UTF-8; rename the file.") from error
 
 
-@functools.lru_cache(maxsize=1 << 17)  # asked twice of every picture, to split and to shuffle
+@functools.lru_cache(maxsize=1 << 17)  # called twice per image, to split and to order
 def place(name: str) -> float:
-    """Where in [0, 1) the hash of `name` falls, whether its accents are composed (Linux) or not (macOS)."""
+    """Hash `name` to [0, 1), the same for composed (Linux) and decomposed (macOS) accents."""
     return fraction(unicodedata.normalize("NFC", name))
 
 
 def counted(suffixes: Counter[str]) -> str:
-    """How many files of which suffixes there are, in words."""
+    """Describe how many files there are of each suffix."""
     told = ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in suffixes.most_common())
     return told + (" (HEIC is not read: convert it to JPEG)" if {".heic", ".heif"} & suffixes.keys() else "")
 
 
 def check_shares(split: Sequence[float]) -> None:
-    """Raise ConfigError where `split` is not three shares of a whole, of which train has some."""
+    """Raise ConfigError unless `split` is three fractions that add up to 1, with that of train above 0."""
     if len(split) != 3 or min(split) < 0 or not split[0] or not math.isclose(sum(split), 1, abs_tol=1e-6):
         raise ConfigError(
             f"data.split={list(split)} is invalid; give three fractions, for train, val and test, none negative and "
@@ -144,21 +144,21 @@ def check_shares(split: Sequence[float]) -> None:
 
 
 def shares_of_cut(split: Sequence[float], own: Container[Split]) -> tuple[float, ...]:
-    """The shares of train, val and test in what is cut: a split with a folder of its `own` takes nothing of it."""
+    """Return the fractions of train, val and test in what is cut: none for a val or test folder of its `own`."""
     rest = [0.0 if name in own else share for name, share in zip(SPLITS[1:], split[1:], strict=True)]
     return 1 - sum(rest), *rest
 
 
 def cut(names: Sequence[str], shares: Sequence[float]) -> list[Split]:
-    """The split of each of `names`, decided by the hash of the name alone, so that it stays when files are added.
+    """Return the split of each of `names`, by the hash of the name alone, so that it stays when files are added.
 
-    Chance could leave a part of a small set empty: with three names or more, an empty part of a share above 0 is given
-    the name whose hash is nearest to it, and fewer than three names all train. Such a name alone may change sides when
-    others are added.
+    Chance could leave a part of a small set empty: fewer than three names all train, and from three on, an empty part
+    of a share above 0 gets the name whose hash is nearest to it. Only such names may change sides when others are
+    added.
 
     Args:
         names: paths relative to the folder, with forward slashes.
-        shares: of train, val and test; they add up to 1.
+        shares: fractions of train, val and test; they add up to 1.
     """
     if len(names) < 3:
         return ["train"] * len(names)

@@ -17,10 +17,10 @@ _CURE = "Delete the file and download or unpack it again."
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Read the uint8 array in `path`, which is unpacked when its name ends in .gz; read-only, of `dimensions` axes.
+    """Read the uint8 array of `dimensions` axes in `path`, gzipped if its name ends in .gz; it is read-only.
 
     Raises:
-        DataError: the file cannot be read or unpacked, is of another type, or its length contradicts its header.
+        DataError: the file cannot be read or decompressed, is of another type, or contradicts its header in length.
     """
     try:
         data = path.read_bytes()

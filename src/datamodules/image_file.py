@@ -1,4 +1,4 @@
-"""One picture from one file: whatever its colour mode, it becomes uint8 with one or three channels."""
+"""Reads one image from one file, of any colour mode, as uint8 with one or three channels."""
 
 import io
 import os
@@ -18,12 +18,12 @@ from PIL import (
 from imagier.datamodules.jpeg import decode_jpeg
 from imagier.errors import DataError
 
-# What a folder is searched for, in lower case. Pillow knows more suffixes, but few that people keep pictures under.
+# Suffixes that folders are searched for, in lower case. Pillow knows more, but few that are used for photographs.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-# What is decoded. Pillow knows others: EPS, which a Ghostscript executes, and such as hold no picture of pixels.
+# Formats that are decoded. Pillow knows others: EPS, which Ghostscript executes, and some that hold no raster image.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
 
 _TURNS = {
@@ -35,27 +35,27 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_AT_ONCE = 1 << 16  # bytes
-_FAINT = 1 << 12  # of 16 bits: a sensor's of twelve use no more
+_AT_ONCE = 1 << 16  # bytes per read
+_FAINT = 1 << 12  # values of a 12-bit sensor lie below it
 _CURE = "Replace or delete the file."
 
 
 def read_image(path: str | Path, channels: int) -> np.ndarray:
-    """Decode the picture at `path` as a viewer shows it: uint8 [H, W, channels], RGB or grey, writable.
+    """Decode the image at `path` as a viewer shows it: uint8 [H, W, channels], RGB or grey, writable.
 
     - EXIF orientation is applied.
-    - Transparency, also that of a palette, is laid on white: the colour beneath transparent pixels is arbitrary.
+    - Transparency, including that of a palette, is blended with white: the colour of transparent pixels is arbitrary.
     - 16-bit grey is divided by 257 and rounded, so that 65535 becomes 255 and 257 becomes 1.
-    - Colour becomes grey by the luma of ITU-R 601-2; CMYK becomes RGB without regard to its colour profile.
-    - Of an animation, or of a file of many pages, the first picture counts.
+    - Colour becomes grey by the luma of ITU-R 601-2; CMYK becomes RGB without applying its colour profile.
+    - Of an animation or a multi-page file, the first image is read.
 
     Args:
-        path: a file in one of FORMATS; its content counts, not its suffix.
+        path: a file in one of FORMATS, detected from its content, not its suffix.
         channels: 3 for RGB, 1 for grey.
 
     Raises:
-        DataError: the file is missing, empty, cut short, no picture, larger than Pillow admits (some 179 million
-            pixels), or holds 32-bit or floating-point pixels, of which nothing tells what is white.
+        DataError: the file is missing, empty, truncated, not an image, larger than Pillow allows (about 179 million
+            pixels), or holds 32-bit or floating-point pixels without a known white level.
     """
     try:
         data = _content(path)
@@ -65,13 +65,13 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
 
 
 def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
-    """Decode the bytes of a file, as `read_image` does; `name` is what errors call it."""
+    """Decode the bytes of a file as `read_image` does; `name` identifies it in errors."""
     if not data:
         raise DataError(f"{name} is empty (0 bytes), as after an interrupted copy. {_CURE}")
     if (pixels := decode_jpeg(data, channels)) is not None:
         return pixels
     try:
-        # From memory, because Pillow maps an uncompressed TIFF into memory from its path and then turns it twice.
+        # From memory: opened by path, Pillow memory-maps an uncompressed TIFF and then applies its orientation twice.
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
             return pixels_of(image, channels)
@@ -90,33 +90,33 @@ def decode_image(data: bytes, name: str | Path, channels: int) -> np.ndarray:
 
 
 def told_of(path: Path) -> str | None:
-    """What a reader of pictures may not think of: several in a file, or 16 bits of which few are used; or None."""
+    """Describe a pitfall of an image file: several images, or 16 bits of which few are used; None if there is none."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             if (count := getattr(image, "n_frames", 1)) > 1:
                 return f"holds {count} images, of which only the first is read"
             if image.mode.startswith("I;16") and (most := int(np.asarray(image).max())) < _FAINT:
                 return f"has 16 bits per pixel, none above {most} of 65535, so it is read as nearly black: scale it"
-    except Exception:  # whatever is wrong, reading it will say so
+    except Exception:  # whatever is wrong, `read_image` reports it
         return None
     return None
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) as `read_image` will find them, from the head of the file alone; None where it cannot be told."""
+    """Return (height, width) as `read_image` would, from the file's header alone; None if it cannot be read."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             width, height = image.size
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose `size` is turned already
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose `size` is already rotated
                 width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
             return (width, height) if turned else (height, width)
-    except Exception:  # whatever is wrong, reading it will say so
+    except Exception:  # whatever is wrong, `read_image` reports it
         return None
 
 
 def _content(path: str | Path) -> bytes:
-    # Neither a Path nor a file object, which take longer to make than a small picture takes to read.
+    # os.open: creating a Path and a file object takes longer than reading a small image.
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         parts = []
@@ -128,8 +128,8 @@ def _content(path: str | Path) -> bytes:
 
 
 def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
-    """A picture of Pillow's, turned upright and brought to uint8 [H, W, channels], as `read_image` says."""
-    image.load()  # of TIFF, Pillow turns the picture itself while it does, and forgets the orientation
+    """Convert a Pillow image to upright uint8 [H, W, channels], as `read_image` does, with its errors."""
+    image.load()  # for TIFF, this already applies the orientation, and then drops it
     image = turned_upright(image, _eight_bits(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -140,14 +140,14 @@ def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def turned_upright(image: Image.Image, pixels: Image.Image | None = None) -> Image.Image:
-    """`pixels`, or else the picture itself, turned as the orientation in the loaded picture's file says."""
+    """Apply the EXIF orientation of the loaded `image` to `pixels`, or to the image itself if None."""
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = image if pixels is None else pixels
     return pixels if turn is None else pixels.transpose(turn)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    # Of 32-bit files only PGM states its white; Pillow has then scaled it to 65535.
+    # Of 32-bit images, only PGM states its white level, which Pillow scales to 65535.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):

@@ -1,9 +1,9 @@
-"""Mean and deviation of image / 255 over ImageNet, with which pretrained nets for photographs were trained.
+"""Mean and standard deviation of image / 255 over ImageNet, as used by networks pretrained on photographs.
 
-The numbers are those that torchvision states for all of its nets.
+The numbers are those that torchvision documents for all its networks.
 """
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-GREY_MEAN = (0.459,)  # of the luma (ITU-R 601-2) of MEAN
+GREY_MEAN = (0.459,)  # luma (ITU-R 601-2) of MEAN
 GREY_STD = (0.226,)

@@ -1,4 +1,4 @@
-"""Whether the samples of a data set are kept decoded, and where."""
+"""Decides whether and where the decoded samples of a data set are cached."""
 
 import logging
 import shutil
@@ -16,24 +16,24 @@ log = logging.getLogger(__name__)
 
 
 class Keep:
-    """Where the samples of a data set are kept decoded, split by split.
+    """Cache of a data set's decoded samples, one folder per split.
 
     Args:
-        name: of the data set.
-        root: where its files are, for a reader of the list.
-        cache: folder for what is kept.
+        name: data set name.
+        root: folder of its files, shown by `imagier cache`.
+        cache: cache folder.
         size: (height, width) to which samples are resized, or None.
-        when: True, or "auto": where they take up to half of the disk space that is free.
+        when: True, or "auto": only if they take at most half of the free disk space.
     """
 
     def __init__(
         self, name: str, root: Path | None, cache: Path, size: tuple[int, int] | None, when: Literal[True, "auto"]
     ) -> None:
         self.name, self.root, self.cache, self.size, self.when = name, root, cache, size, when
-        self._untouched: int | None = None  # bytes of the disk that all splits together leave free
+        self._untouched: int | None = None  # bytes of disk that all splits together must leave free
 
     def writer(self, split: "Split", source: Source, state: State) -> Writer | None:
-        """Make a writer for a split, or none where there is nothing to be done, or nowhere to do it."""
+        """Return a writer for a split, or None if it is in memory, already cached, or cannot be written."""
         folder = self._folder(state)
         if getattr(source, "in_memory", False) or open_decoded(source, folder) is not None:
             return None
@@ -51,11 +51,11 @@ class Keep:
             return None
 
     def decoded(self, source: Source, state: State) -> Decoded | None:
-        """The samples of `source` as they are kept, or None."""
+        """Return the cached samples of `source`, or None."""
         if getattr(source, "in_memory", False):
             return None
         return open_decoded(source, self._folder(state))
 
     def _folder(self, state: State) -> Path:
-        """Where the samples are, of files that have not been touched since."""
+        """Return the cache folder for this state, which differs once a file has been touched."""
         return place(self.cache, state.touched, self.size)

@@ -1,4 +1,4 @@
-"""Cityscapes' label table, and the sets of classes one can learn from it.
+"""Cityscapes' label table, and the sets of classes that can be learned from it.
 
 The table is that of cityscapesScripts (`helpers/labels.py`, https://github.com/mcordts/cityscapesScripts). A mask file
 `*_gtFine_labelIds.png` holds ids; a `LabelSet` says which class each id becomes.
@@ -14,7 +14,7 @@ from imagier.errors import ConfigError, nearest
 
 IGNORED = 255
 LABEL_SETS = ("train", "category", "category8")
-UNKNOWN = 254  # marks, in a lookup table, the values that no label has
+UNKNOWN = 254  # in a lookup table: a value that no label has
 
 Color = tuple[int, int, int]
 
@@ -73,7 +73,7 @@ LABELS: tuple[Label, ...] = (
     Label("license plate", -1, -1, "vehicle", True, (0, 0, 142)),
 )
 
-_CATEGORIES: dict[str, Color] = {  # in the order of their ids, each in the colour of its commonest label
+_CATEGORIES: dict[str, Color] = {  # in the order of their ids, each in the colour of its most common label
     "void": (0, 0, 0),
     "flat": (128, 64, 128),
     "construction": (70, 70, 70),
@@ -87,7 +87,7 @@ _CATEGORIES: dict[str, Color] = {  # in the order of their ids, each in the colo
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Which class each label id becomes.
+    """Maps label ids to classes.
 
     class_of maps every id of the table to a class index, or to `ignore_index`.
     """
@@ -108,10 +108,10 @@ class LabelSet:
 
 
 def ids_of(classes: Sequence[str]) -> list[int]:
-    """The label id that stands for each class in a mask file; for a category, that of its commonest label.
+    """Return the label id of each class in a mask file; for a category, that of its most common label.
 
     Raises:
-        ConfigError: a class is none of Cityscapes'.
+        ConfigError: Cityscapes has no such class.
     """
     ids = {label.name: label.id for label in LABELS} | {
         name: next(label.id for label in LABELS if (label.category, label.color) == (name, color))
@@ -123,14 +123,14 @@ def ids_of(classes: Sequence[str]) -> list[int]:
 
 
 def find_label_set(name: str) -> LabelSet:
-    """The label set of that name.
+    """Return the label set `name`.
 
     train:     the benchmark's 19 classes; all other labels are ignored.
     category:  the benchmark's 7 categories; labels that its evaluation leaves out are ignored.
     category8: void and the 7 categories, every label counted and nothing ignored.
 
     Raises:
-        ConfigError: for another name.
+        ConfigError: there is no such label set.
     """
     if name == "train":
         kept = sorted((label for label in LABELS if not label.ignored), key=lambda label: label.train_id)

@@ -1,8 +1,8 @@
-"""From a source of samples to batches: one loader for every data set.
+"""Turns a source of samples into batches: one loader for every data set.
 
-The order of an epoch and every augmentation are pure functions of (seed, epoch, index). A loader therefore needs to
-remember only how many samples of which epoch it has handed out, and a resumed run sees the batches that the unbroken
-one would have seen, whatever the number of workers or processes.
+The order of an epoch and every augmentation are pure functions of (seed, epoch, index). A loader's state is therefore
+only the epoch and the number of samples handed out, and a resumed run sees the batches that an uninterrupted one would
+have seen, whatever the number of workers or processes.
 """
 
 import logging
@@ -23,10 +23,10 @@ from imagier.transforms.base import refuse_unequal
 
 log = logging.getLogger(__name__)
 
-_SMALL = 1 << 14  # bytes up to which whole pictures are gathered and moved as one array
+_SMALL = 1 << 14  # bytes; images up to this size are gathered and augmented as one array
 
-Key = tuple[int, int]  # (epoch, index); indices beyond the last sample go through the samples once more
-Target = np.ndarray | int | float  # a mask uint8 [H, W], a picture uint8 [H, W, C], a class index, or a measured number
+Key = tuple[int, int]  # (epoch, index); indices beyond the last sample wrap around (data.repeat)
+Target = np.ndarray | int | float  # a mask uint8 [H, W], an image uint8 [H, W, C], a class index, or a measured number
 
 
 class Source(Protocol):
@@ -47,15 +47,15 @@ class Source(Protocol):
 
 
 class ArraySource(Source, Protocol):
-    """A source whose pictures are rows of one array, so that many can be had at once."""
+    """A source whose images are rows of one array, so that many can be read at once."""
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """(H, W, C) of every picture, or None where they cannot be had at once after all."""
+        """(H, W, C) of every image, or None if `read_all` cannot be used."""
         ...
 
     def read_all(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For int64 [B], return copies: images uint8 [B, H, W, C], and their targets stacked, or the same array."""
+        """Return copies for int64 [B]: images uint8 [B, H, W, C] and stacked targets, or the same array twice."""
         ...
 
 
@@ -72,10 +72,9 @@ class Samples(Dataset[Batch | ImagierError]):
         return len(self.source)
 
     def __getitems__(self, keys: list[Key]) -> Batch | ImagierError:
-        """Return the batch of `keys`, all of one epoch; with on_error=skip, without unreadable samples, and a warning.
+        """Return the batch of `keys`, all of one epoch; on_error=skip drops unreadable samples with a warning.
 
-        The user's errors are returned, for `Loader` to raise: raised in a worker, they would arrive wrapped in a
-        traceback.
+        An ImagierError is returned, for `Loader` to raise: raised in a worker, it would arrive wrapped in a traceback.
         """
         try:
             return self._stack(keys)
@@ -96,12 +95,12 @@ class Samples(Dataset[Batch | ImagierError]):
             "index": torch.from_numpy(indices),
             "id": [ids[index] for index in (indices % len(self.source)).tolist()],
         }
-        if targets is not images:  # else `_whole` says that they are, once they are pinned: a thing is pinned by name
+        if targets is not images:  # else `_whole` restores the alias after pinning, which copies per key
             batch["target"] = _tensor(targets)
         return cast(Batch, batch)
 
     def _chance(self, epoch: int, indices: np.ndarray) -> Chance:
-        again, pictures = np.divmod(indices, len(self.source))  # data.repeat counts on where the set ends
+        again, pictures = np.divmod(indices, len(self.source))  # data.repeat continues past the last index
         return Chance(
             sample_seeds(derive_seed("augment", self.seed, epoch), indices),
             sample_seeds(derive_seed("augment", self.seed), pictures),
@@ -109,7 +108,7 @@ class Samples(Dataset[Batch | ImagierError]):
         )
 
     def _one_by_one(self, indices: np.ndarray, chance: Chance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices of the samples that could be read, their images and targets, stacked."""
+        """Return the indices, images and targets of the samples that could be read, stacked."""
         read = [
             (index, *self.augment.apply(*sample, draw))
             for index, draw in zip(indices.tolist(), self.augment.draw(chance), strict=True)
@@ -152,12 +151,12 @@ class EpochBatches(Sampler[list[Key]]):
         self.epoch, self.start = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin `epoch` at its first sample, unless it is the epoch already set (which may have been resumed)."""
+        """Start `epoch` at its first sample, unless it is already set (and may be a resumed one)."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, also while a resumed one is only finishing its rest."""
+        """Return the number of batches in a whole epoch, even while a resumed one has fewer left."""
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -170,7 +169,7 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 class Loader:
-    """Batches with a memory: its state says where in which epoch it stands, and `load_state_dict` goes back there."""
+    """Resumable loader of batches: its state is a position in an epoch, where `load_state_dict` continues."""
 
     def __init__(
         self,
@@ -182,7 +181,7 @@ class Loader:
         features: np.ndarray | None = None,
     ) -> None:
         self.samples, self._features = samples, features
-        # By these names, which torch's DataLoader has too, Lightning finds whose set_epoch to call before each epoch.
+        # Lightning looks for these attributes, as of a torch DataLoader, to call their set_epoch before each epoch.
         self.sampler = self.batch_sampler = batches
         self._handed_out = 0
         self._loader: DataLoader[Batch | ImagierError] = DataLoader(
@@ -193,14 +192,14 @@ class Loader:
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
             worker_init_fn=_single_thread,
-            generator=torch.Generator(),  # workers draw nothing from it; it only keeps the global one untouched
+            generator=torch.Generator(),  # unused by workers; only keeps the global one untouched
         )
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator starts at its first `next`, hence after `set_epoch`, though Lightning asks for it earlier.
+        # A generator starts at its first `next`, hence after `set_epoch`, although Lightning calls iter() earlier.
         self._handed_out = self.sampler.start
         for batch in self._loader:
             if isinstance(batch, ImagierError):
@@ -213,14 +212,14 @@ class Loader:
         self.sampler.start = 0
 
     def pick(self, indices: list[int]) -> Batch:
-        """Return the batch of these samples, as epoch 0 has them. Raises what reading them raises."""
+        """Return the batch of these samples, augmented as in epoch 0. Raises the errors of reading them."""
         batch = self.samples.__getitems__([(0, index) for index in indices])
         if isinstance(batch, ImagierError):
             raise batch
         return _whole(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many samples of which epoch have been handed out, over all processes, and of how many there are."""
+        """Return the epoch, its samples handed out so far over all processes, and its total of samples."""
         return {"epoch": self.sampler.epoch, "samples": self._handed_out, "size": self.sampler.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -229,13 +228,13 @@ class Loader:
 
 
 def _whole(batch: Batch) -> Batch:
-    """The batch with its images for targets where it came without any."""
+    """Make the images the targets of a batch without targets."""
     batch.setdefault("target", batch["image"])
     return batch
 
 
 def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | None:
-    """The source, if its pictures can be had at once, need no resizing and are copied sooner than looked at."""
+    """Return the source if its images can be read at once, need no resizing and are small, else None."""
     shape: tuple[int, int, int] | None = getattr(source, "shape", None)
     if shape is None or math.prod(shape) > _SMALL or (size is not None and shape[:2] != size):
         return None
@@ -243,21 +242,21 @@ def _small_rows(source: Source, size: tuple[int, int] | None) -> ArraySource | N
 
 
 def _tensor(stacked: np.ndarray) -> torch.Tensor:
-    # Permuting instead of copying leaves pictures in channels_last order, which convolutions like best.
+    # Permuting without a copy leaves images in channels_last memory format, the fastest for convolutions.
     tensor = torch.from_numpy(stacked.astype(np.float32) if stacked.dtype == np.float64 else stacked)
     return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def as_is(batch: Any) -> Any:
-    """The batch, which the data set has made whole: a `collate_fn`."""
+    """Return the batch unchanged: a `collate_fn` for data sets that stack their own batches."""
     return batch
 
 
 def _single_thread(worker: int) -> None:
-    # Workers that each spin up a thread pool fight the training step for the cores.
+    # A thread pool in each worker would compete with the training step for the cores.
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Looking at samples: whether they can be read, and whether what was read can be trained on."""
+"""Checks samples: whether they can be read, and whether training can use them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ from imagier.batch import Facts
 from imagier.datamodules.loader import Source, Target
 from imagier.errors import DataError
 
-# A sentence about what is wrong, or the image's (height, width) and the target's values with their counts.
+# An error message, or the image's (height, width) and the target's values with their counts.
 Outcome = str | tuple[tuple[int, int], list[tuple[int, int]]]
 
-WHOLE = 1 << 32  # of a sample: its parts are counted exactly enough
-_BYTE = np.dtype(np.uint8)  # compared sooner than the class
+WHOLE = 1 << 32  # one sample in fixed point, fine enough for a pixel's share
+_BYTE = np.dtype(np.uint8)  # compares faster than np.uint8
 
 
 @dataclass
 class Tally:
-    """What some samples of a source were found to hold.
+    """Statistics of some samples of a source.
 
     counts:  pixels (masks) or samples (class indices) of each target value.
-    shares:  what of each sample has that value, added up, in parts of WHOLE: integers, whose order does not matter.
-    present: samples in which it occurs.
-    sizes:   samples of each (height, width).
-    bad:     position and sentence of each sample that cannot be read.
+    shares:  fraction of each sample with that value, summed, in units of 1 / WHOLE: integers, exact in any order.
+    present: number of samples in which it occurs.
+    sizes:   number of samples of each (height, width).
+    bad:     error message of each unusable sample, by position.
     """
 
     counts: Counter[int] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Tally:
             self.present[value] += 1
 
     def remove(self, outcome: Outcome) -> None:
-        """Take the targets of one sample out again."""
+        """Subtract the targets of one sample; its size stays counted."""
         one = Tally()
         one.add(0, outcome)
         self.counts -= one.counts
@@ -55,7 +55,7 @@ class Tally:
         self.present -= one.present
 
     def merge(self, other: "Tally") -> None:
-        """Add what was found in other samples."""
+        """Add the statistics of other samples."""
         self.counts.update(other.counts)
         self.shares.update(other.shares)
         self.present.update(other.present)
@@ -64,16 +64,16 @@ class Tally:
 
 
 def look_at(source: Source, position: int) -> Outcome:
-    """Read one sample. A fault of its files becomes a sentence; a fault of the code that reads is raised.
+    """Read and check one sample. A faulty file gives an error message; other errors of `read` are raised.
 
     Raises:
-        TypeError: where `read` returned something else than an image and its target.
+        TypeError: `read` returned something other than an image and its target.
     """
     return look_closely(source, position)[0]
 
 
 def look_closely(source: Source, position: int) -> tuple[Outcome, tuple[np.ndarray, Target] | None]:
-    """As `look_at`, and what was read, if it was."""
+    """Do as `look_at`, and also return the sample, or None if it cannot be read."""
     try:
         image, target = source.read(position)
     except DataError as error:
@@ -97,13 +97,13 @@ def _found(name: str, image: np.ndarray, target: Target) -> Outcome:
             f"{size[0]} x {size[1]} (height x width); both must have the same size. Export the pair again at one size."
         )
     if target.ndim != 2:
-        return size, []  # a picture has no classes
+        return size, []  # a target image has no classes
     counts = np.bincount(target.ravel(), minlength=256)
     return size, [(int(value), int(counts[value])) for value in np.flatnonzero(counts)]
 
 
 def outside(facts: Facts, name: str, value: int) -> str:
-    """The sentence about a target that no class and no ignored value explains."""
+    """Return the error message for a target value that is neither a class nor ignored."""
     ignored = "none is ignored" if facts.ignore_index is None else f"{facts.ignore_index} is ignored"
     return (
         f"{name}: the target contains the value {value}, but data={facts.name} has the classes 0 to "

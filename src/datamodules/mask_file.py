@@ -1,4 +1,4 @@
-"""Masks in files: one 8-bit number a pixel."""
+"""Reads masks: image files with one 8-bit number per pixel."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from imagier.datamodules.image_file import FORMATS, turned_upright
 from imagier.errors import DataError
 
-SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of formats that lose nothing
+SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # of lossless formats
 
 _MENDED = {
     **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "F"), "Save it with 8 bits per pixel."),
@@ -18,15 +18,15 @@ _MENDED = {
 
 
 def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
-    """Read a mask, turned upright as its picture is: uint8 [H, W]; of a palette the indices count, not its colours.
+    """Read a mask as uint8 [H, W], turned upright like its image; a palette's indices count, not its colours.
 
     Args:
-        path: of the file.
-        cure: what to take in place of a picture of colours, as a sentence.
-        white: the value that a set bit stands for, where masks of one bit a pixel are taken too; black is 0.
+        path: the mask file.
+        cure: sentence that says what to use instead of a colour image.
+        white: value of a set bit, if masks of one bit per pixel are accepted; black is 0. None refuses them.
 
     Raises:
-        DataError: the file is missing, corrupt, too large, coloured, or holds values above 255.
+        DataError: the file is missing, corrupt, too large, coloured, or holds values outside 0 to 255.
     """
     try:
         with Image.open(path, formats=FORMATS) as mask:
@@ -58,7 +58,7 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
 
 
 def _numbers(mask: Image.Image) -> np.ndarray | None:
-    """What a mask of other modes holds where it is one 8-bit number a pixel all the same: uint8 [H, W], upright."""
+    """Return an RGB or integer mask that still holds one 8-bit number per pixel, uint8 [H, W], upright; else None."""
     if mask.mode != "RGB" and not mask.mode.startswith("I"):
         return None
     mask.load()

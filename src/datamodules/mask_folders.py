@@ -1,4 +1,4 @@
-"""Which picture has which mask, and which pairs train, validate and test."""
+"""Pairs images with their masks, and assigns the pairs to train, val and test."""
 
 import unicodedata
 from collections import Counter
@@ -25,23 +25,23 @@ EXPECTS = "the folder that holds images/ and masks/, or train/, val/ and test/ t
 
 
 class Pair(NamedTuple):
-    """The files of a picture and of its mask, below the root."""
+    """Paths of an image and of its mask, relative to the root."""
 
     image: str
     mask: str
 
 
 def find_pairs(root: Path, shares: Sequence[float]) -> tuple[dict[Split, list[Pair]], list[str]]:
-    """The pairs of each split, in the order of a hash of their names, so that the first are a fair mixture.
+    """Return the pairs of each split, and notes about skipped files.
 
-    What was passed over is told in sentences beside them.
+    Pairs are ordered by a hash of their names, so that the first ones are a representative sample.
 
     Args:
-        root: see `imagier.datamodules.masks`.
-        shares: of train, val and test in what has no folder of its own.
+        root: folder in a layout of `imagier.datamodules.masks`.
+        shares: fractions of train, val and test, with which splits without a folder are cut from training images.
 
     Raises:
-        DataError: there are no such folders, or two files of one name.
+        DataError: folders are missing or ambiguous, or two images or masks differ only in their suffix.
     """
     folders = _folders(root)
     pairs: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
@@ -53,7 +53,7 @@ def find_pairs(root: Path, shares: Sequence[float]) -> tuple[dict[Split, list[Pa
         stems = sorted(pictures)
         splits = cut(stems, shares_of_cut(shares, folders)) if split == "train" else [split] * len(stems)
         for stem, chosen in zip(stems, splits, strict=True):
-            mask = drawn.get(stem, f"{stem}.png")  # which is missed when it is read
+            mask = drawn.get(stem, f"{stem}.png")  # reported as missing when it is read
             pairs[chosen].append(Pair(f"{images}/{pictures[stem]}", f"{masks}/{mask}"))
     if ignored:
         notes.append(f"{root}: skipped files that are not images or masks: {counted(ignored)}.")
@@ -71,7 +71,7 @@ def _has_both(folder: Path) -> bool:
 def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(names):
-        # Accents are composed (Linux) or not (macOS), and look alike.
+        # The same accented letter may be composed (Linux) or decomposed (macOS).
         stem = unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
         if stem in found:
             raise DataError(
@@ -83,7 +83,7 @@ def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def _folders(root: Path) -> dict[Split, tuple[str, str]]:
-    """The folders of pictures and of masks of each split that has any, below the root."""
+    """Return the folders of images and of masks of each split that has them, relative to the root."""
     parted = [name for name in subfolders(root) if _has_both(root / name)]
     if _has_both(root):
         if parted:
@@ -98,7 +98,7 @@ def _folders(root: Path) -> dict[Split, tuple[str, str]]:
         with_pictures = [name for name in subfolders(root) if (root / name / "images").is_dir()]
         found = split_folders(root, among=with_pictures)
         folders = {split: (f"{folder.name}/images", f"{folder.name}/masks") for split, folder in found.items()}
-    if root in found.values():  # no folder is named for a split
+    if root in found.values():  # no folder is named after a split
         there = ", ".join(subfolders(root)) or "no folders"
         raise DataError(f"{root} lacks images/ or masks/ (it contains {there}). Set data.root to {EXPECTS}.")
     if missing := [name for _, name in folders.values() if not (root / name).is_dir()]:

@@ -1,7 +1,7 @@
-"""Pictures with masks of one's own: images/NAME.jpg and masks/NAME.png, whose grey values are classes.
+"""Images with user-supplied masks: images/NAME.jpg and masks/NAME.png, whose grey values are classes.
 
 root/images, root/masks                     cut into train, val and test by `split`
-root/images/train, root/masks/train, ...    as they lie; likewise root/train/images, root/train/masks, ...
+root/images/train, root/masks/train, ...    used as they are; likewise root/train/images, root/train/masks, ...
 """
 
 import re
@@ -30,7 +30,7 @@ from imagier.errors import ConfigError, DataError
 
 _NAMES = "classes.txt"
 _PROBED = 16
-_WORTH_SAYING = 0.005  # of the pixels
+_WORTH_SAYING = 0.005  # fraction of the pixels
 _CURE = "Save the numbers of the classes, not their colours."
 
 
@@ -101,18 +101,18 @@ class MaskedPictures:
 
 
 class Masks(ImageData):
-    """Pictures with a mask each. What has no folder of its own is cut from the training pictures, as `Photos` does.
+    """Images with one mask each. Splits without a folder are cut from the training images, as in `Photos`.
 
     Args:
-        classes: their names, in the order of `values`; None takes them from root/classes.txt, a name a line.
-        values: the grey value (or index, of a palette) of each class; None: 0, 1, 2, ...
-        ignored: the value of pixels that are not labelled, unless it is one of `values`; None: there is none.
-        channels: 3 for RGB, 1 for grey pictures.
-        split: shares of train, val and test, which add up to 1.
-        options: those of `ImageData`.
+        classes: class names, in the order of `values`; None reads them from root/classes.txt, one per line.
+        values: grey value (palette index, in palette images) of each class; None: 0, 1, 2, ...
+        ignored: value of unlabelled pixels, unless it is one of `values`; None: no value means unlabelled.
+        channels: 3 for RGB, 1 for grey images.
+        split: fractions of train, val and test, which add up to 1.
+        options: passed to `ImageData`.
 
     Raises:
-        ConfigError: there are no names, or not one for each value.
+        ConfigError: `split` is invalid. Names and values are checked by `open_split`.
     """
 
     def __init__(
@@ -131,7 +131,12 @@ class Masks(ImageData):
         self._said, self._values, self._ignored = classes, values, ignored
 
     def open_split(self, split: Split) -> MaskedPictures:
-        """The pictures of `split`, from one look at the folders for all splits."""
+        """Return the images of `split`; the folders are listed once for all splits.
+
+        Raises:
+            ConfigError: class names are missing or not unique, or do not match the values.
+            DataError: the split has no images, or the folders are not as expected.
+        """
         pairs = self._pairs[split]
         if split == "test" and not pairs and not self.split[2]:
             return self.open_split(self.let_val_be_test("data.split has no test part"))
@@ -144,7 +149,7 @@ class Masks(ImageData):
         return MaskedPictures(self._root, pairs, self._classes, self._numbers, ignored, self.channels)
 
     def describe(self) -> Facts:
-        """The classes that were named; ImageNet's mean and deviation."""
+        """Describe the named classes; mean and std are ImageNet's."""
         return Facts(
             name=self.name,
             channels=self.channels,
@@ -161,7 +166,11 @@ class Masks(ImageData):
         super()._look_at_balance(measured)
 
     def _tell_unlabelled(self, measured: Split | None) -> None:
-        """Say how much is not labelled; a class may have been meant by that value, as 255 is in masks of 0 and 255."""
+        """Note the share of unlabelled pixels, whose value may be meant as a class, such as 255 in masks of 0 and 255.
+
+        Raises:
+            DataError: before training, if the masks hold one class besides that value, without `values` or `limit`.
+        """
         asked = list(self.findings.splits) if measured == "all" else [measured or "train"]
         counts = sum((self.findings.splits[split].counts for split in asked), Counter())
         unlabelled, met = counts[IGNORED], [value for value in counts if value != IGNORED]
@@ -222,17 +231,17 @@ class Masks(ImageData):
         found: set[int] = set()
         first = [self._root / pair.mask for split in SPLITS for pair in self._pairs[split]][:_PROBED]
         for path in first:
-            with suppress(DataError):  # an examination will tell it
+            with suppress(DataError):  # the examination reports it
                 found.update(np.unique(read_mask(path, _CURE, white=1)).tolist())
         if not found:
-            read_mask(first[0], _CURE, white=1)  # says what is wrong
+            read_mask(first[0], _CURE, white=1)  # raises the reason
         others = sorted(found - {self._ignored})
-        # 0, 1, 2 and 255 are classes and what is not labelled; 0, 128 and 255 will all be classes, and so 0 and 255.
+        # 0, 1, 2 and 255 are three classes and unlabelled; 0, 128 and 255 are likely all classes, as are 0 and 255.
         return others if len(others) > 1 and others == list(range(len(others))) else sorted(found)
 
     @cached_property
     def _numbers(self) -> list[int]:
-        """The value of each class in a file."""
+        """Return the mask value of each class. Raises ConfigError if names and values do not match."""
         values = list(range(len(self._classes)) if self._values is None else self._values)
         if len(values) != len(self._classes) or len(set(values)) < len(values):
             raise ConfigError(

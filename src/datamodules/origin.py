@@ -1,4 +1,4 @@
-"""Where a data set's files are: in the user's folder, or generated into the cache."""
+"""Locates a data set's files: in the user's folder, or generated into the cache."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ from imagier.errors import ConfigError, DataError, nearest
 
 
 def locate(name: str, *, root: Path | None, embedded: str | None, cache: Path, expects: str) -> Path:
-    """The folder of data set `name`: `root`, or that of the embedded set, which is generated when it is not there yet.
+    """Return the folder of data set `name`: `root`, or that of the embedded set, which is generated if missing.
 
     Args:
         name: as in `data=NAME`.
-        root: what the user gave as data.root.
+        root: the user's data.root, if any.
         embedded: name of a set of `imagier.synthetic`, or None.
-        cache: where embedded sets lie.
-        expects: what `root` must hold, to complete the sentence "set data.root to ...".
+        cache: folder of embedded sets.
+        expects: what `root` must hold; completes the sentence "set data.root to ...".
 
     Raises:
-        ConfigError: neither or both of `root` and `embedded` are given.
-        DataError: `root` is not a folder.
+        ConfigError: neither or both of `root` and `embedded` are given, or there is no such embedded set.
+        DataError: `root` is not a folder, or the embedded set cannot be written.
     """
     if embedded:
         if root:
@@ -31,7 +31,7 @@ def locate(name: str, *, root: Path | None, embedded: str | None, cache: Path, e
         raise ConfigError(f"data={name} needs the location of its files: set data.root to {expects}.")
     if not root.is_dir():
         beside = root.parent.iterdir() if root.parent.is_dir() else ()
-        siblings = (entry.name for entry in beside if entry.is_dir())  # of a file, its own name would be the nearest
+        siblings = (entry.name for entry in beside if entry.is_dir())  # else a file's own name would be nearest
         hint = nearest(root.name, siblings)
         raise DataError(f"data.root={root} is not a folder.{hint} Set it to {expects}.")
     return root

@@ -1,4 +1,4 @@
-"""Targets outside of the classes: which samples have one, looked for once."""
+"""Finds samples whose targets lie outside the classes, and caches which they are."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from imagier.files import write_text
 def refuse_targets_outside(
     facts: Facts, findings: Findings, sources: Mapping["Split", Source], on_error: Literal["raise", "skip"]
 ) -> Findings:
-    """Add the samples whose targets are neither a class of `facts` nor ignored to those that are bad.
+    """Mark samples as bad if their targets are neither a class of `facts` nor ignored.
 
     Raises:
         DataError: as `examine` does.
@@ -28,7 +28,7 @@ def refuse_targets_outside(
             continue
         kept, good = _kept_outside(facts, examined), findings.good(split)
         known = sorted(set(good).intersection(_positions(kept)))
-        for position in (*known, *good):  # which they are, no examination says: look again, now that it matters
+        for position in (*known, *good):  # the examination counts values, not who has them: read again
             if not set(examined.counts) - allowed:
                 break
             if position in examined.bad:
@@ -43,19 +43,19 @@ def refuse_targets_outside(
             examined.remove(outcome)
         found = sorted(examined.bad.keys() & set(good))
         if kept and found != known:
-            with suppress(OSError):  # the next run looks at all of them again
+            with suppress(OSError):  # the next run searches all of them again
                 write_text(kept, json.dumps(found))
     return settled(findings.splits, sources, on_error)
 
 
 def _kept_outside(facts: Facts, examined: Examined) -> Path | None:
-    """The file of the positions of samples whose targets lie outside of these classes."""
+    """Return the file that caches the positions of samples with targets outside these classes, or None."""
     key = digest([str(facts.num_classes), str(facts.ignore_index)])
     return examined.kept and examined.kept.with_name(f"{examined.fingerprint}-outside-{key}.json")
 
 
 def _positions(kept: Path | None) -> list[int]:
-    """What was found earlier: none, where the file is damaged."""
+    """Load the cached positions: none, if the file is missing or damaged."""
     try:
         return list(map(int, json.loads(kept.read_text(encoding="utf-8")))) if kept else []
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Colours of classes: for those that have none of their own, and how they lie over a picture."""
+"""Class colours: defaults for data sets that define none, and overlays on images."""
 
 import colorsys
 
@@ -7,32 +7,32 @@ import numpy as np
 
 Color = tuple[int, int, int]
 
-# Multiples of these spread evenly over a cube, however many are taken: powers of the positive root of x^4 = x + 1
+# Multiples of these, modulo 1, fill a cube evenly for any count: inverse powers of the positive root of x^4 = x + 1
 # (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences").
 _STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
-_PER_PIXEL_OF_EDGE = 500  # an edge of a pixel for each so many of a picture's shorter side: seen where it is shrunk
-_FIRST = 4  # of the early starting points, the one whose first ten colours lie furthest apart
+_PER_PIXEL_OF_EDGE = 500  # pixels of an image's shorter side per pixel of edge, so that it stays visible when shrunk
+_FIRST = 4  # the early starting point whose first ten colours are furthest apart
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
-    """`count` different RGB triples of 0 to 255; the first ones do not depend on how many are asked for."""
+    """Return `count` different RGB triples of 0 to 255; the first ones do not depend on `count`."""
     return tuple(_color(index) for index in range(count))
 
 
 def as_rgb(picture: np.ndarray) -> np.ndarray:
-    """Grey or RGB, uint8 [H, W], [H, W, 1] or [H, W, 3], as uint8 [H, W, 3]."""
+    """Convert grey or RGB, uint8 [H, W], [H, W, 1] or [H, W, 3], to uint8 [H, W, 3]."""
     grey = picture[..., None] if picture.ndim == 2 else picture
     return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey
 
 
 def blended(image_HWC: np.ndarray, paint_HWC: np.ndarray, labels_HW: np.ndarray, opacity: float) -> np.ndarray:
-    """Classes over a picture: their colours in part, and in full along their edges, by which small things are known.
+    """Overlay class colours on an image: blended inside, opaque along edges, so that small objects stand out.
 
     Args:
         image_HWC: uint8 [H, W, 3].
         paint_HWC: uint8 [H, W, 3], the colour of each pixel's class.
-        labels_HW: whole numbers [H, W] of -32768 to 32767; where neighbours differ there is an edge, of both classes.
-        opacity: 0 leaves the picture as it is, without edges; 1 gives the colours alone.
+        labels_HW: integers [H, W] of -32768 to 32767; pixels near a different label form an edge, on both sides.
+        opacity: 0 leaves the image unchanged, without edges; 1 gives the colours alone.
 
     Returns:
         uint8 [H, W, 3].
@@ -48,6 +48,6 @@ def blended(image_HWC: np.ndarray, paint_HWC: np.ndarray, labels_HW: np.ndarray,
 
 def _color(index: int) -> Color:
     hue, saturation, value = ((index + _FIRST) * step % 1 for step in _STEPS)
-    # Neither so pale nor so dark that a line or a label would vanish on a white or a black page.
+    # Neither so pale nor so dark that a line or text would vanish on a white or black background.
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.45 + 0.55 * saturation, 0.55 + 0.4 * value)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,4 +1,4 @@
-"""Parts of sources, and several as one."""
+"""Sources made from other sources: subsets and concatenations."""
 
 from collections.abc import Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Any folder of pictures: with classes in subfolders, or without labels."""
+"""Folders of images, with classes in subfolders or without labels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from imagier.datamodules.palette import distinct_colors
 from imagier.errors import ConfigError, DataError, nearest
 
 _PROBED = 32
-USUAL_SIZE = (224, 224)  # for sets whose pictures differ in size; what most nets for photographs were designed for
+USUAL_SIZE = (224, 224)  # for sets of several image sizes; what most networks for photographs were designed for
 
 
 class PictureFiles:
@@ -56,29 +56,32 @@ class PictureFiles:
 
 
 class Photos(ImageData):
-    """Pictures below `root`, for classification with a folder a class, or unlabelled.
+    """Images below `root`, for classification with one folder per class, or unlabelled.
 
-    The splits are the folders train, val (or valid, validation) and test, where they exist. A split without a folder is
-    cut from the training folder, and from `root` itself when there is none of them: `split` says in which shares, and
-    the hash of a file's path decides, so that no picture changes sides when others are added, save in classes so small
-    that chance leaves a part empty (`imagier.datamodules.folder.cut`). With labels each class is cut by itself. The
-    order within a split follows the same hash, so that its first samples are a fair mixture.
+    The splits are the folders train, val (or valid, validation) and test, if they exist. A split without a folder is
+    cut from the training folder, or from `root` itself if there is none of them: with the fractions of `split`, by the
+    hash of a file's path, so that no image changes sides when others are added, except in classes so small that chance
+    leaves a part empty (`imagier.datamodules.folder.cut`). With labels, each class is cut separately. Samples of a
+    split are ordered by such a hash, so that the first ones are a representative sample.
 
-    Pictures of another size than `size` are stretched to it whole, with no part cut off; a training split that is to
-    see crops says so in `augment`. A test split of share 0 without a folder is the validation split, which is said.
+    Images of another size than `size` are stretched to it without cropping; crops for training belong in `augment`. If
+    test has no folder and a fraction of 0, the validation split takes its place, with a note.
 
     Args:
-        labels: whether the folders directly below a split's folder are classes; deeper folders are of no meaning.
+        labels: whether the folders directly below a split's folder are classes; deeper folders have no meaning.
         classes: names of the classes to keep, or None for all.
-        known: names of the classes of a net that is asked about the pictures, which may lack some; None: those that
-            have pictures.
-        per_class: at most so many training pictures of each class, those with the smallest hashes; None for all.
+        known: class names of a trained network that is evaluated, some of which may have no images; None: the classes
+            that have images.
+        per_class: maximum number of training images per class, those with the smallest hashes; None for all.
         channels: 3 for RGB, 1 for grey.
-        size: [height, width], or "auto": the pictures' own size where it is the same for all, otherwise 224 x 224 with
-            labels and left alone without.
-        split: shares of train, val and test, which add up to 1.
-        embedded: name of a set of `imagier.synthetic` to be used instead of `root`.
-        options: those of `ImageData`.
+        size: [height, width], or "auto": the images' own size if all share it, otherwise 224 x 224 with labels and no
+            resizing without.
+        split: fractions of train, val and test, which add up to 1.
+        embedded: name of a set of `imagier.synthetic` to use instead of `root`.
+        options: passed to `ImageData`.
+
+    Raises:
+        ConfigError: an option is invalid or contradicts another.
     """
 
     def __init__(
@@ -107,14 +110,19 @@ class Photos(ImageData):
                 f"data.classes contains {unknown[0]}, but the network knows "
                 f"{', '.join(self.known)}.{nearest(unknown[0], self.known)}"
             )
-        self.ignored: Counter[str] = Counter()  # files that are no pictures, by suffix
+        self.ignored: Counter[str] = Counter()  # files that are not images, by suffix
 
     def prepare_data(self) -> None:
-        """Generate the embedded set when it is not there."""
+        """Generate the embedded set if it is missing. Raises as `imagier.datamodules.origin.locate` does."""
         self._locate()
 
     def open_split(self, split: Split) -> PictureFiles:
-        """The pictures of `split`, from one look at the folders for all splits."""
+        """Return the images of `split`; the folders are listed once for all splits.
+
+        Raises:
+            ConfigError: one of `classes` has no folder.
+            DataError: the split or a class has no images, or a class cannot be learned.
+        """
         names = self._names[split]
         if split == "test" and not names and not self.split[2]:
             return self.open_split(self.let_val_be_test("data.split has no test part"))
@@ -136,13 +144,13 @@ class Photos(ImageData):
         return PictureFiles(self._locate(), [name for name, _ in names], labels, self._classes, self.channels)
 
     def expected_size(self, sources: Mapping[Split, Source]) -> tuple[int, int] | None:
-        """`USUAL_SIZE` where the first pictures show that `auto` will mean it."""
+        """Return `USUAL_SIZE` if the first images already show that "auto" will mean it, else `size`."""
         first = [self._locate() / name for name in next(iter(sources.values())).ids[:_PROBED]]
         differ = self.auto and self.labels and len(set(filter(None, map(picture_size, first)))) > 1
         return USUAL_SIZE if differ else self.size
 
     def describe(self) -> Facts:
-        """Classes by the names of their folders, in alphabetical order; ImageNet's mean and deviation."""
+        """Describe the classes, named after their folders in alphabetical order; mean and std are ImageNet's."""
         return Facts(
             name=self.name,
             channels=self.channels,
@@ -155,7 +163,7 @@ class Photos(ImageData):
 
     def _settle_size(self) -> tuple[int, int] | None:
         if self.auto and self.labels and (self.augment_first or self.image_size() is None):
-            self.size = self.image_size() or USUAL_SIZE  # to which parts of pictures are brought, too
+            self.size = self.image_size() or USUAL_SIZE  # crops are resized to it, too
         return self.image_size()
 
     def _locate(self) -> Path:
@@ -168,13 +176,13 @@ class Photos(ImageData):
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
-        """Class names of all splits, in alphabetical order, once they are known to be learnable or learnt."""
+        """Return `known` or the class names in alphabetical order. Raises DataError if one cannot be learned."""
         if not self.labels:
             return ()
         found = {split: {label for _, label in self._names[split]} for split in SPLITS}
         if found["train"] | found["val"] | found["test"] <= set(self.known):
             return self.known
-        known = found["train"] or found["val"] | found["test"]  # of a set that is measured alone
+        known = found["train"] or found["val"] | found["test"]  # of a set that is only evaluated
         for split in SPLITS:
             if unknown := sorted(found[split] - known):
                 raise DataError(
@@ -192,7 +200,7 @@ class Photos(ImageData):
 
     @cached_property
     def _names(self) -> dict[Split, list[tuple[str, str]]]:
-        """The (path below root, class) of every picture; the class is empty without labels."""
+        """Return (path below root, class) of the images of each split; the class is empty without labels."""
         root = self._locate()
         folders = split_folders(root)
         shares = shares_of_cut(self.split, folders)
@@ -220,7 +228,7 @@ class Photos(ImageData):
         return sorted_names
 
     def _list(self, split: Split, folder: Path) -> dict[str, list[str]]:
-        """The pictures below the `folder` of `split` by class, in order of their names."""
+        """Return the images below the `folder` of `split` by class, sorted by name."""
         groups: defaultdict[str, list[str]] = defaultdict(list)
         for name in sorted(list_files(folder, SUFFIXES, self.ignored)):
             label, nested, _ = name.partition("/")
@@ -244,7 +252,7 @@ class Photos(ImageData):
         return groups
 
     def _folders_of_classes(self, folder: Path) -> list[str]:
-        """Raises ConfigError where one of `classes` has none."""
+        """List the class folders to use. Raises ConfigError if one of `classes` has none."""
         found = subfolders(folder)
         if self.chosen is None:
             return found
@@ -257,7 +265,7 @@ class Photos(ImageData):
 
 
 def _first_of_each(names: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    """Of (path, class) the first `count` of each class, in order."""
+    """Keep the first `count` (path, class) pairs of each class, in order."""
     met: Counter[str] = Counter()
     kept = []
     for name, label in names:

@@ -1,4 +1,4 @@
-"""Going once through all samples of a split: in parallel, in their order, with a bounded number of them in memory."""
+"""Reads all samples of a split once: in parallel, in order, and with a bounded number in memory."""
 
 import gc
 import logging
@@ -20,15 +20,15 @@ from imagier.datamodules.looking import Tally, look_closely
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 1 << 18  # pixels that are decoded before they are handed on: for small pictures a hand-over is dear
-_MOST_AT_ONCE = 256  # samples
-_HELD = 1 << 22  # bytes of decoded pictures that a thread holds: others may be larger than the first, which is asked
-_MANY = 4000  # samples from which processes are worth their start
-_SMALL = 10_000  # pixels of a sample under which Python, which threads share, takes longer than its decoding
+_AT_ONCE = 1 << 18  # pixels per chunk: passing on each small image by itself would be slow
+_MOST_AT_ONCE = 256  # samples per chunk
+_HELD = 1 << 22  # bytes of decoded images a thread holds: chunks are sized by the first image, others may be larger
+_MANY = 4000  # samples from which starting processes pays off
+_SMALL = 10_000  # pixels per sample below which Python, under the GIL, takes longer than decoding
 
 
 class Seen(NamedTuple):
-    """What was found in a few samples, and where they are kept, if they are, or why they could not be."""
+    """Findings of a chunk of samples, and where these were stored, if at all, or the error that prevented it."""
 
     samples: int
     tally: Tally
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Chunks(Dataset[Seen]):
-    """A few samples of a source at a time: `Chunks(...)[n]` looks at those of the n-th chunk, and stores them."""
+    """A source in chunks: `Chunks(...)[n]` examines the samples of the n-th chunk, and stores them in `file`."""
 
     def __init__(self, source: Source, positions: Sequence[int], length: int, file: PixelFile | None = None) -> None:
         self.source, self.positions, self.length, self.file = source, positions, length, file
@@ -47,10 +47,10 @@ class Chunks(Dataset[Seen]):
     def __getitem__(self, number: int) -> Seen:
         chosen = self.positions[number * self.length : (number + 1) * self.length]
         tally, samples, stored = Tally(), [], []
-        held, full = 0, None  # bytes of pictures in memory; what a disk without room has said
+        held, full = 0, None  # bytes of images in memory; error of a full disk
         for met, position in enumerate(chosen, start=1):
             outcome, sample = look_closely(self.source, position)
-            tally.add(position, outcome)  # here, where several processes are at work
+            tally.add(position, outcome)  # here, in the worker, so that it runs in parallel
             if self.file is None or full is not None:
                 continue
             samples.append(None if isinstance(outcome, str) else sample)
@@ -71,16 +71,19 @@ def survey(
     writer: Writer | None = None,
     may_stop: bool = False,
 ) -> Tally:
-    """Look at the samples at `positions`, and let `writer` keep them; returns what was found.
+    """Examine the samples at `positions`, store them with `writer`, and return the findings.
 
-    After a second, a terminal shows how far it is. A writer that meets a full disk is let go with a line in the log.
+    A terminal shows progress after one second. A writer that meets a full disk is abandoned with a warning.
 
     Args:
-        split: for the progress bar.
-        source: whose `read` is called from several threads, unless it says that it lies in memory.
-        positions: all of them, where there is a writer.
-        writer: where to keep the samples decoded, or None.
-        may_stop: they are read for the writer alone, so where it gives up, what was found until then is returned.
+        split: name for the progress bar.
+        source: its `read` is called from several threads or processes, unless it is `in_memory`.
+        positions: positions to read; all of the source's, in order, if there is a writer.
+        writer: stores the decoded samples, or None.
+        may_stop: samples are read for the writer alone: if it gives up, return the findings so far.
+
+    Raises:
+        Exception: as `look_at` does.
     """
     tally = Tally()
     if not positions:
@@ -112,7 +115,7 @@ def _take_note(writer: Writer, stored: Sequence[Stored] | OSError) -> None:
 
 
 def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
-    """Let `writer` write; returns it, if it can go on. A disk may also be full only at the end."""
+    """Call `write`; return `writer`, or None after abandoning it on an OSError such as that of a full disk."""
     try:
         write()
     except OSError as error:
@@ -129,21 +132,21 @@ def _unless_full(writer: Writer, write: Callable[[], object]) -> Writer | None:
 def _in_order(source: Source, positions: Sequence[int], file: PixelFile | None) -> Iterator[Seen]:
     first = Chunks(source, positions[:1], 1, file)[0]
     yield first
-    area = max((height * width for height, width in first.tally.sizes), default=0)  # 0: it cannot be read
+    area = max((height * width for height, width in first.tally.sizes), default=0)  # 0: unreadable
     rest = Chunks(source, positions[1:], max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, area))), file)
     small = 0 < area < _SMALL and len(positions) >= _MANY
     yield from _by_processes(rest) if small and sys.platform == "linux" and available_cores() > 1 else _by_threads(rest)
 
 
 def _by_threads(chunks: Chunks) -> Iterator[Seen]:
-    """Threads suffice where decoding, which releases the interpreter's lock, takes most of the time."""
+    """Examine chunks in threads, which suffice if decoding, which releases the GIL, takes most of the time."""
     threads = min(16, available_cores())
     pending: deque[Future[Seen]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for number in range(len(chunks)):
                 pending.append(pool.submit(chunks.__getitem__, number))
-                if len(pending) > 2 * threads:  # more of them ahead would only fill the memory
+                if len(pending) > 2 * threads:  # bounds the memory for results
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -153,7 +156,7 @@ def _by_threads(chunks: Chunks) -> Iterator[Seen]:
 
 
 def _by_processes(chunks: Chunks) -> Iterator[Seen]:
-    """Small files cost more Python than decoding, which only processes do at the same time."""
+    """Examine chunks in processes, for small files, which take more time in Python than in decoding."""
     yield from DataLoader(
         chunks,
         batch_size=None,
@@ -164,7 +167,7 @@ def _by_processes(chunks: Chunks) -> Iterator[Seen]:
 
 
 def _without_collector(worker: int) -> None:
-    # A collection goes through all objects that the process was born with, and so copies their memory.
+    # A collection would visit all objects inherited by the fork, and so copy their memory pages.
     gc.disable()
 
 
