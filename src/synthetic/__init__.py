@@ -1,4 +1,4 @@
-"""Embedded data sets, generated on first use into the layouts that real data sets have."""
+"""Embedded data sets, generated on first use in the layouts of real data sets."""
 
 import os
 import re
@@ -24,23 +24,23 @@ SETS: dict[str, tuple[int, Callable[..., None], str]] = {
     "materials": (materials.VERSION, materials.generate, "2,000 images of materials, one folder per class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }
-_DRAWN = 1_577_836_800  # the beginning of 2020, and seconds later for later versions, whenever it was
+_DRAWN = 1_577_836_800  # modification time of all files: 2020-01-01 UTC, plus a second per version
 
 
 def ensure(name: str, cache: Path) -> Path:
-    """Return the folder of an embedded data set, and generate it first when it is not there yet.
+    """Return the folder of an embedded data set, generating it first if it is missing.
 
-    The set appears whole or not at all: it is written beside its place and then renamed. Of two processes that
-    generate at once, the later one discards its copy and uses the other's.
+    The set appears whole or not at all: it is written under a temporary name and then renamed. If two processes
+    generate it at once, the later one discards its copy and uses the other's.
 
     Args:
-        name: streets (Cityscapes' layout), garments (Fashion-MNIST's), materials (a folder a class) or leaves (one
-            folder of pictures).
-        cache: folder below which the set is kept, as `embedded/NAME-vVERSION`.
+        name: streets (Cityscapes' layout), garments (Fashion-MNIST's), materials (one folder per class) or leaves (one
+            folder of images).
+        cache: cache folder, which holds the set as `embedded/NAME-vVERSION`.
 
     Raises:
-        ConfigError: for an unknown name.
-        DataError: when the set cannot be written.
+        ConfigError: there is no such set.
+        DataError: the set cannot be written.
     """
     if name not in SETS:
         raise ConfigError(
@@ -68,12 +68,12 @@ def _generate_aside(folder: Path, generate: Callable[[Path], None], drawn: int) 
         shutil.rmtree(left, ignore_errors=True)
     try:
         generate(aside)
-        for path in aside.rglob("*"):  # equal sets have equal fingerprints, which go by the files' times
+        for path in aside.rglob("*"):  # equal times give equal sets equal fingerprints
             os.utime(path, (time.time(), drawn))
         try:
             aside.rename(folder)
         except OSError:
-            if not folder.is_dir():  # otherwise another process was quicker, with the same bytes
+            if not folder.is_dir():  # otherwise another process was faster, with the same bytes
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The cloth from which garments are cut: outlines, seams, patterns, folds."""
+"""The canvas on which garments are drawn: outlines, seams, patterns, folds."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ class Cloth:
         self.fill([(-x, y) for x, y in points], factor, smooth)
 
     def seam(self, points: Points, factor: float, thickness: int = 4) -> None:
-        """Draw a line through points; 4 is one pixel of the finished picture."""
+        """Draw a line through points; a `thickness` of 4 is one pixel of the finished image."""
         line = self._pixels(points, 0)
         cv2.polylines(self.tone, [line], False, min(self.base * factor, 1.0), thickness, shift=4)
 
@@ -48,7 +48,7 @@ class Cloth:
         self.seam((1 - part) ** 2 * start + 2 * part * (1 - part) * bend + part**2 * end, factor, thickness)
 
     def develop(self) -> np.ndarray:
-        """Weave pattern and folds into the cloth, average to uint8 [28, 28], and add the camera's noise."""
+        """Apply folds and a pattern, average down, add sensor noise, and return uint8 [28, 28]."""
         rng, size = self.rng, self.tone.shape[0]
         worn = self.tone > 0
         folds = 1 + rng.uniform(0.1, 0.45) * (smooth_noise(rng, (size, size), (size / 2, size / 5)) - 0.5)

@@ -1,7 +1,7 @@
-"""Grey pictures of ten garments in the files of Fashion-MNIST.
+"""Grey images of ten garments in Fashion-MNIST's file format.
 
-Outlines are drawn four times as large as asked, smoothed by cutting corners (Chaikin 1974), given cloth, folds and
-seams, and averaged. Neighbours look alike on purpose: a high sneaker and a low boot, a short coat and a long pullover.
+Outlines are drawn at four times the resolution, smoothed by cutting corners (Chaikin 1974), given patterns, folds and
+seams, and averaged. Some classes overlap on purpose: a high sneaker and a low boot, a short coat and a long pullover.
 """
 
 import gzip
@@ -15,7 +15,7 @@ import numpy as np
 from imagier.randomness import generator
 from imagier.synthetic.cloth import SIZE, Cloth
 
-VERSION = 1  # raised whenever the pictures change
+VERSION = 1  # increment whenever the images change
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
@@ -33,9 +33,9 @@ def generate(
 
     Args:
         root: folder to write into.
-        train, test: pictures of each split; the ten classes take turns.
-        seed: picture i of a split depends on (seed, split, i) alone.
-        progress: wraps the list of pictures to be drawn, for instance to show how far it has got.
+        train, test: number of images of each split; the ten classes alternate.
+        seed: image i of a split depends on (seed, split, i) alone.
+        progress: wraps the list of images to draw, for instance with a progress bar.
     """
     keys = [(split, index) for split, count in (("train", train), ("t10k", test)) for index in range(count)]
     images = {"train": np.empty((train, SIZE, SIZE), np.uint8), "t10k": np.empty((test, SIZE, SIZE), np.uint8)}
@@ -49,7 +49,7 @@ def generate(
 
 
 def garment(rng: np.random.Generator, kind: int) -> np.ndarray:
-    """Draw one garment of the class with index `kind`: uint8 [28, 28], 0 where there is none."""
+    """Draw one garment of class index `kind`: uint8 [28, 28], 0 in the background."""
     cloth = Cloth(rng)
     DRAW[kind](cloth, rng)
     return cloth.develop()
@@ -58,7 +58,7 @@ def garment(rng: np.random.Generator, kind: int) -> np.ndarray:
 def _upper(
     cloth: Cloth, rng: np.random.Generator, hem: float, sleeve: float, waist: float = 1.0
 ) -> tuple[float, float]:
-    """Body and sleeves; `sleeve` is their length as a part of the whole arm. Returns half width and top."""
+    """Draw body and sleeves of length `sleeve`, as a fraction of the arm; return half width and top."""
     half, top = rng.uniform(0.36, 0.5), rng.uniform(-0.92, -0.78)
     flare = half * rng.uniform(0.92, 1.2)
     pinched = half * waist
@@ -89,7 +89,7 @@ def _collar(cloth: Cloth, rng: np.random.Generator, top: float) -> None:
 
 
 def _opening(cloth: Cloth, rng: np.random.Generator, top: float, hem: float, strength: float) -> None:
-    """A front that opens: a line from neck to hem, often with buttons."""
+    """Draw a front opening: a line from neck to hem, often with buttons."""
     x = rng.uniform(-0.04, 0.08)
     factor = 1 - strength if rng.random() < 0.7 else 1 + strength
     cloth.seam([(x, top + 0.15), (x, hem)], factor, int(rng.integers(2, 6)))
@@ -180,7 +180,7 @@ def _trouser(cloth: Cloth, rng: np.random.Generator) -> None:
 
 
 def _shoe(cloth: Cloth, rng: np.random.Generator, collar: float, heel: float) -> float:
-    """A closed shoe pointing left, with its opening at height `collar`; returns the height of the sole."""
+    """Draw a closed shoe pointing left, with its opening at y = `collar`; return the y of the sole."""
     ground = rng.uniform(0.4, 0.62)
     toe, instep = rng.uniform(0.18, 0.34), rng.uniform(-0.05, 0.1)
     back = rng.uniform(0.66, 0.82)
@@ -253,7 +253,7 @@ DRAW = (_t_shirt, _trouser, _pullover, _dress, _coat, _sandal, _shirt, _sneaker,
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array as IDX: two zero bytes, 8 for unsigned bytes, the number of dimensions, sizes, bytes."""
+    """Write uint8 as IDX, plain and gzipped: two zero bytes, 8 for uint8, number of dimensions, sizes, values."""
     data = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
     path.write_bytes(data)
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, mtime=0))

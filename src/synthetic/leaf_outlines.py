@@ -1,15 +1,15 @@
-"""Outlines of leaves: distances from the middle along a turn of directions, so that all are drawn at once.
+"""Outlines of leaves, each with the same number of points, so that all are computed at once.
 
-Like `noise`, only additions, multiplications, divisions and square roots, which every machine computes alike.
+Like `noise`, this uses only operations that every machine computes alike: + - * / and square roots.
 """
 
 import numpy as np
 
-QUARTER = 12  # directions in a quarter turn
+QUARTER = 12  # points per quarter turn
 
 
 def radii(rng: np.random.Generator, count: int, smallest: float, largest: float) -> np.ndarray:
-    """Radii with density proportional to r^-3 from `smallest` to `largest`, which makes a picture scale invariant.
+    """Draw radii, float64 [count], with density r^-3 from `smallest` to `largest`: images become scale invariant.
 
     Lee, Mumford, Huang: Occlusion models for natural images, IJCV 2001.
     """
@@ -18,13 +18,13 @@ def radii(rng: np.random.Generator, count: int, smallest: float, largest: float)
 
 
 def unit_vectors(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Random directions, float64 [count, 2], near enough to uniform."""
+    """Draw random directions, float64 [count, 2], close to uniform."""
     vectors = rng.uniform(-1, 1, (count, 2))
     return vectors / np.sqrt((vectors * vectors).sum(1, keepdims=True) + 1e-12)
 
 
 def outlines(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Ellipses, blades, boxes, polygons and blobs in every direction, each of about the area of a unit disc.
+    """Draw ellipses, blades, boxes, polygons and blobs at random angles, each of about the area of a unit disc.
 
     Returns:
         float64 [count, 4 x QUARTER, 2]: points (x, y) around (0, 0).
@@ -40,7 +40,7 @@ def outlines(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _turn() -> np.ndarray:
-    """Points on the unit circle in order, float64 [4 x QUARTER, 2]; (1 - t^2, 2 t) / (1 + t^2) needs no sine."""
+    """Return points on the unit circle in order, float64 [4 x QUARTER, 2]; (1 - t^2, 2 t) / (1 + t^2) needs no sine."""
     t = np.arange(QUARTER) / QUARTER
     quarter = np.stack([1 - t * t, 2 * t], 1) / (1 + t * t)[:, None]
     half = np.concatenate([quarter, np.stack([-quarter[:, 1], quarter[:, 0]], 1)])
@@ -51,7 +51,7 @@ CIRCLE = _turn()
 
 
 def _ellipses(rng: np.random.Generator, count: int) -> np.ndarray:
-    """From discs to ellipses twice and a half as long as wide."""
+    """Ellipses, from discs to 2.5 times as long as wide."""
     return _stretched(CIRCLE, 1 + 1.5 * rng.random(count) ** 2)
 
 
@@ -70,7 +70,7 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _polygons(rng: np.random.Generator, count: int) -> np.ndarray:
-    """What seven half planes leave of a disc of radius 1.2."""
+    """Discs of radius 1.2, each clipped by seven half planes."""
     normals = unit_vectors(rng, count * 7).reshape(count, 7, 1, 2)
     towards = normals[..., 0] * CIRCLE[:, 0] + normals[..., 1] * CIRCLE[:, 1]
     reach = rng.uniform(0.5, 1.1, (count, 7, 1)) / np.maximum(towards, 0.05)
@@ -78,7 +78,7 @@ def _polygons(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _blobs(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Lobes: distances that run smoothly through eight random ones."""
+    """Lobes, whose radius interpolates smoothly between eight random values."""
     knots = rng.random((count, 8))
     place = np.arange(4 * QUARTER) * (2 / QUARTER)
     before = place.astype(int)
@@ -89,7 +89,7 @@ def _blobs(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _stretched(points: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """`points` made `ratio` times as long as wide, with the same area: float64 [count, ..., 2]."""
+    """Stretch `points` to be `ratio` times as long as wide, with the same area: float64 [count, ..., 2]."""
     long = np.sqrt(ratio)[:, None]
     return np.stack([points[:, 0] * long, points[:, 1] / long], -1)
 

@@ -1,4 +1,4 @@
-"""One plane of leaves at about the same distance, painted all at once by the number of the leaf at each pixel."""
+"""A plane of leaves at about the same distance, painted all at once from the leaf index at each pixel."""
 
 import cv2
 import numpy as np
@@ -7,19 +7,19 @@ from imagier.synthetic.leaf_outlines import outlines, radii, unit_vectors
 from imagier.synthetic.leaf_surfaces import Palette, luma
 from imagier.synthetic.noise import smooth_noise
 
-MOST = 4000  # leaves of one plane; more would hide one another or be too small to see
-MAP = 64  # side of the maps of what is where in the picture
+MOST = 4000  # leaves per plane; more would be hidden or too small to see
+MAP = 64  # side of the maps of properties over the image
 
 
 class Plane:
-    """Leaves over each other, the later ones in front.
+    """Overlapping leaves, the later ones in front.
 
     Args:
-        rng: the source of numbers.
+        rng: random generator.
         size: (height, width) in pixels.
-        layers: how many times the leaves, laid side by side, would fill the plane.
-        smallest, largest: radii in pixels.
-        backdrop: whether leaf 0 fills the plane; otherwise there are holes.
+        layers: total area of the leaves drawn, in multiples of the plane's area.
+        smallest, largest: range of radii in pixels.
+        backdrop: whether leaf 0 fills the plane; otherwise there are gaps.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Plane:
             cv2.fillPoly(self.label, [leaf], number, shift=4)
 
     def cover(self) -> np.ndarray:
-        """Where there is a leaf: float32 [H, W, 1], 0 or 1."""
+        """Return where there is a leaf: float32 [H, W, 1], 0 or 1."""
         return (self.label >= 0)[..., None].astype(np.float32)
 
     def painted(self, palette: Palette, sheets: np.ndarray) -> np.ndarray:
-        """The colour of each pixel: float32 [H, W, 3], about 0 to 1."""
+        """Return the colour of each pixel: float32 [H, W, 3], about 0 to 1."""
         tints = len(palette.tints)
         near = self._map(self.rng.uniform(10, 60), self.center) + self.rng.uniform(-0.3, 0.3, self.count)
         color = palette.colors(self.rng, np.clip(near * tints, 0, tints - 1).astype(np.intp))
@@ -62,23 +62,23 @@ class Plane:
         return np.stack([(self._each(color[:, c]) + self._each(ink[:, c]) * texture) * shade for c in range(3)], -1)
 
     def _crowded(self, radius: np.ndarray, center: np.ndarray) -> np.ndarray:
-        """Which leaves stay: small ones gather in some places, so that others are as smooth as a sky. bool [N]."""
+        """Select the leaves to keep, bool [N]: small ones only in some places, so that others stay smooth like sky."""
         crowd = self._map(self.rng.uniform(10, 40), center)
         small = radius < max(self.size) * self.rng.uniform(0, 0.1)
         return ~small | (crowd > self.rng.uniform(0.3, 0.8))
 
     def _map(self, cell: float, center: np.ndarray) -> np.ndarray:
-        """A number in [0, 1] for each leaf, alike for neighbours: float32 [N]."""
+        """Return a number in [0, 1] for each leaf, similar for neighbours: float32 [N]."""
         values = smooth_noise(self.rng, (MAP, MAP), cell)
         column, row = (np.clip(center / (self.size[1], self.size[0]), 0, 0.999) * MAP).astype(np.intp).T
         return values[row, column]
 
     def _each(self, values: np.ndarray) -> np.ndarray:
-        """For each pixel the value of its leaf: float32 [H, W]."""
+        """Return the value of each pixel's leaf: float32 [H, W]."""
         return np.take(values.astype(np.float32), self.label, mode="wrap")
 
     def _textured(self, sheets: np.ndarray) -> np.ndarray:
-        """For each leaf a part of a sheet of its own choice, turned and scaled: float32 [H, W]."""
+        """Fill each leaf with a part of a random sheet, rotated and scaled: float32 [H, W]."""
         side = sheets.shape[1]
         turn = unit_vectors(self.rng, self.count) * self.rng.uniform(0.4, 1.4, (self.count, 1))
         across, down = self.rng.uniform(0, side, (2, self.count))
@@ -89,7 +89,7 @@ class Plane:
         return sheets[which, _mirrored(v, side), _mirrored(u, side)]
 
     def _shaded(self) -> np.ndarray:
-        """Light on a leaf: from one side, and less towards its rim where it bulges. float32 [H, W]."""
+        """Return the light on leaves, from one side and weaker towards the rim of bulging ones: float32 [H, W]."""
         lean = unit_vectors(self.rng, self.count) * self.rng.uniform(0, 0.4, (self.count, 1))
         y, x = self._pixels()
         scale = self._each(1 / self.radius)
@@ -99,12 +99,12 @@ class Plane:
         return np.clip(shade, 0.3, 1.6)
 
     def _pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates of pixels: float32 [H, 1] and [W]."""
+        """Return pixel coordinates (y, x): float32 [H, 1] and [W]."""
         y, x = (np.arange(side, dtype=np.float32) for side in self.size)
         return y[:, None], x
 
 
 def _mirrored(place: np.ndarray, side: int) -> np.ndarray:
-    """Places on a sheet that is mirrored at its edges over and over: int32 [H, W]."""
+    """Map coordinates onto a sheet that is repeated by mirroring at its edges: int32 [H, W]."""
     whole = np.floor(place).astype(np.int32) % (2 * side)
     return np.where(whole < side, whole, 2 * side - 1 - whole)

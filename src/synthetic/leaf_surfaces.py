@@ -1,4 +1,4 @@
-"""Surfaces of leaves: sheets of texture, and palettes with colours like those of photographs."""
+"""Surfaces of leaves: texture sheets, and palettes with the colours of photographs."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ import numpy as np
 from imagier.synthetic.leaf_outlines import outlines, radii
 from imagier.synthetic.noise import smooth_noise, wave
 
-SHEET = 256  # side of a sheet of texture
+SHEET = 256  # side of a texture sheet in pixels
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def sheet(rng: np.random.Generator) -> np.ndarray:
-    """A sheet of some texture: float32 [SHEET, SHEET] with mean 0 and deviation 1."""
+    """Draw a random texture: float32 [SHEET, SHEET] with mean 0 and standard deviation 1."""
     texture = TEXTURES[rng.choice(len(TEXTURES), p=SHARES)](rng)
     texture -= texture.mean(dtype=np.float64)
     return (texture / (texture.std(dtype=np.float64) + 1e-6)).astype(np.float32)
 
 
 def _log_uniform(rng: np.random.Generator, low: float, octaves: int) -> float:
-    """From `low` to `low` x 2^octaves, each octave equally likely."""
+    """Draw from `low` to `low` x 2^octaves, each octave equally likely."""
     return float(low * 2 ** int(rng.integers(octaves)) * rng.uniform(1, 2))
 
 
 def _rough(rng: np.random.Generator, down: float, across: float) -> np.ndarray:
-    """Noise of all scales below (down, across): from clouds, 0.5 an octave, to what is as rough at every scale, 1."""
+    """Sum noise of all scales below (down, across); a gain of 0.5 per octave gives clouds, 1 equal roughness."""
     total, weight = np.zeros((SHEET, SHEET), np.float32), 1.0
     gain = rng.uniform(0.5, 1.05)
     while max(down, across) >= 1:
@@ -53,7 +53,7 @@ def _streaks(rng: np.random.Generator) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator) -> np.ndarray:
-    """Gratings and grids, bent a little, from soft to square."""
+    """Gratings and grids, slightly bent, with soft to sharp edges."""
     bend = np.float32(rng.uniform(0, 12)) * smooth_noise(rng, (SHEET, SHEET), rng.uniform(30, 90))
     rows, columns = np.mgrid[:SHEET, :SHEET].astype(np.float32)
     period = _log_uniform(rng, 4, 3)
@@ -66,7 +66,7 @@ def _stripes(rng: np.random.Generator) -> np.ndarray:
 
 
 def _litter(rng: np.random.Generator) -> np.ndarray:
-    """Foliage, gravel, crowds: a sheet of small leaves over each other."""
+    """Foliage, gravel, crowds: small overlapping leaves."""
     smallest = _log_uniform(rng, 1, 2)
     count = min(int(SHEET * SHEET / (6 * smallest * smallest)), 4000)
     size = radii(rng, count, smallest, 10 * smallest)
@@ -83,16 +83,16 @@ SHARES = (0.45, 0.2, 0.1, 0.25)
 
 @dataclass
 class Palette:
-    """Colours of one picture: a few tints, each a gain of red, green and blue at luma 1, and how bright they are."""
+    """Colours of one image: a few tints, each given as RGB gains at luma 1, and their brightness."""
 
     tints: np.ndarray  # float64 [tints, 3]
     lumas: np.ndarray  # float64 [tints]
-    spread: float  # deviation of luma among leaves of one tint
-    stray: float  # deviation of their gains
+    spread: float  # standard deviation of luma among leaves of one tint
+    stray: float  # relative standard deviation of their gains
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Palette":
-        """Mostly muted, warm more often than cool, blue against yellow more than red against green."""
+        """Draw a palette: mostly muted, more often warm than cool, varying more in blue-yellow than in red-green."""
         count = int(rng.integers(2, 6))
         saturation = rng.uniform(0.4, 1.6)
         warm = saturation * (rng.uniform(-0.1, 0.3) + 0.22 * rng.standard_normal(count))
@@ -105,7 +105,7 @@ class Palette:
         return cls(tints / luma(tints)[:, None], lumas, rng.uniform(0.05, 0.2), rng.uniform(0.01, 0.06))
 
     def colors(self, rng: np.random.Generator, choice: np.ndarray) -> np.ndarray:
-        """One colour for each leaf of the tint `choice`, int [N]: float64 [N, 3] about 0 to 1."""
+        """Draw a colour for each leaf, of tint `choice`, int [N]: float64 [N, 3], about 0 to 1."""
         count = len(choice)
         bright = np.clip(self.lumas[choice] + self.spread * rng.standard_normal(count), 0.04, 1.0)
         gains = self.tints[choice] * (1 + self.stray * rng.standard_normal((count, 3)))
@@ -113,5 +113,5 @@ class Palette:
 
 
 def luma(color: np.ndarray) -> np.ndarray:
-    """Brightness of RGB in the last axis."""
+    """Return the luma (ITU-R 601-2) of RGB in the last axis."""
     return color[..., 0] * LUMA[0] + color[..., 1] * LUMA[1] + color[..., 2] * LUMA[2]

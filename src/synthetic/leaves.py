@@ -1,7 +1,7 @@
-"""Photographs that nobody took: pictures of leaves over leaves, with the statistics of natural pictures.
+"""Synthetic images of overlapping leaves, with the statistics of natural photographs.
 
-The dead-leaves model: shapes of random size, colour and texture cover one another, with radii that follow r^-3. Nets
-for restoration trained on such pictures alone work on photographs.
+The dead-leaves model: shapes of random size, colour and texture occlude one another, with radii distributed as r^-3.
+Networks for image restoration that are trained on such images alone work on photographs.
 
 Matheron: Modele sequentiel de partition aleatoire, 1968. Lee, Mumford, Huang: Occlusion models for natural images,
 IJCV 2001. Achddou, Gousseau, Ladjal: Synthetic images as a regularity prior for image restoration neural networks,
@@ -20,9 +20,9 @@ from imagier.synthetic.leaf_plane import Plane
 from imagier.synthetic.leaf_surfaces import Palette, luma, sheet
 from imagier.synthetic.noise import smooth_noise
 
-VERSION = 2  # raised whenever the pictures change
+VERSION = 2  # increment whenever the images change
 SUPERSAMPLING = 2
-SHEETS = 5  # textures of one picture
+SHEETS = 5  # textures per image
 
 
 def generate(
@@ -37,10 +37,10 @@ def generate(
 
     Args:
         root: folder to write into.
-        count: how many pictures.
+        count: number of images.
         size: (height, width) in pixels.
-        seed: picture i depends on (seed, i) alone.
-        progress: wraps the list of pictures to be drawn, for instance to show how far it has got.
+        seed: image i depends on (seed, i) alone.
+        progress: wraps the list of images to draw, for instance with a progress bar.
     """
     root.mkdir(parents=True, exist_ok=True)
     for index in progress(range(count)):
@@ -49,7 +49,7 @@ def generate(
 
 
 def picture(rng: np.random.Generator, size: tuple[int, int] = (256, 256)) -> np.ndarray:
-    """Draw one picture: uint8 [H, W, 3]; of its planes, the nearer over the farther, one is in focus."""
+    """Draw one image, uint8 [H, W, 3], of one to three planes from far to near, one of them in focus."""
     palette, sheets = Palette.draw(rng), np.stack([sheet(rng) for _ in range(SHEETS)])
     view = np.zeros((*size, 3), np.float32)
     planes = int(rng.choice((1, 2, 3), p=(0.6, 0.25, 0.15)))
@@ -66,7 +66,7 @@ def picture(rng: np.random.Generator, size: tuple[int, int] = (256, 256)) -> np.
 def _plane(
     rng: np.random.Generator, size: tuple[int, int], palette: Palette, sheets: np.ndarray, *, backdrop: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colour times cover, float32 [H, W, 3], and cover, float32 [H, W, 1], of a plane of leaves."""
+    """Draw a plane of leaves; return colour times cover, float32 [H, W, 3], and cover, float32 [H, W, 1]."""
     fine = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     smallest = SUPERSAMPLING * 0.4 * 2 ** int(rng.integers(4)) * rng.uniform(1, 2)
     largest = max(fine) * rng.uniform(0.2, 0.7)
@@ -77,13 +77,13 @@ def _plane(
 
 
 def _averaged(fine: np.ndarray) -> np.ndarray:
-    """The mean of each pixel's parts, as a sensor takes it."""
+    """Average each 2 x 2 pixels, as a sensor does."""
     rows = fine[::2] + fine[1::2]
     return (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
 
 
 def _blurred(picture: np.ndarray, variance: float) -> np.ndarray:
-    """Blur of this variance in squared pixels, by as many small blurs as it takes."""
+    """Blur with this variance, in squared pixels, by a sequence of small blurs."""
     reach = 1
     while variance > 0:
         weight = np.float32(min(variance / reach**2, 0.5))  # a blur (w/2, 1 - w, w/2) of this reach has w reach^2
@@ -98,7 +98,7 @@ def _blurred(picture: np.ndarray, variance: float) -> np.ndarray:
 
 
 def _develop(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From light to bytes: light that changes over the picture, the lens, contrast, exposure, a file's colours."""
+    """Convert light to uint8: uneven light, lens blur, sharpening, contrast, and a JPEG's coarse colours."""
     height, width = view.shape[:2]
     light = smooth_noise(rng, (height, width), rng.uniform(60, 200))[..., None]
     view = view * (1 + np.float32(rng.uniform(0, 1.1)) * (light - np.float32(0.5)))
@@ -110,7 +110,7 @@ def _develop(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _with_coarse_colors(view: np.ndarray) -> np.ndarray:
-    """Brightness as it is and colours at half the sides: JPEG's 4:2:0, in which most cameras write photographs."""
+    """Keep the luma and halve the resolution of colour, as JPEG's 4:2:0 does, which most cameras write."""
     height, width = view.shape[:2]
     gray = luma(view)[..., None].astype(np.float32)
     color = np.pad(view - gray, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
@@ -118,7 +118,7 @@ def _with_coarse_colors(view: np.ndarray) -> np.ndarray:
 
 
 def _doubled(half: np.ndarray, axis: int) -> np.ndarray:
-    """Twice as many along one axis, each nearer to its own than to its neighbour, as decoders of JPEG have it."""
+    """Double the length of one axis, weighting the nearer value 3/4 and the farther 1/4, as JPEG decoders do."""
     ends = np.arange(half.shape[axis])
     neighbours = [half.take(ends + step, axis, mode="clip") for step in (-1, 1)]
     pairs = [half * np.float32(0.75) + neighbour * np.float32(0.25) for neighbour in neighbours]

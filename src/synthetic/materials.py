@@ -1,6 +1,6 @@
-"""Small pictures of five materials, a folder a class.
+"""Small images of five materials, one folder per class.
 
-All classes share their palettes and their contrasts, so that a material is known by its structure and not its colour.
+All classes share the same palettes and contrast, so that structure, not colour, identifies a material.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from PIL import Image
 from imagier.randomness import generator
 from imagier.synthetic.noise import fractal_noise, smooth_noise, wave
 
-VERSION = 1  # raised whenever the pictures change
+VERSION = 1  # increment whenever the images change
 SIZE = 32
 PALETTES = (  # dark, light
     ((0.30, 0.20, 0.12), (0.72, 0.54, 0.34)), ((0.36, 0.16, 0.12), (0.74, 0.46, 0.36)),
@@ -33,9 +33,9 @@ def generate(
 
     Args:
         root: folder to write into.
-        per_class: pictures of each class.
-        seed: picture i of a class depends on (seed, class, i) alone.
-        progress: wraps the list of pictures to be drawn, for instance to show how far it has got.
+        per_class: number of images of each class.
+        seed: image i of a class depends on (seed, class, i) alone.
+        progress: wraps the list of images to draw, for instance with a progress bar.
     """
     for name in CLASSES:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -58,9 +58,9 @@ def material(rng: np.random.Generator, name: str) -> np.ndarray:
 
 
 def _turned(rng: np.random.Generator, most: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (down, across) in pixels of a randomly shifted and turned sheet: float64 [H, W] each.
+    """Return coordinates (down, across) in pixels on a randomly shifted and rotated sheet: float64 [H, W] each.
 
-    `most` is the largest tangent of the turn; half the sheets are turned a quarter further.
+    `most` is the largest tangent of the rotation; half of the sheets have their axes swapped.
     """
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float64)
     slope = rng.uniform(-most, most)
@@ -71,7 +71,7 @@ def _turned(rng: np.random.Generator, most: float = 1.0) -> tuple[np.ndarray, np
 
 
 def _sampled(noise: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """`noise` at these coordinates, repeated beyond its edges."""
+    """Sample `noise` at these coordinates, repeating it beyond its edges."""
     return noise[np.floor(down).astype(int) % noise.shape[0], np.floor(across).astype(int) % noise.shape[1]]
 
 
@@ -85,7 +85,7 @@ def _wood(rng: np.random.Generator) -> np.ndarray:
 
 
 def _brick(rng: np.random.Generator) -> np.ndarray:
-    """Courses of bricks in running bond, each brick with a tone of its own, between joints of mortar."""
+    """Courses of bricks in running bond, each brick with its own tone, between joints of mortar."""
     down, across = _turned(rng, 0.2)
     course, length = rng.uniform(5, 9), rng.uniform(10, 18)
     row = np.floor(down / course)
@@ -107,7 +107,7 @@ def _knit(rng: np.random.Generator) -> np.ndarray:
 
 
 def _marble(rng: np.random.Generator) -> np.ndarray:
-    """Veins where a bent noise passes through its middle value, on cloudy stone."""
+    """Veins where warped noise crosses its middle value, on cloudy stone."""
     clouds = fractal_noise(rng, (SIZE, SIZE), rng.uniform(12, 22), 4)
     down, across = _turned(rng)
     bent = _sampled(fractal_noise(rng, (128, 128), rng.uniform(14, 26), 3), down + 14 * clouds, across + 9 * clouds)
@@ -116,7 +116,7 @@ def _marble(rng: np.random.Generator) -> np.ndarray:
 
 
 def _foliage(rng: np.random.Generator) -> np.ndarray:
-    """Leaves over leaves: pointed ovals in every direction, each lit along its middle."""
+    """Overlapping leaves: pointed ovals in every direction, each brightest along its middle."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float64)
     tone = 0.2 * fractal_noise(rng, (SIZE, SIZE), 5, 2)
     size = rng.uniform(3, 6.5)

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float | tuple[float, float]) -> np.ndarray:
-    """Value noise: random numbers on a lattice, joined smoothly.
+    """Value noise: random numbers on a lattice, interpolated smoothly.
 
     Args:
-        rng: the source of numbers.
+        rng: random generator.
         shape: (height, width) in pixels.
-        cell: distance of lattice points in pixels, one number or (down, across).
+        cell: spacing of lattice points in pixels, one number or (down, across); at least 1 is used.
 
     Returns:
         float32 [H, W] in [0, 1].
@@ -43,7 +43,7 @@ def wave(phase: np.ndarray) -> np.ndarray:
 
 
 def _lattice(rng: np.random.Generator, length: int, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `length` pixels, the lattice point before it and how far, eased, it lies towards the next."""
+    """Return, for each of `length` pixels, the lattice point before it and the eased fraction towards the next."""
     place = np.arange(length, dtype=np.float32) / np.float32(max(step, 1)) + rng.random(dtype=np.float32)
     before = np.floor(place)
     rest = place - before

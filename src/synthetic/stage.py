@@ -1,6 +1,6 @@
-"""A small stage in perspective: flat cut-outs stand in the world, and a camera sees them with their labels.
+"""A small perspective renderer: flat cut-outs stand in a world, and a camera sees them with their labels.
 
-The world is measured in metres: X to the right, Y up from the ground, Z ahead of the camera. Pictures are float32
+World coordinates are in metres: X to the right, Y up from the ground, Z ahead of the camera. Images are float32
 [H, W, 3] in [0, 1], labels uint8 [H, W].
 """
 
@@ -19,7 +19,7 @@ Vector = tuple[float, float, float]
 
 
 class Cutout:
-    """A flat picture with a label for every pixel, drawn in fractions of its width and height (y down)."""
+    """A flat image with a label for every pixel, drawn in fractions of its width and height (y down)."""
 
     def __init__(self, height: int, width: int, color: Color = (0, 0, 0), label: int = CLEAR) -> None:
         self.picture = np.empty((height, width, 3), np.float32)
@@ -60,7 +60,7 @@ class Cutout:
         return self
 
     def grain(self, rng: np.random.Generator, strength: float, cell: float) -> "Cutout":
-        """Darken and brighten by smooth noise, by up to `strength` either way."""
+        """Multiply by smooth noise from 1 - `strength` to 1 + `strength`."""
         noise = smooth_noise(rng, (self.label.shape[0], self.label.shape[1]), cell)
         self.picture *= 1 + strength * (2 * noise[..., None] - 1)
         return self
@@ -77,8 +77,8 @@ class Light:
     gain:     colour of the light, multiplied into everything it falls on: float32 [3].
     zenith:   colour of the sky overhead: float32 [3].
     horizon:  colour of the sky above the horizon, and of the haze: float32 [3].
-    sight:    metres after which half of what one sees is haze.
-    sun:      -1 when the sun stands to the left, 1 to the right, 0 behind clouds.
+    sight:    distance in metres at which haze makes up half of a colour.
+    sun:      -1 if the sun is to the left, 1 to the right, 0 if there is none.
     clouds:   share of the sky that is covered, 0 to 1.
     """
 
@@ -90,20 +90,20 @@ class Light:
     clouds: float
 
     def on(self, picture: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """How colours [N, 3] look by this light from `distance` metres [N]."""
+        """Return how colours [N, 3] look in this light from `distance` metres [N]."""
         haze = (distance / (distance + self.sight))[:, None].astype(np.float32)
         return picture * self.gain * (1 - haze) + self.horizon * haze
 
 
 class Stage:
-    """What the camera sees so far. Hang what is far before what is near.
+    """What the camera sees so far. Far cut-outs must be hung before near ones.
 
     Args:
         size: (height, width) in pixels.
         focal: focal length in pixels.
         center: (x, y) of the vanishing point in pixels.
         eye: height of the camera above the ground in metres.
-        light: by which everything is seen.
+        light: light of the scene.
     """
 
     def __init__(self, size: tuple[int, int], focal: float, center: Point, eye: float, light: Light) -> None:
@@ -130,7 +130,7 @@ class Stage:
         top, bottom = max(int(min(y for _, y in corners)), 0), min(int(max(y for _, y in corners)) + 2, height)
         if left >= right or top >= bottom:
             return
-        # The homography from the cut-out to the picture has the columns U, V, P; cross products invert it.
+        # The homography from the cut-out to the image has the columns U, V, P; cross products invert it.
         columns = np.arange(left, right, dtype=np.float32) + 0.5
         rows = np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5
         u, v, scale = (a * columns + b * rows + c for a, b, c in (_cross(V, P), _cross(P, U), _cross(U, V)))
@@ -152,7 +152,7 @@ class Stage:
         self.hang(cutout, (x - width / 2, 0, z), (width, 0, 0), (0, height, 0))
 
     def shade(self, x: float, z: float, width: float, depth: float, strength: float) -> None:
-        """Darken the ground under a thing with this footprint by a soft-edged oval; labels stay."""
+        """Darken the ground under an object with this footprint by a soft-edged oval; labels do not change."""
         P = self._column((x, 0, z), 1)
         center_x, center_y = P[0] / P[2], P[1] / P[2]
         radius_x = self.focal * width / 2 / z
@@ -168,7 +168,7 @@ class Stage:
         self.picture[top:bottom, left:right] *= (1 - strength * inside).astype(np.float32)
 
     def _column(self, vector: Sequence[float], point: int) -> Vector:
-        """Homogeneous picture coordinates of a point (1) or a direction (0)."""
+        """Return the homogeneous image coordinates of a point (1) or a direction (0)."""
         X, Y, Z = map(float, vector)
         return self.focal * X + self.center[0] * Z, self.focal * (self.eye * point - Y) + self.center[1] * Z, Z
 

@@ -1,4 +1,4 @@
-"""A street's measures, and its ground: road, pavements, verges, markings, the shadows of houses."""
+"""Dimensions of a street, and its ground: road, pavements, verges, markings, shadows of houses."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ SOIL = ((0.34, 0.40, 0.20), (0.46, 0.42, 0.26), (0.28, 0.32, 0.18), (0.50, 0.44,
 
 @dataclass(frozen=True)
 class Street:
-    """Measures in metres; X counts from the camera. `left`, `right`: kerbs. `verge`: green strip left and right."""
+    """Dimensions in metres; X is 0 at the camera. `left`, `right`: kerbs. `verge`: green strip on either side."""
 
     left: float
     right: float
@@ -27,7 +27,7 @@ class Street:
 
     @classmethod
     def draw_lots(cls, rng: np.random.Generator) -> "Street":
-        """A street of random measures; three in five have a crossing street, else `crossing` lies out of sight."""
+        """Draw a random street; three in five have a crossing street, otherwise `crossing` is out of sight."""
         verge = tuple(float(rng.uniform(1.5, 5) * (rng.random() < 0.45)) for _ in range(2))
         return cls(
             left=-rng.uniform(2.2, 6.5),
@@ -39,7 +39,7 @@ class Street:
         )
 
     def front(self, side: int) -> float:
-        """X of the house fronts on the left (-1) or the right (1)."""
+        """Return the X of the house fronts on the left (-1) or the right (1)."""
         if side < 0:
             return self.left - self.pavement[0] - self.verge[0]
         return self.right + self.pavement[1] + self.verge[1]
@@ -50,7 +50,7 @@ class Street:
 
 
 def paint_ground(stage: Stage, street: Street, rng: np.random.Generator) -> None:
-    """Ground by its place in the world: road and crossing street, pavements, verges, markings, cast shadows."""
+    """Paint the ground by world position: road, crossing street, pavements, verges, markings, cast shadows."""
     height, width = stage.label.shape
     top = int(stage.center[1]) + 1
     below = np.arange(top, height, dtype=np.float32)[:, None] + 0.5 - stage.center[1]
@@ -85,7 +85,7 @@ def paint_ground(stage: Stage, street: Street, rng: np.random.Generator) -> None
 
 
 def _markings(street: Street, rng: np.random.Generator, X: np.ndarray, Z: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Where paint lies: a broken or whole middle line, edge lines, zebra stripes before the crossing street."""
+    """Mask the paint: a dashed or solid centre line, edge lines, zebra stripes before the crossing street."""
     middle = (street.left + street.right) / 2
     broken = (Z / rng.uniform(4, 7) + rng.random()) % 1 < rng.uniform(0.4, 0.6)
     paint = (np.abs(X - middle) < 0.09) & (broken if rng.random() < 0.7 else True) & (rng.random() < 0.85)
@@ -96,7 +96,7 @@ def _markings(street: Street, rng: np.random.Generator, X: np.ndarray, Z: np.nda
 
 
 def _house_shadow(sun: int, street: Street, rng: np.random.Generator, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
-    """Where the houses on the sun's side shade the street: as far as each is high."""
+    """Mask the shadows of houses on the sun's side, of random length in steps of 9 metres along the street."""
     reach = rng.uniform(0, 5) + 7 * rng.random(64)
     edge = street.front(sun) - sun * reach[(Z / 9).astype(int) % 64]
     return X * sun > edge * sun

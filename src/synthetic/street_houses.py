@@ -6,7 +6,7 @@ from imagier.synthetic.noise import fractal_noise, smooth_noise
 from imagier.synthetic.stage import CLEAR, Color, Cutout
 from imagier.synthetic.street_labels import Label
 
-PIXELS = 10  # a metre of facade
+PIXELS = 10  # per metre of facade
 
 PLASTER: tuple[Color, ...] = (
     (0.72, 0.68, 0.60), (0.62, 0.62, 0.62), (0.80, 0.78, 0.74), (0.52, 0.32, 0.26), (0.46, 0.40, 0.36),
@@ -16,19 +16,19 @@ GLASS: tuple[Color, ...] = ((0.14, 0.16, 0.18), (0.22, 0.26, 0.30), (0.45, 0.54,
 
 
 def tinted(rng: np.random.Generator, colors: tuple[Color, ...], spread: float = 0.06) -> Color:
-    """One of `colors`, a little changed."""
+    """Return one of `colors`, slightly varied."""
     red, green, blue = np.clip(np.array(colors[rng.integers(len(colors))]) + rng.uniform(-spread, spread, 3), 0, 1)
     return float(red), float(green), float(blue)
 
 
 def scaled(color: Color, factor: float) -> Color:
-    """`color`, darker or brighter."""
+    """Return `color`, darker or brighter, at most 1."""
     red, green, blue = (min(part * factor, 1.0) for part in color)
     return red, green, blue
 
 
 def facade(rng: np.random.Generator, width: float, height: float) -> Cutout:
-    """A house front of this many metres: storeys of windows, a ground floor with doors or shops, a cornice."""
+    """Draw a house front, sizes in metres: storeys of windows, a ground floor with a door or shop, a cornice."""
     color = tinted(rng, PLASTER)
     house = Cutout(round(height * PIXELS), round(width * PIXELS), color, Label.BUILDING)
     if rng.random() < 0.4:
@@ -58,7 +58,7 @@ def _courses(rng: np.random.Generator, house: Cutout) -> None:
 
 
 def _ground_floor(rng: np.random.Generator, house: Cutout, storey: float, windows: int) -> None:
-    """Shop windows under an awning, or a door between windows."""
+    """Draw shop windows under a sign, or a door between windows."""
     if rng.random() < 0.45:
         house.box(0.04, 1 - storey * 0.8, 0.96, 1 - storey * 0.1, tinted(rng, GLASS), Label.BUILDING)
         sign = float(rng.random()), float(rng.random()), float(rng.random())
@@ -76,7 +76,7 @@ def _ground_floor(rng: np.random.Generator, house: Cutout, storey: float, window
 
 
 def gable(rng: np.random.Generator, front: Cutout, width: float, height: float) -> Cutout:
-    """The side wall of the house with this front, nearly blank."""
+    """Draw the nearly blank side wall of the house with this front."""
     side = Cutout(round(height * PIXELS), round(width * PIXELS), label=Label.BUILDING)
     side.picture[:] = front.picture.mean(axis=(0, 1)) * rng.uniform(0.75, 1.15)
     for _ in range(rng.integers(4)):
@@ -86,7 +86,7 @@ def gable(rng: np.random.Generator, front: Cutout, width: float, height: float) 
 
 
 def wall(rng: np.random.Generator, width: float, height: float) -> Cutout:
-    """A garden wall with a coping."""
+    """Draw a garden wall with a coping."""
     color = tinted(rng, PLASTER)
     built = Cutout(round(height * PIXELS * 2), round(width * PIXELS), color, Label.WALL)
     built.picture[:: rng.integers(4, 8)] *= 0.8
@@ -95,7 +95,7 @@ def wall(rng: np.random.Generator, width: float, height: float) -> Cutout:
 
 
 def fence(rng: np.random.Generator, width: float, height: float) -> Cutout:
-    """Pickets and rails; like Cityscapes, the label covers the gaps, through which one sees shade and leaves."""
+    """Draw pickets and rails; as in Cityscapes, the label covers the gaps, which show foliage."""
     color = tinted(rng, (*PLASTER, (0.2, 0.25, 0.2), (0.1, 0.1, 0.1)))
     built = Cutout(round(height * PIXELS * 2), round(width * PIXELS), tinted(rng, LEAVES, 0.04), Label.FENCE)
     built.grain(rng, 0.4, 6)
@@ -113,7 +113,7 @@ LEAVES: tuple[Color, ...] = (
 
 
 def hedge(rng: np.random.Generator, width: float, height: float) -> Cutout:
-    """Foliage with an uneven top edge."""
+    """Draw foliage with an uneven top edge."""
     shape = max(round(height * PIXELS), 4), max(round(width * PIXELS), 4)
     plant = Cutout(*shape, tinted(rng, LEAVES), Label.VEGETATION)
     leaf_through(rng, plant)
@@ -131,7 +131,7 @@ def leaf_through(rng: np.random.Generator, plant: Cutout) -> None:
 
 
 def skyline(rng: np.random.Generator, width: float, height: float) -> Cutout:
-    """What closes the view far away: trees, with houses among them."""
+    """Draw the distant background: trees, with houses among them."""
     shape = round(height * 4), round(width * 4)
     far = Cutout(*shape, tinted(rng, LEAVES), CLEAR)
     leaf_through(rng, far)

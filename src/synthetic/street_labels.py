@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Label(IntEnum):
-    """What the embedded streets hold, with the id that Cityscapes gives to it; ids below 7 are not evaluated."""
+    """Labels of the embedded streets, with their ids in Cityscapes; ids below 7 are not evaluated."""
 
     EGO_VEHICLE = 1
     OUT_OF_ROI = 3

@@ -21,7 +21,7 @@ SKIES = {  # overhead, above the horizon
 
 
 def draw_light(rng: np.random.Generator) -> Light:
-    """Noon, a grey day, evening or blue hour, each with weather of its own."""
+    """Draw noon, a grey day, evening or blue hour, each with random weather."""
     mood = str(rng.choice(list(GAINS), p=(0.4, 0.35, 0.15, 0.1)))
     zenith, horizon = (np.array(color) + rng.uniform(-0.06, 0.06, 3) for color in SKIES[mood])
     gain = np.array(GAINS[mood]) * rng.uniform(0.85, 1.1) * rng.uniform(0.92, 1.08, 3)

@@ -1,4 +1,4 @@
-"""What stands and moves in a street: people, cyclists, trees, lamps, signs, signals, vehicles. Each is a cut-out."""
+"""Objects in a street as cut-outs: people, cyclists, trees, lamps, signs, signals, bins."""
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def cyclist(rng: np.random.Generator) -> Cutout:
 
 
 def bicycle(rng: np.random.Generator) -> Cutout:
-    """A parked bicycle: the cyclist's without the cyclist."""
+    """A parked bicycle, or motorcycle: that of a cyclist, without the rider."""
     parked = cyclist(rng)
     parked.label[parked.label == Label.RIDER] = CLEAR
     return parked
@@ -127,7 +127,7 @@ def signal(rng: np.random.Generator) -> Cutout:
 
 
 def bin_or_box(rng: np.random.Generator) -> Cutout:
-    """A litter bin or a cabinet, which Cityscapes calls static and does not evaluate."""
+    """A litter bin or a cabinet, which Cityscapes labels as static and does not evaluate."""
     color = tinted(rng, (*PAINT, *METAL))
     thing = Cutout(48, 32).box(0.05, 0.06, 0.95, 1, color, Label.STATIC)
     return thing.box(0, 0, 1, 0.12, scaled(color, 0.6), Label.STATIC).grain(rng, 0.2, 10)

@@ -1,4 +1,4 @@
-"""Cars, trucks and buses: each a box of two cut-outs, the near end and the flank that one sees."""
+"""Cars, trucks and buses: each a box of two cut-outs, the near end and the visible flank."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ TYRE: Color = (0.05, 0.05, 0.05)
 
 @dataclass(frozen=True)
 class Vehicle:
-    """Label, colour and measures in metres; `towards` when it faces the camera."""
+    """Label, colour and dimensions in metres; `towards` if it faces the camera."""
 
     label: Label
     color: Color
@@ -25,7 +25,7 @@ class Vehicle:
 
     @classmethod
     def draw_lots(cls, rng: np.random.Generator, label: Label, towards: bool) -> "Vehicle":
-        """A vehicle of this kind, of random measures and colour."""
+        """Draw the dimensions and colour of a vehicle of this kind."""
         low, high = {
             Label.CAR: ((1.7, 1.4, 3.8), (1.9, 1.75, 4.8)),
             Label.TRUCK: ((2.2, 2.6, 5.5), (2.5, 3.6, 9.0)),
@@ -37,7 +37,7 @@ class Vehicle:
     def park(self, stage: Stage, rng: np.random.Generator, x: float, z: float) -> None:
         """Put it on the ground with the middle of its near end at (x, z)."""
         stage.shade(x, z + self.length * 0.3, self.width * 1.3, self.length, 0.65)
-        if x < 0:  # to the left of the camera one sees the right flank, whose near end is on the left
+        if x < 0:  # left of the camera, the right flank is visible, its near end on the left
             flank, edge = self.flank(nose_left=self.towards), x + self.width / 2
             stage.hang(flank, (edge, 0, z), (0, 0, self.length), (0, self.height, 0))
         else:
@@ -51,7 +51,7 @@ class Vehicle:
         stage.stand(self.flank(nose_left=bool(rng.random() < 0.5)), x, z, self.length, self.height)
 
     def flank(self, nose_left: bool) -> Cutout:
-        """The side view."""
+        """Draw the side view."""
         side = Cutout(64, round(64 * self.length / self.height))
         if self.label is Label.CAR:
             self._car_flank(side)
@@ -88,7 +88,7 @@ class Vehicle:
         side.box(0, 0.8, 1, 0.9, scaled(self.color, 0.4), label)
 
     def end(self, rng: np.random.Generator) -> Cutout:
-        """The view from the front or from behind."""
+        """Draw the front or rear view."""
         width = round(64 * self.width / self.height)
         near, label, body = Cutout(64, width), self.label, self.color
         for wheel in (0.04, 0.8):

@@ -1,8 +1,8 @@
 """Street scenes with exact labels, in Cityscapes' published layout.
 
 A camera on a car looks along a street: road, pavements, houses, trees, poles, people and vehicles in perspective, each
-painted over what is farther away. Pictures are drawn three times as large as asked and averaged, as a sensor averages;
-a label is that of the centre of its pixel.
+painted over what is farther away. Images are drawn at three times the resolution and averaged, as by a sensor; a label
+is that of the centre of its pixel.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,14 +22,14 @@ from imagier.synthetic.street_light import draw_light, paint_sky
 from imagier.synthetic.street_things import bicycle, bin_or_box, cyclist, lamp, person, sign, signal, tree
 from imagier.synthetic.street_vehicles import Vehicle
 
-VERSION = 1  # raised whenever the pictures change
+VERSION = 1  # increment whenever the images change
 CITIES = {
     "train": ("ahornheim", "birkenau", "eschenbach", "fichtenberg"),
     "val": ("lindenfels", "ulmenhof"),
     "test": ("weidenau", "zedernburg"),
 }
 SUPERSAMPLING = 3
-Thing = tuple[float, Callable[[], None]]  # distance, and what hangs it
+Thing = tuple[float, Callable[[], None]]  # distance in metres, and the function that draws it
 
 
 def generate(
@@ -42,14 +42,14 @@ def generate(
     seed: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> None:
-    """Write `leftImg8bit/` and `gtFine/` (labelIds only) with splits, cities and file names as Cityscapes has them.
+    """Write `leftImg8bit/` and `gtFine/` (labelIds only) with splits, cities and file names as in Cityscapes.
 
     Args:
         root: folder to write into.
-        train, val, test: pictures of each split, shared among its cities.
+        train, val, test: number of images of each split, shared among its cities.
         size: (height, width) in pixels.
-        seed: picture i of a split depends on (seed, split, i) alone.
-        progress: wraps the list of pictures to be drawn, for instance to show how far it has got.
+        seed: image i of a split depends on (seed, split, i) alone.
+        progress: wraps the list of images to draw, for instance with a progress bar.
     """
     counts = {"train": train, "val": val, "test": test}
     for split, index in progress([(split, index) for split, count in counts.items() for index in range(count)]):
@@ -63,7 +63,7 @@ def generate(
 
 
 def scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one street: the picture, uint8 [H, W, 3], and Cityscapes label ids, uint8 [H, W]."""
+    """Draw one street: the image, uint8 [H, W, 3], and Cityscapes label ids, uint8 [H, W]."""
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     center = width * rng.uniform(0.36, 0.64), height * rng.uniform(0.38, 0.5)
     stage = Stage((height, width), width * rng.uniform(0.8, 1.0), center, rng.uniform(1.3, 1.8), draw_light(rng))
@@ -80,7 +80,7 @@ def scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def _houses(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thing]:
-    """Both sides of the street, house after house, with gaps, walls, fences and hedges; and the far end."""
+    """Line both sides of the street with houses, gaps, and walls, fences or hedges with trees behind."""
     things: list[Thing] = []
     for side in (-1, 1):
         front, z = street.front(side), rng.uniform(3, 8)
@@ -107,7 +107,7 @@ def _houses(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thin
 def _flank(
     stage: Stage, cutout: Cutout, side: int, x: float, z: float, length: float, height: float, lit: float
 ) -> list[Thing]:
-    """Something hung along the street, from z to z + length; sorted by its far end, before what stands beside it."""
+    """Hang a cut-out along the street, from z to z + length; sorted by its far end, before what stands beside it."""
     cutout.picture *= lit
     if side < 0:
         return [(z + length, lambda: stage.hang(cutout, (x, 0, z), (0, 0, length), (0, height, 0)))]
@@ -129,7 +129,7 @@ def _trees(stage: Stage, rng: np.random.Generator, x: float, near: float, far: f
 
 
 def _thing(stage: Stage, cutout: Cutout, x: float, z: float, height: float, aspect: float) -> Thing:
-    """A cut-out facing the camera, `height` metres tall and `aspect` times as wide, with a shadow at its foot."""
+    """Stand a cut-out facing the camera, `height` metres tall and `aspect` times as wide, with a shadow at its foot."""
 
     def hang() -> None:
         stage.shade(x, z, height * aspect * 0.8, height * aspect * 0.6, 0.4)
@@ -139,7 +139,7 @@ def _thing(stage: Stage, cutout: Cutout, x: float, z: float, height: float, aspe
 
 
 def _furniture(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thing]:
-    """Along the kerbs: street trees, lamps, signs, signals at the crossing, bins, parked bicycles, pedestrians."""
+    """Furnish the kerbs: street trees, lamps, signs, signals at the crossing, bins, parked bicycles, pedestrians."""
     things: list[Thing] = []
 
     def put(cutout: Cutout, x: float, z: float, height: float, aspect: float) -> None:
@@ -168,7 +168,7 @@ def _furniture(stage: Stage, street: Street, rng: np.random.Generator) -> list[T
 
 
 def _traffic(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thing]:
-    """Parked cars, traffic in both lanes, cyclists, and what passes or walks across at the crossing."""
+    """Add parked cars, traffic in both lanes, cyclists, and vehicles and pedestrians at the crossing."""
     things: list[Thing] = []
 
     def add(label: Label, x: float, z: float, towards: bool) -> float:
@@ -204,7 +204,7 @@ def _traffic(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thi
 
 
 def _paint_border(stage: Stage, rng: np.random.Generator) -> None:
-    """The camera's own bonnet in three pictures of five, and one pixel of frame outside the region of interest."""
+    """Paint the car's bonnet in three of five images; label a one-pixel frame as outside the region of interest."""
     height, width = stage.label.shape
     if rng.random() < 0.6:
         columns = (np.arange(width) / width - rng.uniform(0.45, 0.55)) * 2
@@ -219,7 +219,7 @@ def _paint_border(stage: Stage, rng: np.random.Generator) -> None:
 
 
 def _develop(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From light to bytes: lens blur, averaging over pixels, exposure, contrast, sensor noise."""
+    """Convert light to uint8: lens blur, averaging over pixels, exposure, contrast, sensor noise."""
     height, width = picture.shape[0] // SUPERSAMPLING, picture.shape[1] // SUPERSAMPLING
     if rng.random() < 0.5:
         picture = (picture + np.roll(picture, 1, 0) + np.roll(picture, 1, 1) + np.roll(picture, (1, 1), (0, 1))) / 4
