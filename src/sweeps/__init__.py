@@ -1,1 +1,1 @@
-"""Sweeps: many runs of one sentence, over a grid of values or guided by optuna, and what they come to."""
+"""Sweeps: many runs of one command line, over a grid of values or guided by Optuna, and their results."""

@@ -1,4 +1,4 @@
-"""Where the trials of a sweep come from: a grid of all combinations."""
+"""Sources of a sweep's trials: their protocol, and a grid of all combinations."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,22 +8,22 @@ from imagier.sweeps.words import Dimension, combinations
 
 
 class Source(Protocol):
-    """Proposes trials and hears what became of them."""
+    """Proposes trials and receives their results."""
 
     total: int
-    pruning: dict[str, Any] | None  # settings of the callback that ends hopeless trials
+    pruning: dict[str, Any] | None  # settings of the callback that ends unpromising trials
 
     def ask(self, count: int) -> list[Record]:
-        """The next trials, at most `count`; none when the sweep is over."""
+        """Return the next trials, at most `count`; none when the sweep is complete."""
         ...
 
     def tell(self, record: Record) -> None:
-        """Take note of a trial that has ended."""
+        """Record a trial that has ended."""
         ...
 
 
 class Grid:
-    """Every combination of values, the last key's changing fastest."""
+    """Every combination of values; the last key varies fastest."""
 
     pruning: dict[str, Any] | None = None
 
@@ -32,9 +32,9 @@ class Grid:
         self.total = len(self._left)
 
     def ask(self, count: int) -> list[Record]:
-        """The next combinations."""
+        """Return the next combinations, at most `count`."""
         asked, self._left = self._left[:count], self._left[count:]
         return asked
 
     def tell(self, record: Record) -> None:
-        """A grid learns nothing."""
+        """Do nothing: a grid does not depend on results."""

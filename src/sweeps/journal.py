@@ -1,4 +1,4 @@
-"""A study on disk: optuna's journal, a file that only grows, so that any number of processes may write to it."""
+"""A study on disk: Optuna's journal, an append-only file that any number of processes may write to."""
 
 import contextlib
 import warnings
@@ -15,10 +15,10 @@ STUDY = "sweep"  # name of the only study in a journal
 
 
 def open_journal(path: Path) -> "JournalStorage":
-    """Open the journal at `path`, or begin it. A last line that a full disk cut off is taken away.
+    """Open the journal at `path`, or create it. An incomplete last line, as a full disk leaves, is removed.
 
     Raises:
-        ConfigError: when optuna is not installed.
+        ConfigError: Optuna is not installed.
     """
     with optional("sweep=optuna"):
         import optuna
@@ -30,13 +30,13 @@ def open_journal(path: Path) -> "JournalStorage":
         with get_lock_file(lock), path.open("r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what optuna calls experimental changes from release to release
+        warnings.simplefilter("ignore")  # which features Optuna calls experimental varies by release
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
 
 
 @contextlib.contextmanager
 def optional(words: str) -> Iterator[None]:
-    """Say what to install when an import in the block fails."""
+    """Raise ConfigError with what to install if an import in the block fails."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The picture of a sweep: scores in the order of trials, and against each value."""
+"""Plots a sweep: scores in the order of trials, and against the values of each key."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from imagier.training.pictures.canvas import ACCENT, ALARM, FAINT, INK, MUTED, d
 
 
 def draw_trials(records: Sequence[Record], dimensions: Sequence[Dimension]) -> np.ndarray:
-    """Draw the trials: a wide panel by number with the best so far, and one panel a key; uint8 [H, W, 3]."""
+    """Plot scores by trial number, with the best so far, and by the values of each key: uint8 [H, W, 3]."""
     columns = len(dimensions) if len(dimensions) in (1, 2, 4) else 3
     rows = -(-len(dimensions) // columns)
 
@@ -70,7 +70,7 @@ def _paint_dimension(axis: Axes, records: Sequence[Record], dimension: Dimension
         _paint_points(axis, records, numbers)
         ends = [dimension.number(end) for end in dimension.values] if dimension.interval else []
         places = np.array([*numbers.values(), *ends])
-        # The whole interval is shown, wherever its trials are.
+        # Invisible points at the ends make the axis show the whole interval.
         axis.plot(ends, [0.5] * len(ends), transform=axis.get_xaxis_transform(), linestyle="none")
         if dimension.log or (places.min() > 0 and places.max() >= 10 * places.min()):
             axis.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Ending a trial that the others have left behind."""
+"""Ends trials that fall behind the others."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Pruned(Exception):  # noqa: N818 - nothing went wrong
-    """The trial is not worth going on with: its last score, and after how many epochs."""
+    """The trial is not worth continuing; holds its last score, and the number of epochs trained."""
 
     def __init__(self, score: float, epochs: int) -> None:
         super().__init__(f"after epoch {epochs}")
@@ -23,18 +23,18 @@ class Pruned(Exception):  # noqa: N818 - nothing went wrong
 
 
 class GivenUp(Exception):  # noqa: N818 - nothing went wrong here
-    """The sweep was killed and has gone on without this trial."""
+    """The sweep was killed, and a later session continues without this trial."""
 
 
 class Pruning(Callback):
-    """Tells a study the monitored score of every epoch, and ends the run before the next one where it is hopeless.
+    """Reports the monitored score of every epoch to a study, and ends an unpromising run before the next epoch.
 
-    By then the epoch is logged, and its checkpoint is written where it is the best or quickly written.
+    By then the epoch is logged, and its checkpoint is written if it is the best or quick to write.
 
     Args:
         journal: file of the study.
-        number: of the trial, from 0, as optuna counts.
-        pruner: the judge.
+        number: trial number from 0, as in Optuna.
+        pruner: decides which runs to end.
         monitor: name of the score.
     """
 
@@ -50,12 +50,12 @@ class Pruning(Callback):
         self._last: Pruned | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the score; of several validations in an epoch the last one counts."""
+        """Keep the score; of several validations in an epoch, the last one counts."""
         if not trainer.sanity_checking and self.monitor in trainer.callback_metrics:
             self._last = Pruned(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the score, where the epoch had one."""
+        """Report the score, if the epoch has one. Raises GivenUp if a later session has settled the trial."""
         import optuna
 
         if self._last is None or self._last.epochs <= trainer.current_epoch:
@@ -66,7 +66,7 @@ class Pruning(Callback):
             raise GivenUp("the sweep has continued without this trial") from error
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End the run where the pruner says so."""
+        """Raise Pruned if the pruner says so."""
         last = self._last
         if last is not None and last.epochs == trainer.current_epoch and self.trial.should_prune():
             log.info("pruned after epoch %d: %s %.4g is behind the other trials", last.epochs, self.monitor, last.score)

@@ -1,4 +1,4 @@
-"""What a sweep came to: trials.txt, trials.csv, trials.png, and the sentence that trains the best trial longer."""
+"""Results of a sweep: trials.txt, trials.csv, trials.png, and the command that trains the best trial longer."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ from imagier.sweeps.words import Dimension, typed
 from imagier.training.pictures.wording import DASH, duration
 from imagier.training.schedule import prolonged
 
-WIDTH = 160  # characters of the table, where no terminal says otherwise
-LONGER = 4  # times as long as a trial is the run that the last sentence proposes
+WIDTH = 160  # characters of the table outside a terminal
+LONGER = 4  # length of the proposed run, in trials
 
 
 def write_results(folder: Path, dimensions: Sequence[Dimension]) -> None:
-    """Write table and picture of the trials so far."""
+    """Write table and plot of the trials so far."""
     records = ranked(list(read_records(folder).values()))
     write_text(folder / "trials.txt", _text(records, WIDTH))
     write_text(folder / "trials.csv", _csv(records))
@@ -34,10 +34,10 @@ def write_results(folder: Path, dimensions: Sequence[Dimension]) -> None:
 
 
 def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimension]) -> list[Record]:
-    """Print the table and how to train the best trial longer; returns the trials, best first.
+    """Print the table and how to train the best trial longer; return the trials as `ranked`.
 
     Raises:
-        TrainingError: when no trial has a score.
+        TrainingError: no trial finished with a score.
     """
     records = ranked(list(read_records(folder).values()))
     write_results(folder, dimensions)
@@ -56,7 +56,7 @@ def show_results(folder: Path, fixed: Sequence[str], dimensions: Sequence[Dimens
 
 
 def longer(best: Record, fixed: Sequence[str]) -> str | None:
-    """The sentence that trains a trial's words for longer, and measures the test split; None where its run is gone."""
+    """Return the command that trains a trial longer and measures the test split; None if its run folder is gone."""
     assert best.run is not None
     config = Path(best.run) / "config.yaml"
     if not config.is_file():
@@ -70,7 +70,7 @@ def longer(best: Record, fixed: Sequence[str]) -> str | None:
 
 
 def best_of_each_measure(records: Sequence[Record]) -> list[Record]:
-    """Of ranked trials, the best one of those whose scores compare."""
+    """Return the best finished trial of each measure, of `ranked` trials."""
     done = [record for record in records if record.state == "done"]
     return list({record.measure: record for record in reversed(done)}.values())[::-1]
 

@@ -1,4 +1,4 @@
-"""Where the trials of a sweep come from: optuna, which proposes values by what the trials before came to."""
+"""A source of a sweep's trials: Optuna, which proposes values based on the results of earlier trials."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """A study on disk, which goes on where an earlier session left it, however that ended.
+    """A study on disk, which continues where an earlier session ended, even if that was killed.
 
-    Of a killed session, trials that ended count, and those that were running are proposed again. What is proposed is
-    a function of the seed and of the trials that have ended, so that a sweep proposes the same with and without
-    interruptions when its trials run one after another.
+    Trials that ended in an earlier session count, and those that were running are proposed again. Proposals depend only
+    on the seed and the trials that have ended, so a sweep whose trials run one after another proposes the same values
+    with and without interruptions.
 
     Args:
-        cfg: a trial's configuration with the settings of the sweep in `sweep`.
-        folder: of the sweep.
-        fixed: the words of every trial.
-        dimensions: what varies.
-        start: values of the first trial, where the dimensions hold them.
+        cfg: a trial's configuration, with the settings of the sweep in `sweep`.
+        folder: folder of the sweep.
+        fixed: words that all trials share.
+        dimensions: keys that vary.
+        start: values of the first trial, used if the dimensions contain them all.
         mode: max or min, the better direction of the score.
 
     Raises:
-        ConfigError: when the folder holds a study of other words, when nothing varies, or without optuna.
+        ConfigError: the folder holds a study of other words, nothing varies, a range cannot be searched, or Optuna is
+            not installed.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Search:
             import optuna
         self._settings, self._seed, self._folder = cfg.sweep, cfg.seed, folder
         self._distributions = {dimension.key: _distribution(dimension) for dimension in dimensions}
-        self._sampler(0)  # it and the pruner are sound, before anything is written
+        self._sampler(0)  # checks it, like the pruner, before anything is written
         call(self._settings.pruner, "sweep.pruner", {})
         path = folder / "study.journal"
         storage = open_journal(path)
@@ -77,7 +78,7 @@ class Search:
             self._study.enqueue_trial({one.key: one.number(start[one.key]) for one in dimensions})
 
     def ask(self, count: int) -> list[Record]:
-        """Propose trials."""
+        """Propose trials, at most `count`."""
         asked: list[Record] = []
         ended = sum(record.state in ENDED for record in self._records.values())
         for index in range(ended, min(ended + count, self.total)):
@@ -92,7 +93,7 @@ class Search:
         return call(self._settings.sampler, "sweep.sampler", {"seed": seed})
 
     def tell(self, record: Record) -> None:
-        """Take note of a trial that has ended."""
+        """Record a trial that has ended."""
         self._records[record.number] = record
         if record.state == "done":
             self._study.tell(record.number - 1, record.score)

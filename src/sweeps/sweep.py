@@ -1,6 +1,6 @@
-"""A sweep, from the words of `python train.py -m ...` to its table. Read `Sweep.run` from top to bottom.
+"""Runs a sweep, from the words of `python train.py -m ...` to its table. Read `Sweep.run` from top to bottom.
 
-Words are parsed and composed by Hydra, and its launchers start the trials: in this process, by joblib or by submitit.
+Hydra parses and composes the words, and its launchers start the trials: in this process, by joblib or by submitit.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from imagier.sweeps.words import (
 from imagier.training.run_folder import new_folder
 
 
-class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
+class Stopped(ImagierError):  # noqa: N818 - nothing went wrong
     """The sweep was asked to stop."""
 
     def __init__(self, folder: Path, exit_code: int, resumes: bool) -> None:
@@ -56,21 +56,21 @@ class Stopped(ImagierError):  # noqa: N818 - not a mistake of anybody
 
 
 def sweep(words: Sequence[str], job: Callable[[DictConfig], float]) -> list[Record]:
-    """Run one sentence many times, over a grid of values or guided by optuna.
+    """Run one command line many times, over a grid of values or guided by Optuna.
 
-    Every combination is composed and checked before the first is trained. A trial that fails is noted, and the sweep
-    goes on.
+    Every combination of a grid, or every value of a search, is composed and checked before anything is trained. A trial
+    that fails is recorded, and the sweep continues.
 
     Args:
-        words: of the command line, without `-m`.
+        words: words of the command line, without `-m`.
         job: trains one configuration and returns its score.
 
     Returns:
-        The trials, best first.
+        The trials, as `ranked`.
 
     Raises:
-        ImagierError: for words that do not fit together, before anything is trained; when the sweep is told to stop;
-            when no trial comes to a score.
+        UnsoundWordsError: Hydra cannot compose the words.
+        ImagierError: the words do not fit together, the sweep was stopped, or no trial finished with a score.
     """
     if launch().world > 1:
         raise ConfigError("start a sweep once, not with torchrun or srun; launcher=... runs several trials at once.")
@@ -97,13 +97,13 @@ class Sweep:
                 "initialise the trials with model.weights=RUN/checkpoints/best.ckpt."
             )
         self.settings = self.cfg.get("sweep")
-        space = dict(OmegaConf.select(self.cfg, "hydra.sweeper.params") or {})  # as an experiment's file may have them
+        space = dict(OmegaConf.select(self.cfg, "hydra.sweeper.params") or {})  # as an experiment file may define them
         space |= self.settings.space if self.settings else {}
         self.fixed, self.dimensions = read_words(words, space, self.loader)
         for key in {"task", "experiment"} & {dimension.key for dimension in self.dimensions if self.settings}:
             raise ConfigError(f"sweep=optuna optimises a single score, so {key} cannot vary; give one {key}.")
         if self.settings and not any(word.startswith("test=") for word in self.fixed):
-            self.fixed.append("test=false")  # the test split is not for choosing
+            self.fixed.append("test=false")  # the test split must not guide the choice
 
     def run(self) -> list[Record]:
         """Run the sweep."""
@@ -128,13 +128,13 @@ class Sweep:
         code = self._launch(job)
         records = read_records(folder)
         for asked in batch:
-            if asked.number in records:  # those that did not begin before the sweep was stopped are not
+            if asked.number in records:  # else the sweep was stopped before it began
                 source.tell(records[asked.number])
         write_results(folder, self.dimensions)
         return code
 
     def _check(self, each: Iterable[Values]) -> None:
-        """Compose and check a trial of each of these values, and the settings of the sweep."""
+        """Compose and check a trial for each of these values, and the settings of the sweep."""
         check(_without_hydra(self.cfg))
         subjects: dict[str, Values] = {}
         for values in each:
@@ -150,8 +150,8 @@ class Sweep:
                 self._refuse_other_subject(cfg, values, subjects)
 
     def _refuse_other_subject(self, cfg: DictConfig, values: Values, subjects: dict[str, Values]) -> None:
-        """A search compares every trial with every other: by a key, or by what a choice of a group brings along."""
-        from imagier.build import refuse_unfinished  # which needs torch
+        """A search compares all trials: raise ConfigError if a key, or a group's choice, changes what is measured."""
+        from imagier.build import refuse_unfinished  # imports torch
         from imagier.nodes import target_of
 
         task = target_of(cfg.task, "task")
@@ -183,11 +183,11 @@ class Sweep:
         return Search(self.cfg, folder, self.fixed, self.dimensions, start, task.mode)
 
     def _at_once(self, total: int) -> int:
-        """Trials that are given to the launcher together."""
+        """Return the number of trials to give to the launcher together."""
         at_once = self._wanted()
         if self.settings:
             return min(at_once, self.settings.at_once)
-        return total if at_once > 1 else 1  # of a grid the launcher takes all
+        return total if at_once > 1 else 1  # a parallel launcher takes the whole grid
 
     def _wanted(self) -> int:
         settings = self.cfg.hydra.launcher
@@ -195,10 +195,13 @@ class Sweep:
         return wanted if wanted > 0 else os.cpu_count() or 1
 
     def _launch(self, job: TrialJob) -> int:
-        """Run a batch of trials; returns the exit code of one that was told to stop, else 0.
+        """Run a batch of trials; return the exit code of one that was told to stop, else 0.
 
-        A process that is killed takes joblib's others with it: what had not begun by then begins anew. A cluster's jobs
-        are each by themselves: one that is killed or preempted ends no other, nor the sweep.
+        If a process is killed, joblib ends the others too, and trials that had not begun are launched again. Jobs on a
+        cluster are independent: one that is killed or preempted ends neither the others nor the sweep.
+
+        Raises:
+            ConfigError: the launcher cannot start a trial.
         """
         with open_dict(self.cfg):
             self.cfg.hydra.sweep.dir = str(job.folder)  # submitit keeps its logs there
@@ -207,14 +210,14 @@ class Sweep:
         words = [[*self.fixed, *typed(record.values)] for record in job.batch]
         here, away = type(launcher).__name__ == "JoblibLauncher", hasattr(launcher, "_EXECUTOR")  # joblib's; submitit's
         jobs: list[Any] = []
-        if here:  # a process without a trial would end at a signal, and joblib all others with it
+        if here:  # an idle process would end at a signal, and joblib all others with it
             launcher.joblib["n_jobs"] = min(self._wanted(), len(job.batch))  # type: ignore[attr-defined]
         try:
             with _handing_on(job.folder) if here else _kept(jobs) if away else contextlib.nullcontext():
                 codes = [returned.return_value for returned in launcher.launch(words, initial_job_idx=0)]
             return told_to_stop(job.folder) if away else max(codes)
-        except Exception as error:  # what joblib and submitit raise for a worker that died is their own
-            for other in jobs:  # submitit tells of the first that has died, while others wait or train
+        except Exception as error:  # joblib and submitit raise their own types for a dead worker
+            for other in jobs:  # submitit raises for the first dead job while others wait or train
                 other.wait()
             begun, code = read_records(job.folder), told_to_stop(job.folder)
             if not code and not any(record.number in begun for record in job.batch):
@@ -239,19 +242,19 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def _handing_on(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hand a request to stop on to the processes that train for this one: each saves, and none begins another trial."""
+    """Forward a stop signal to the worker processes while the block runs: each saves, and none begins another trial."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         tell_to_stop(folder, number)
         for worker in multiprocessing.active_children():
-            worker.terminate()  # by SIGTERM; where the terminal has told them already, they take it for one
+            worker.terminate()  # SIGTERM; with a signal from the terminal, they take both as one
 
     return answered_by(hand_on)
 
 
 @contextlib.contextmanager
 def _kept(jobs: list[Any]) -> Iterator[None]:
-    """Keep the jobs that submitit begins while the block runs: Hydra's launcher hands out none of them."""
+    """Collect the jobs that submitit starts while the block runs, since Hydra's launcher does not expose them."""
     from submitit import AutoExecutor
 
     begin = AutoExecutor.map_array
@@ -269,7 +272,11 @@ def _kept(jobs: list[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time work at a sweep. The lock ends with the process, however that ends."""
+    """Lock a sweep for one process at a time. The lock ends with the process, however that ends.
+
+    Raises:
+        ConfigError: another process holds the lock, or the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

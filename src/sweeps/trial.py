@@ -1,4 +1,4 @@
-"""One trial: a run like any other, of which is noted what became; in this process, another, or on another machine."""
+"""One trial: an ordinary run whose outcome is recorded; in this process, another, or on another machine."""
 
 import gc
 import math
@@ -22,7 +22,7 @@ from imagier.launch import RUN_FOLDER
 from imagier.sweeps.record import Record, subject_of
 from imagier.sweeps.words import typed
 
-_STOPPED = ".stopped"  # in a sweep's folder
+_STOPPED = ".stopped"  # marker file in a sweep's folder
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class TrialJob:
     """What a launcher calls with the configuration of each trial of a batch.
 
     Args:
-        job: the run; returns its score.
-        folder: of the sweep.
+        job: trains one configuration and returns its score.
+        folder: folder of the sweep.
         batch: the trials, in the launcher's order.
-        ended: how many trials ended before.
-        total: how many the sweep has.
-        pruning: settings of the callback that ends hopeless trials, or None.
+        ended: number of trials that ended before this batch.
+        total: number of trials of the sweep.
+        pruning: settings of the callback that ends unpromising trials, or None.
     """
 
     job: Callable[[DictConfig], float]
@@ -46,8 +46,8 @@ class TrialJob:
     pruning: dict[str, Any] | None = None
 
     def __call__(self, cfg: DictConfig) -> int:
-        """Run a trial, if the sweep is not to stop; returns 0, or the exit code of a run that was told to stop."""
-        if multiprocessing.parent_process() is not None:  # a worker that waits is ended by the sweep's process alone
+        """Run a trial, unless the sweep is stopping; return 0, or the exit code of a run that was told to stop."""
+        if multiprocessing.parent_process() is not None:  # only the sweep's process may end an idle worker
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
         if code := told_to_stop(self.folder):
@@ -90,7 +90,7 @@ class TrialJob:
             record.state, record.note, code = "stopped", str(error), error.exit_code
         except ImagierError as error:
             record.state, record.note = "failed", str(error)
-        except Exception as error:  # a bug, or a net too large for the machine: the other trials may well go through
+        except Exception as error:  # a bug, or a network too large for the machine: other trials may succeed
             traceback.print_exc()
             record.state, record.note = "failed", f"{type(error).__name__}: {error}"
         record.run = os.environ.get(RUN_FOLDER)
@@ -100,18 +100,18 @@ class TrialJob:
 
 
 def tell_to_stop(folder: Path, number: int) -> None:
-    """Let no trial of a sweep begin any more, for this signal has come."""
+    """Record that signal `number` stopped the sweep, so that no other trial begins."""
     write_text(folder / _STOPPED, str(128 + number))
 
 
 def told_to_stop(folder: Path) -> int:
-    """The exit code of a sweep that no trial is to begin for any more, else 0."""
+    """Return the exit code of a sweep that was told to stop, else 0."""
     mark = folder / _STOPPED
     return int(mark.read_text(encoding="utf-8")) if mark.exists() else 0
 
 
 def _heed(folder: Path) -> None:
-    """Raise what came while torch and Lightning were imported, which takes seconds."""
+    """Raise Signalled for a signal that came while torch and Lightning were imported, which takes seconds."""
     from imagier.training.checkpoints import Signalled
 
     if code := told_to_stop(folder):
@@ -119,7 +119,7 @@ def _heed(folder: Path) -> None:
 
 
 def let_begin(folder: Path) -> None:
-    """Let trials begin, whatever an earlier session was told."""
+    """Let trials begin, even if an earlier session was told to stop."""
     (folder / _STOPPED).unlink(missing_ok=True)
 
 
@@ -131,7 +131,7 @@ def _settle(record: Record, score: float) -> None:
 
 
 def _epochs(record: Record) -> int:
-    """Epochs with a validation score, from the run's table."""
+    """Return the number of epochs until the last validation score, from the run's metrics.csv."""
     from imagier.training.metrics_csv import read_rows
 
     rows = read_rows(Path(record.run) / "metrics.csv") if record.run else []
@@ -139,7 +139,7 @@ def _epochs(record: Record) -> int:
 
 
 def _tidy() -> None:
-    """Leave nothing of a trial that ended early to the next one in this process."""
+    """Close the W&B run and free the memory of a trial that ended early, before the next one in this process."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
         wandb.run.finish(exit_code=1)

@@ -1,4 +1,4 @@
-"""The words of a sweep: those that stay, and those that vary."""
+"""The words of a sweep: those that are fixed, and those that vary."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ Values = dict[str, str]  # key -> value, as they are typed
 
 
 class UnsoundWordsError(Exception):
-    """Words that cannot be composed, and Hydra's error."""
+    """Hydra cannot compose these words; holds its error as `cause`."""
 
     def __init__(self, words: list[str], cause: Exception) -> None:
         super().__init__(" ".join(words))
@@ -27,13 +27,13 @@ class UnsoundWordsError(Exception):
 class Dimension:
     """A key that varies, as Hydra writes it: `a,b`, `choice(a,b)`, `range(1,5)`, `interval(0,1)`, `tag(log, ...)`.
 
-    line:     all of it, as typed.
-    key:      what stands before the equals sign.
-    values:   all of them, as typed; of an interval the two ends.
-    interval: whether everything between the ends counts too.
-    ordered:  whether the values are numbers with equal steps between them.
-    whole:    whether only whole numbers count.
-    log:      whether ratios matter, not differences.
+    line:     the whole word, as typed.
+    key:      the part before the equals sign.
+    values:   all values, as typed; the two ends of an interval.
+    interval: whether all numbers between the ends are values too.
+    ordered:  whether it is an interval, or a range of evenly spaced numbers.
+    whole:    whether the values of an interval or range are integers.
+    log:      whether to sample on a logarithmic scale.
     """
 
     line: str
@@ -45,11 +45,11 @@ class Dimension:
     log: bool = False
 
     def number(self, value: str) -> Any:
-        """The number that `value` is, where values are ordered; else `value` itself."""
+        """Return `value` as a number if the values are ordered, else as it is. Raises ValueError if it is none."""
         return value if not self.ordered else int(value) if self.whole else float(value)
 
     def holds(self, value: str | None) -> bool:
-        """Whether `value` is one of the values, or between them where they are ordered."""
+        """Return whether `value` is one of the values or, if they are ordered, in their range."""
         if value is None or not self.ordered:
             return value in self.values
         ends = [self.number(end) for end in (self.values[0], self.values[-1])]
@@ -62,15 +62,15 @@ class Dimension:
 def read_words(
     words: Sequence[str], space: Mapping[str, str], loader: ConfigLoader | None = None
 ) -> tuple[list[str], list[Dimension]]:
-    """Split a sweep's words into those that every trial has and the keys that vary.
+    """Split a sweep's words into those that all trials share and the keys that vary.
 
     Args:
-        words: of the command line; those about the sweep itself and its launcher are left out.
-        space: further keys that vary, unless a word speaks of them.
-        loader: what `glob(...)` asks for the choices of a group.
+        words: words of the command line; those about the sweep itself and its launcher are dropped.
+        space: further keys that vary, unless a word sets them.
+        loader: gives `glob(...)` the choices of a group.
     """
     parser = OverridesParser.create(config_loader=loader)
-    last = {one.key_or_group: one for one in parser.parse_overrides(list(words))}  # of a key said twice the last counts
+    last = {one.key_or_group: one for one in parser.parse_overrides(list(words))}  # a key's last word counts
     for more in parser.parse_overrides([f"{key}={values}" for key, values in space.items()]):
         last.setdefault(more.key_or_group, more)
     kept = [one for key, one in last.items() if key.replace("/", ".").split(".")[0] not in ("sweep", "hydra")]
@@ -79,7 +79,7 @@ def read_words(
 
 
 def first_values(words: Sequence[str], loader: ConfigLoader | None = None) -> list[str]:
-    """The words with the first value of each key that varies: an ordinary sentence."""
+    """Return the words with the first value of each key that varies: the command line of a single run."""
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     first = ((one, _dimension(one) if one.is_sweep_override() else None) for one in overrides)
     return [f"{varies.key}={varies.values[0]}" if varies else one.input_line or "" for one, varies in first]
@@ -87,7 +87,7 @@ def first_values(words: Sequence[str], loader: ConfigLoader | None = None) -> li
 
 def _dimension(override: Override) -> Dimension:
     sweep, line, key = override.value(), override.input_line or "", override.get_key_element()
-    if isinstance(sweep, Glob):  # those with an underscore are parts of others
+    if isinstance(sweep, Glob):  # names with an underscore are parts of others
         return Dimension(
             line, key, tuple(name for name in override.sweep_string_iterator() if not name.startswith("_"))
         )
@@ -104,20 +104,20 @@ def _dimension(override: Override) -> Dimension:
 
 
 def word(value: object) -> str:
-    """A value as it is typed: a number with four digits, as many as can matter."""
+    """Format a value as it is typed: a float with four significant digits, as more would not matter."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def typed(values: Values) -> list[str]:
-    """The values as words."""
+    """Return the values as words, key=value."""
     return [f"{key}={value}" for key, value in values.items()]
 
 
 def combinations(dimensions: Sequence[Dimension]) -> Iterator[Values]:
-    """Every combination of the values.
+    """Yield every combination of the values.
 
     Raises:
-        ConfigError: for an interval, which holds no list of values.
+        ConfigError: a dimension is an interval, which has no list of values.
     """
     if endless := [dimension.key for dimension in dimensions if dimension.interval]:
         raise ConfigError(
@@ -129,7 +129,7 @@ def combinations(dimensions: Sequence[Dimension]) -> Iterator[Values]:
 
 
 def extremes(dimensions: Sequence[Dimension]) -> Iterator[Values]:
-    """Every value once, a few of an interval standing for all, the other keys at their first."""
+    """Yield every value once (of an interval, two or three), with the other keys at their first value."""
     first = {dimension.key: dimension.values[0] for dimension in dimensions}
     yield first
     for dimension in dimensions:
@@ -139,4 +139,4 @@ def extremes(dimensions: Sequence[Dimension]) -> Iterator[Values]:
 
 
 def _between(low: float, high: float) -> str:
-    return word(low + (high - low) / math.e)  # hardly ever a whole number
+    return word(low + (high - low) / math.e)  # hardly ever an integer
