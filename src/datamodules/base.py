@@ -11,6 +11,7 @@ from pytorch_lightning import LightningDataModule
 
 from imagier.batch import SPLITS, Batch, Facts, Split
 from imagier.datamodules.examination import Findings, among_the_first, class_weights, examine
+from imagier.datamodules.folder import check_utf8
 from imagier.datamodules.keeping import Keep
 from imagier.datamodules.loader import EpochBatches, Loader, Samples, Source, available_cores
 from imagier.datamodules.outside import refuse_targets_outside
@@ -178,6 +179,9 @@ class ImageData(LightningDataModule):
             ) from error
         if not len(source):
             raise DataError(f"data={self.name} has no samples for the split '{split}' in data.root={self.root}.")
+        for name in source.ids:
+            if not name.isascii():
+                check_utf8(name)
         return source
 
     def let_val_be_test(self, reason: str) -> Split:
@@ -300,9 +304,8 @@ class ImageData(LightningDataModule):
         moved = batch.copy()
         for key in ("image", "target", "features"):
             if key in batch:
-                moved[key] = batch[key].to(device, non_blocking=True)
-        if batch["target"] is batch["image"]:
-            moved["target"] = moved["image"]
+                same = key == "target" and batch["target"] is batch["image"]
+                moved[key] = moved["image"] if same else batch[key].to(device, non_blocking=True)
         return moved
 
     def worker_count(self, split: Split) -> int:

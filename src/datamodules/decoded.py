@@ -90,6 +90,8 @@ def _pack(
         else:
             kind = "mask" if target.ndim == 2 else "picture"
             mine.append(resize_mask(target, size) if kind == "mask" else resize_image(target, size))
+            if kind == "picture":  # of other channels than the image, it makes two kinds, which are not stored
+                kinds.add((kind, target.shape[2]))
         places.append((begin, *fitted.shape[:2], label))
         kinds.add((kind, fitted.shape[2]))
         for pixels in mine:

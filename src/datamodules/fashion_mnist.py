@@ -211,7 +211,7 @@ def _fetch(root: Path) -> None:
     try:
         Torchvision(root, download=True)
     except (RuntimeError, OSError, HTTPException) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DataError(
             f"data.download=true could not download Fashion-MNIST ({reason}); check the connection, or copy "
             f"{', '.join(FILES)} into {root / _RAW} from another machine."

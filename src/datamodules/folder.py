@@ -81,27 +81,31 @@ def list_files(folder: Path, suffixes: frozenset[str], ignored: Counter[str]) ->
     """List all files of these suffixes below `folder`: relative paths with forward slashes, unordered.
 
     Hidden files and folders are skipped; files of other suffixes are counted in `ignored` by suffix. Links are
-    followed, except those to a folder that contains them.
+    followed, except those that lead back to a folder on the way to them.
 
     Raises:
         DataError: a folder cannot be read, or a name is not UTF-8.
     """
     try:
-        return list(_walk(folder, "", suffixes, ignored))
+        return list(_walk(folder, "", suffixes, ignored, ()))
     except OSError as error:
         cure = "Fix its permissions." if isinstance(error, PermissionError) else "Fix it, or remove it from the folder."
         raise DataError(f"{error.filename or folder} cannot be read: {error.strerror}. {cure}") from error
 
 
-def _walk(folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[str]) -> Iterator[str]:
+def _walk(
+    folder: Path, prefix: str, suffixes: frozenset[str], ignored: Counter[str], left: tuple[Path, ...]
+) -> Iterator[str]:
+    """Yield the files below `folder / prefix`; `left` are the real folders that links on the way were found in."""
     with os.scandir(folder / prefix) as entries:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
             name = prefix + entry.name
             if entry.is_dir():  # known from the listing; only links need a stat
-                if not (entry.is_symlink() and (folder / prefix).resolve().is_relative_to(Path(entry.path).resolve())):
-                    yield from _walk(folder, f"{name}/", suffixes, ignored)
+                way = (*left, (folder / prefix).resolve()) if entry.is_symlink() else left
+                if not entry.is_symlink() or not any(one.is_relative_to(Path(entry.path).resolve()) for one in way):
+                    yield from _walk(folder, f"{name}/", suffixes, ignored, way)
             elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:  # noqa: PTH122 - a Path is slow
                 if not name.isascii():
                     check_utf8(entry.path)

@@ -47,12 +47,13 @@ class Tally:
             self.present[value] += 1
 
     def remove(self, outcome: Outcome) -> None:
-        """Subtract the targets of one sample; its size stays counted."""
+        """Subtract one sample."""
         one = Tally()
         one.add(0, outcome)
         self.counts -= one.counts
         self.shares -= one.shares
         self.present -= one.present
+        self.sizes -= one.sizes
 
     def merge(self, other: "Tally") -> None:
         """Add the statistics of other samples."""

@@ -30,18 +30,7 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=FORMATS) as mask:
-            if (numbers := _numbers(mask)) is not None:
-                return numbers
-            if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
-                mended = _MENDED.get(mask.mode, f"Was a colour image saved instead? {cure}")
-                raise DataError(
-                    f"{path} has pixels of mode {mask.mode}, but a mask has one 8-bit number per pixel (L or P). "
-                    f"{mended}"
-                )
-            mask.load()
-            upright = turned_upright(mask)
-            values = np.array(upright, np.uint8)
-            return values * np.uint8(white) if white is not None and upright.mode == "1" else values
+            return _values(mask, path, cure, white)
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing; each image needs its mask. Restore it, remove the image, or skip such pairs with "
@@ -53,8 +42,24 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
         ) from error
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image, or an empty file; restore it from its source.") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything, even SyntaxError
         raise DataError(f"{path} cannot be decoded, probably damaged or truncated: {error}. Restore it.") from error
+
+
+def _values(mask: Image.Image, path: Path, cure: str, white: int | None) -> np.ndarray:
+    if (numbers := _numbers(mask)) is not None:
+        return numbers
+    if mask.mode not in (("L", "P") if white is None else ("1", "L", "P")):
+        mended = _MENDED.get(mask.mode, f"Was a colour image saved instead? {cure}")
+        raise DataError(
+            f"{path} has pixels of mode {mask.mode}, but a mask has one 8-bit number per pixel (L or P). {mended}"
+        )
+    mask.load()
+    upright = turned_upright(mask)
+    values = np.array(upright, np.uint8)
+    return values * np.uint8(white) if white is not None and upright.mode == "1" else values
 
 
 def _numbers(mask: Image.Image) -> np.ndarray | None:

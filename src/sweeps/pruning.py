@@ -39,9 +39,9 @@ class Pruning(Callback):
     """
 
     def __init__(self, journal: str, number: int, pruner: "BasePruner", monitor: str) -> None:
+        storage = open_journal(Path(journal))  # says so if Optuna is not installed
         import optuna
 
-        storage = open_journal(Path(journal))
         study = optuna.load_study(
             study_name=STUDY, storage=storage, sampler=optuna.samplers.RandomSampler(), pruner=pruner
         )

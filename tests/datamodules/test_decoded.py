@@ -119,6 +119,8 @@ def test_a_second_picture_as_target(tmp_path: Path) -> None:
     assert stored.places.tolist() == [[17, 2, 4, 0], [65, 0, 0, 0]]
     assert stored.length == 48
     assert path.read_bytes() == b"what others wrote" + bytes([*range(24), *range(255, 231, -1)])
+    of_other_channels = PixelFile(path, None).append([(image, image[:, :, :1])])
+    assert len(of_other_channels.kinds) == 2  # which are not stored
 
 
 def test_a_small_first_picture_lets_no_more_pixels_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

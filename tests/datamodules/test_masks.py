@@ -268,6 +268,13 @@ def test_a_measured_folder_whose_masks_mean_otherwise_is_said(tmp_path: Path) ->
     assert any("the masks contain only ground and the value 255" in note for note in data.notes)
 
 
+def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.new("L", (8, 8)).save(path, exif=b"II*\0")
+    with pytest.raises(DataError, match=r"mask\.png cannot be decoded"):
+        read_mask(path, "")
+
+
 def test_no_mask_is_a_program(tmp_path: Path) -> None:
     """Pillow hands EPS to Ghostscript, whatever the file is called."""
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="eps")

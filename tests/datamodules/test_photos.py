@@ -198,12 +198,14 @@ def test_nested_hidden_and_foreign_files_and_links(tmp_path: Path) -> None:
     _picture(elsewhere / "linked.png")
     (root / "dog" / "more").symlink_to(elsewhere)
     (root / "dog" / "loop").symlink_to(root)
+    for one, other in (("cat", "dog"), ("dog", "cat")):
+        (root / one / f"{other}s").symlink_to(root / other)
     data = _open(root)
     names = set().union(*_ids(data).values())
-    assert len(names) == 12
+    assert len(names) == 12 + 12  # each class's once more as the other's, by the links to one another
     assert {"cat/2024/may/deep.PNG", "dog/more/linked.png"} < names
     assert data.facts.classes == ("cat", "dog")
-    assert data.ignored == {".txt": 1, ".db": 1, "": 1}
+    assert data.ignored == {".txt": 2, ".db": 2, "": 2}
 
 
 def test_size_auto(tmp_path: Path) -> None:
