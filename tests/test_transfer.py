@@ -139,7 +139,7 @@ def test_means_are_over_pictures_that_have_every_score(tmp_path: Path) -> None:
     scored = fully_scored(grouped([*large, *small]))
     assert [[one.picture for one in group] for group in scored] == [["a"]] * 4
     page = write_page(tmp_path / "page.html", [*large, *small], "made").read_text()
-    assert "Means over 1 of 2 pictures" in page
+    assert "Means over 1 of 2 images" in page
     assert page.count("\N{MINUS SIGN}50.0 %") == 2  # by PSNR and by MS-SSIM
     assert fully_scored(grouped(small)) == grouped(small)
 

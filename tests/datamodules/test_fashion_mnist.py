@@ -183,7 +183,7 @@ def test_damaged_idx_files(tmp_path: Path, name: str, content: bytes, said: str)
         ("train-labels-idx1-ubyte", np.zeros(7, np.uint8), r"200 images but .* 7 labels"),
         ("train-labels-idx1-ubyte", np.r_[np.zeros(TRAIN - 1), 10].astype(np.uint8), "sample 199 the label 10"),
         ("train-images-idx3-ubyte", np.zeros((TRAIN, 32, 30), np.uint8), "images of 32 x 30"),
-        ("t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8), "0 pictures"),
+        ("t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8), "0 images"),
     ],
 )
 def test_files_that_contradict_each_other(root: Path, name: str, array: np.ndarray, said: str) -> None:

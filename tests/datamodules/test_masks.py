@@ -148,7 +148,7 @@ def test_binary_masks_are_told_how_they_are_said(tmp_path: Path) -> None:
 
 def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None:
     root = write(tmp_path / "set", 12, (0, 255))
-    with pytest.raises(DataError, match=r"contain only ground and the value 255  .* 'data\.values=\[0,255\]'"):
+    with pytest.raises(DataError, match=r"contain only ground and the value 255 .* 'data\.values=\[0,255\]'"):
         opened(root)
     three = write(tmp_path / "three", 12, (0, 128))
     unlabel(three, 255)

@@ -283,5 +283,5 @@ def test_a_call_gives_the_file_and_what_it_gives_back(hyperprior: tuple[PictureC
 def test_what_means_nothing_to_a_codec_is_refused(
     hyperprior: tuple[PictureCodec, Path], options: dict[str, Any]
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"is a codec.*leave {next(iter(options))} out"):
+    with pytest.raises(ConfigError, match=rf"is a codec.*remove {next(iter(options))}"):
         imagier.load(hyperprior[1], **options)

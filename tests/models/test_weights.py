@@ -58,7 +58,7 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path, suffix: str) -> None:
 def test_a_head_for_other_classes_is_left_out_and_named(tmp_path: Path) -> None:
     net, path = small(num_classes=4), tmp_path / "net.pth"
     torch.save(net.state_dict(), path)
-    with pytest.warns(UserWarning, match=r"net\.pth filled .* head\.weight, head\.bias"):
+    with pytest.warns(UserWarning, match=r"net\.pth set .* head\.weight, head\.bias"):
         other = small(num_classes=7, path=path)
     assert torch.equal(other.encoder[0][0].weight, net.encoder[0][0].weight)
 

@@ -165,7 +165,7 @@ def test_judge_shows_the_noisy_picture_and_ranks_by_gain() -> None:
     [
         ({"noise": None}, r"noise=null .* noise=blind"),
         ({"levels": [15, 0]}, r"task\.levels=\[15, 0\] .* above 0"),
-        ({"levels": [15, 15]}, r"task\.levels=\[15, 15\] .* different"),
+        ({"levels": [15, 15]}, r"task\.levels=\[15, 15\] .* distinct"),
         ({"levels": 25}, r"task\.levels=25 is not a list"),
     ],
 )

@@ -52,7 +52,7 @@ def curve(name: str, factor: float) -> Curve:
     return Curve(name, bpp, {"psnr": np.array([26.0, 30.0, 34.0]), "ms_ssim": np.array([0.9, 0.96, 0.99])})
 
 
-COMPARISON = Comparison(16, [curve("this net", 0.8), curve("JPEG", 1.0), curve("WebP", 0.7)])
+COMPARISON = Comparison(16, [curve("this network", 0.8), curve("JPEG", 1.0), curve("WebP", 0.7)])
 
 
 def denoise_summary() -> Summary:
@@ -134,34 +134,34 @@ def test_a_codec_is_told_by_rate_and_beside_its_rivals(tmp_path: Path) -> None:
     ]
     minus = "\N{MINUS SIGN}"
     assert rows(text, "rate_distortion")[1:] == [
-        ["this net against JPEG", f"{minus}20.0 %", f"{minus}20.0 %"],
-        ["this net against WebP", "+14.3 %", "+14.3 %"],
+        ["this network against JPEG", f"{minus}20.0 %", f"{minus}20.0 %"],
+        ["this network against WebP", "+14.3 %", "+14.3 %"],
         ["WebP against JPEG", f"{minus}30.0 %", f"{minus}30.0 %"],
     ]
     assert ["Files more than 1 % and 64 bytes off their estimate", "25.0 %", "25.0 %"] in rows(text, "results")
-    assert "first 16 pictures" in text
+    assert "first 16 images" in text
     cards = re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)
     assert cards[0] == ("Bits relative to JPEG, by PSNR", f"{minus}20.0 %")
     assert cards[1:3] == [
-        ("Bits per pixel, first 16 pictures", "0.16 to 0.80"),
-        ("PSNR, first 16 pictures", "26.0 to 34.0 dB"),
+        ("Bits per pixel, first 16 images", "0.16 to 0.80"),
+        ("PSNR, first 16 images", "26.0 to 34.0 dB"),
     ]
     assert [label for label, _ in cards].count("Loss, test") == 1
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {"samples", "rate_distortion", "first_batch"}
 
 
 def test_a_codec_of_one_bad_rate(tmp_path: Path) -> None:
-    point = Curve("this net", np.array([2.0]), {"psnr": np.array([9.0]), "ms_ssim": np.array([np.nan])})
+    point = Curve("this network", np.array([2.0]), {"psnr": np.array([9.0]), "ms_ssim": np.array([np.nan])})
     alone = replace(
         compress_summary(),
         results={"val": {"loss": 1.2, "bpp": 2.0, "psnr": 9.0}},
         comparison=replace(COMPARISON, curves=[point, *COMPARISON.curves[1:]]),
     )
     text = page(tmp_path, alone)
-    assert rows(text, "rate_distortion")[1] == ["this net against JPEG", wording.DASH, wording.DASH]
+    assert rows(text, "rate_distortion")[1] == ["this network against JPEG", wording.DASH, wording.DASH]
     assert 'id="rates"' not in text
     assert re.findall(r"<li><span>(.*?)</span><b>(.*?)</b></li>", text)[0] == (
-        "Bits per pixel, first 16 pictures",
+        "Bits per pixel, first 16 images",
         "2.00",
     )
 

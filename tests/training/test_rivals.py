@@ -94,7 +94,7 @@ def test_a_measurement_is_of_all_pictures_whatever_their_size(monkeypatch: pytes
 
 def test_bd_rates_are_those_of_the_curves() -> None:
     decibels, bits = np.array([30.0, 32.0, 35.0]), np.array([0.5, 0.8, 1.4])
-    ours, half = Curve("this net", bits, {"psnr": decibels}), Curve("JPEG", 2 * bits, {"psnr": decibels})
+    ours, half = Curve("this network", bits, {"psnr": decibels}), Curve("JPEG", 2 * bits, {"psnr": decibels})
     assert bd_rates(Comparison(1, [ours, half])) == {"bd_rate/JPEG": pytest.approx(-0.5)}
     far = Curve("WebP", bits, {"psnr": decibels + 10})  # none of our qualities
     assert bd_rates(Comparison(1, [ours, half, far])).keys() == {"bd_rate/JPEG"}
