@@ -52,7 +52,7 @@ def test_every_form_goes_over_every_link(house: Path) -> None:
     page = (house / "sent" / "transfer.html").read_text()
     assert "JPEG 45" in page
     assert "http://" not in page
-    assert "soonest, 2 Mbit/s" in said
+    assert "dB, 2 Mbit/s: " in said
     assert "output=sent already contains a report" in report("rates=[]", "output=sent", cwd=house, code=2)
 
 
