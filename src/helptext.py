@@ -37,8 +37,8 @@ def help_text(verb: str, what: str, words: list[str]) -> str:
     return (
         f"imagier {verb}: {what}.\n\nusage: {usage}\n\n"
         + ("== Choices ==\n" + "\n".join(listed) + "\n\n" if listed else "")
-        + f"== Configuration (change anything by key=value) ==\n{_commented(shown, _known(written, chosen))}\n"
-        "imagier --help lists the verbs."
+        + f"== Configuration (set anything with key=value) ==\n{_commented(shown, _known(written, chosen))}\n"
+        "imagier --help lists all commands."
     )
 
 
