@@ -1,6 +1,6 @@
 """imagier: from a folder of images to a trained, measured and reported model.
 
-Importing this package imports neither torch nor Lightning: a sentence that only prints its configuration stays quick.
+Importing this package imports neither torch nor Lightning, so a command that only prints its configuration is fast.
 """
 
 from typing import TYPE_CHECKING, Any

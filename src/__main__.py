@@ -1,4 +1,4 @@
-"""`python -m imagier` is `imagier`."""
+"""Entry point of `python -m imagier`, the same as `imagier`."""
 
 from imagier.cli import main
 

@@ -1,7 +1,7 @@
-"""From configuration, or from a checkpoint, to objects.
+"""Build objects from a configuration or a checkpoint.
 
-`nodes` calls what a node names; what the data knows (channels, classes, image size, ...) is added wherever the
-signature asks for it by name.
+`nodes` calls the target of a node; facts about the data (channels, classes, image size, ...) are passed wherever the
+target's signature has a parameter of that name.
 """
 
 import functools
@@ -23,17 +23,18 @@ from imagier.offered import CONF, OF_TRANSFORMS, OWN, offered_targets, targets
 from imagier.tasks.base import Task
 from imagier.transforms.augment import Augment
 
-# Of `data`: which classes a net has learnt, and which samples it has not. Data that it is asked about share them.
+# Settings of `data` that fix which classes a network was trained on and which samples were held out. Data that it is
+# evaluated on must share them.
 AS_TRAINED = ("labels", "label_set", "classes", "values", "ignored", "split", "val_fraction")
-_OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss")  # what is called of its configuration
+_OF_A_CHECKPOINT = ("task", "model", "data", "noise", "loss")  # groups of its configuration whose targets are called
 
 
 def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
-    """Make the data module of `cfg.data`, its files found, examined and ready.
+    """Build the data module of `cfg.data` and set it up: its files are found, examined and ready to load.
 
     Args:
         cfg: the configuration of a run.
-        measured: where nothing is trained, the split that must be there; see `ImageData.setup`.
+        measured: without training, the split that must exist; see `ImageData.setup`.
 
     Raises:
         ConfigError, DataError: see `ImageData.setup`.
@@ -50,7 +51,11 @@ def data_module(cfg: DictConfig, measured: Split | None = None) -> ImageData:
 
 
 def task(cfg: DictConfig, facts: Facts) -> Task:
-    """Make the task of `cfg` with its net, loss and optimiser, for data of these facts."""
+    """Build the task of `cfg` with its network, loss and optimiser, for data with these facts.
+
+    Raises:
+        ConfigError: a part cannot be built, or task, data, noise and class weights do not fit together.
+    """
     _refuse_misfit(cfg, facts)
     known = {"class_weights": _weights(cfg, facts), "ignore_index": facts.ignore_index}
     loss = call(cfg.loss, "loss", known, leave_out=frozenset({"name"}))
@@ -65,7 +70,7 @@ def task(cfg: DictConfig, facts: Facts) -> Task:
 
 
 def refuse_unfinished(made: Task | type[Task]) -> None:
-    """Raise ConfigError for a task that cannot be reported, or of which no checkpoint would be the best."""
+    """Raise ConfigError for a task that lacks a method every task defines, or a valid `monitor` and `mode`."""
     own = made if isinstance(made, type) else type(made)
     missing = [name for name in ("measure", "count", "scores", "judge") if getattr(own, name) is getattr(Task, name)]
     missing += [name for name in ("monitor", "mode") if not hasattr(made, name)]
@@ -94,7 +99,7 @@ def _refuse_misfit(cfg: DictConfig, facts: Facts) -> None:
 
 
 def net(cfg: DictConfig, facts: Facts) -> FromPixels:
-    """Make the net of `cfg.model` for these facts, taking uint8 pixels."""
+    """Build the network of `cfg.model` for data with these facts; its input is uint8 pixels."""
     inner = call(cfg.model, "model", _known(facts), leave_out=frozenset({"name"}))
     if cfg.task.name == "classify" and _learnt_other_classes(str(cfg.model.get("weights")), facts):
         forget_classes(inner)
@@ -102,54 +107,54 @@ def net(cfg: DictConfig, facts: Facts) -> FromPixels:
 
 
 def _learnt_other_classes(weights: str, facts: Facts) -> bool:
-    """Whether the file is a checkpoint of this house for as many classes as these, and others."""
+    """Whether the file is an imagier checkpoint for the same number of classes as `facts`, but different ones."""
     theirs = learnt_classes(Path(weights)) if weights.endswith(".ckpt") else []
     return len(theirs) == facts.num_classes and theirs != list(facts.classes)
 
 
 def net_arguments(cfg: DictConfig, facts: Facts) -> dict[str, Any]:
-    """All arguments, plain, that make the net of `cfg.model` for these facts; weights are none of them."""
+    """Return all arguments that build the network of `cfg.model` for these facts, as plain values, without weights."""
     accepted, _ = parameters_of(target_of(cfg.model, "model"))
     given = {key: value for key, value in plain(cfg.model).items() if key not in RESERVED | {"name", "weights"}}
     return given | {key: value for key, value in _known(facts).items() if key in accepted}
 
 
 def _known(facts: Facts) -> dict[str, Any]:
-    """What the data know that a net may ask for."""
+    """Facts about the data that a network may take as arguments."""
     return {"in_channels": facts.channels, "num_classes": facts.num_classes, "image_size": facts.size}
 
 
 def net_of(task: Task) -> FromPixels:
-    """The task's net, in evaluation."""
+    """Return the task's network in evaluation mode."""
     net = task.net.eval()
     assert isinstance(net, FromPixels)
     return net
 
 
 def step_size(cfg: DictConfig, samples: int | None = None) -> int:
-    """The samples of one optimiser step: at most those of an epoch, where it is known how many `samples` these are."""
+    """Return the number of samples per optimiser step, at most those of an epoch if its `samples` are given."""
     asked = int(cfg.data.batch_size * cfg.trainer.accumulate_grad_batches)
     if samples is None:
         return asked
-    whole = samples - samples % cfg.data.batch_size  # an epoch's last batch is a whole one, where there is any
+    whole = samples - samples % cfg.data.batch_size  # training drops an incomplete last batch, if there are others
     return min(asked, int(whole or samples))
 
 
 def learning_rate(cfg: DictConfig, samples: int | None = None) -> float:
-    """`optimizer.lr`, stated for a reference batch, scaled to `step_size`."""
+    """Return `optimizer.lr`, which is stated for `optimizer.reference_batch` samples, scaled to `step_size`."""
     ratio = step_size(cfg, samples) / cfg.optimizer.reference_batch
     power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[cfg.optimizer.lr_scaling]
     return float(cfg.optimizer.lr * ratio**power)
 
 
 def settle_class_weights(cfg: DictConfig, data: ImageData) -> None:
-    """Write the numbers that `task.class_weights=auto` means into `cfg`, so that a checkpoint's loss needs no data."""
+    """Replace `task.class_weights=auto` in `cfg` by numbers, so that a checkpoint's loss can be built without data."""
     if cfg.task.get("class_weights") == "auto":
         cfg.task.class_weights = [round(float(weight), 6) for weight in data.class_weights()]
 
 
 def settle_classes(cfg: DictConfig, data: ImageData) -> None:
-    """Write the names of the classes into `cfg` where a file beside the data told them: other data may have none."""
+    """Write class names that were read from a file in the data set into `cfg`: other data may lack that file."""
     if "values" in cfg.data and cfg.data.classes is None:
         cfg.data.classes = list(data.facts.classes)
 
@@ -188,23 +193,23 @@ def _optimizer(cfg: DictConfig) -> Any:
         settings["fused"] = True
     optimizer = functools.partial(target, **(settings | {"lr": learning_rate(cfg)}))
     try:
-        # In groups as a task's: of matrices, and of others.
+        # Parameter groups like a task's: matrices, and all others.
         matrix, vector = torch.nn.Parameter(torch.zeros(1, 1)), torch.nn.Parameter(torch.zeros(1))
         optimizer([{"params": [matrix], "matrices": [True]}, {"params": [vector], "matrices": [False]}])
-    except (TypeError, ValueError) as error:  # of settings that do not go together
+    except (TypeError, ValueError) as error:  # for example, settings that exclude each other
         said = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise ConfigError(f"optimizer: {target.__name__} rejects {said}: {error}. Change one of them.") from error
     return optimizer
 
 
 def half_precision() -> str:
-    """Mixed precision on this machine's GPU: those before NVIDIA's Ampere imitate bf16, at many times the cost."""
+    """Return the mixed precision for this machine's GPU: before NVIDIA's Ampere, bf16 is emulated and very slow."""
     imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
     return "16-mixed" if imitated else "bf16-mixed"
 
 
 def _fused(cfg: DictConfig) -> bool:
-    """In 16-mixed a fused optimiser undoes the loss's scaling within its step, too late for clipping."""
+    """Whether to use the fused optimiser. In 16-mixed it unscales gradients inside its step, too late to clip them."""
     precision, on_gpu = cfg.trainer.precision, cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
     precision = half_precision() if precision in ("auto", "fastest") and on_gpu else precision
     clipped = precision == "16-mixed" and cfg.trainer.gradient_clip_val is not None
@@ -217,19 +222,22 @@ def _fused(cfg: DictConfig) -> bool:
 
 
 def callbacks(cfg: DictConfig, **known: Any) -> list[Any]:
-    """Make the callbacks of `cfg.callbacks`, in order; one with a null setting is off.
+    """Build the callbacks of `cfg.callbacks`, in order; one that has a null setting is off.
 
     Args:
-        cfg: of a run.
-        known: what they may ask for by name: monitor, mode, folder, ...
+        cfg: the configuration of a run.
+        known: values that are passed to callbacks whose signatures name them: monitor, mode, folder, ...
+
+    Raises:
+        ConfigError: a callback cannot be built, or monitors its own score without `mode`.
     """
     active = [(str(name), node) for name, node in cfg.callbacks.items() if node and None not in node.values()]
     return [call(node, f"callbacks.{name}", _known_to(name, node, known)) for name, node in active]
 
 
 def _known_to(name: str, node: DictConfig, known: dict[str, Any]) -> dict[str, Any]:
-    """What a callback may ask for, but for a score of its own."""
-    if name == "checkpoints" or "monitor" not in node:  # the best checkpoint is the best by the task's score
+    """`known`, without monitor and mode for a callback that sets its own monitor."""
+    if name == "checkpoints" or "monitor" not in node:  # the best checkpoint is always chosen by the task's score
         return known
     if "mode" not in node:
         raise ConfigError(
@@ -243,15 +251,16 @@ def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task
     """Rebuild a task with its weights from a checkpoint alone.
 
     Args:
-        path: of the file.
-        trusted: the configuration of this run; what it and the files of conf/ name is called, and nothing else.
+        path: the checkpoint file.
+        trusted: the configuration of this run; only targets named in it or in a file of conf/ are called.
 
     Returns:
-        The task in evaluation mode, its configuration, and what the checkpoint says about itself: `facts`, `epoch`,
-        `step`, `wandb_id`, `version`.
+        The task in evaluation mode, its configuration, and the checkpoint's metadata: `version`, `config`, `facts`,
+        `wandb_id`, `data_fingerprint`, `epoch`, `step`.
 
     Raises:
-        TrainingError: when the file is not such a checkpoint, or names something to be called that no file offers.
+        TrainingError: the file is not an imagier checkpoint, does not match its network, or names an unknown target.
+        ConfigError: its configuration cannot be built.
     """
     checkpoint = read_checkpoint(path)
     said = checkpoint["imagier"] | {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
@@ -259,8 +268,8 @@ def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task
     assert isinstance(cfg, DictConfig)
     _refuse_foreign(cfg, path, trusted)
     if "weights" in cfg.model:
-        cfg.model.weights = None  # they are in the checkpoint
-    used = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "optimizer"])  # nothing is trained
+        cfg.model.weights = None  # the checkpoint contains the weights
+    used = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "optimizer"])  # no training happens here
     made = task(used, Facts.from_dict(said["facts"]))
     try:
         made.load_state_dict(checkpoint["state_dict"])
@@ -273,7 +282,7 @@ def from_checkpoint(path: Path, trusted: DictConfig | None = None) -> tuple[Task
 
 
 def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> None:
-    """A checkpoint may come from anybody, and a target may be anything that Python can import."""
+    """Refuse unknown targets: a checkpoint may come from anyone, and a target may be anything Python can import."""
     said = {} if trusted is None else plain(trusted)
     own = {target for _, target in targets(said, "")}
     for place, target in foreign_targets(cfg):
@@ -287,7 +296,7 @@ def _refuse_foreign(cfg: DictConfig, path: Path, trusted: DictConfig | None) -> 
 
 
 def foreign_targets(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    """Place and name of all that a checkpoint of this configuration would want called and no file of conf/ offers."""
+    """Yield place and name of each target that a checkpoint with this configuration needs and no conf/ file names."""
     asked, offered = plain(cfg), offered_targets()
     for key in _OF_A_CHECKPOINT:
         yield from ((place, target) for place, target in targets(asked.get(key), key) if target not in offered)

@@ -1,4 +1,4 @@
-"""`imagier cache`: what is kept on disk so that it need not be made again, and clearing it."""
+"""`imagier cache`: list what is cached on disk, and clear it."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from imagier.errors import ConfigError, DataError, nearest
 from imagier.synthetic import SETS
 
-# folder below the cache -> what is in it
+# subfolder of the cache -> its contents
 KINDS = {
     "decoded": "decoded and resized images",
     "embedded": "generated data sets",
@@ -21,13 +21,13 @@ KINDS = {
     "examined": "results of data set checks",
 }
 
-_CLEARED = ".cleared."  # before the name of what is being removed
+_CLEARED = ".cleared."  # prefix of a folder that is being removed
 
-# What is written there, by its name, also while it is being written: beside it, files of others may lie, which are left
-# alone. KEY is sixteen hexadecimal digits.
+# Patterns of the names that imagier writes, temporary ones included; any other file in the cache is left alone. KEY is
+# sixteen hexadecimal digits.
 _KEY = "[0-9a-f]{16}"
 _SET = f"({'|'.join(SETS)})-v[0-9]+"
-_ASIDE = r"\.[a-z0-9_]{8}"  # as `files.write_aside` ends a name, of which it takes the first 32 characters
+_ASIDE = r"\.[a-z0-9_]{8}"  # suffix that `files.write_aside` adds to the first 32 characters of a name
 _OURS = {
     # KEY-HEIGHTxWIDTH-FORMAT, .KEY-HEIGHTxWIDTH-FORMAT.HOST.PROCESS
     "decoded": rf"(\.cleared\.)?({_KEY}-([0-9]+x[0-9]+|whole)-[0-9]+|\.{_KEY}-[0-9a-z]+-[0-9]+\..+\.[0-9]+)",
@@ -41,7 +41,14 @@ _OURS = {
 
 
 class Entry(NamedTuple):
-    """Something that is kept: its kind, its file or folder, what it is, its bytes, and when it was last used."""
+    """One cached file or folder.
+
+    kind: a key of KINDS.
+    path: the file or folder.
+    what: a description for the table.
+    size: in bytes, of all its files together.
+    used: newest modification time of the folder and its files, in seconds since the epoch.
+    """
 
     kind: str
     path: Path
@@ -51,11 +58,11 @@ class Entry(NamedTuple):
 
 
 def run(cfg: DictConfig) -> None:
-    """List what the cache holds, or clear what `cfg.clear` names.
+    """List the cache's entries, or clear those that `cfg.clear` names.
 
     Raises:
-        ConfigError: for a name of nothing.
-        DataError: where something cannot be removed.
+        ConfigError: a name matches no entry.
+        DataError: an entry cannot be removed.
     """
     cache = Path(cfg.paths.cache).expanduser()
     entries = sorted(_entries(cache), key=lambda entry: (entry.kind, -entry.size))
@@ -84,7 +91,7 @@ def _entries(cache: Path) -> Iterator[Entry]:
                 files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
                 sizes = [file.stat().st_size for file in files]
                 used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
-            except FileNotFoundError:  # another process has renamed it meanwhile, for it is done
+            except FileNotFoundError:  # another process has finished writing it and renamed it meanwhile
                 continue
             yield Entry(kind, path, _what(kind, path), sum(sizes), used)
 
@@ -127,8 +134,8 @@ def _remove(entry: Entry) -> None:
         if entry.path.is_file():
             entry.path.unlink()
             return
-        # Out of its place first, so that nobody opens a folder of which half is gone; an earlier clearing may have left
-        # its own there.
+        # Rename first, so that no process opens a half-removed folder; an interrupted clearing may have left a folder
+        # of that name.
         aside = entry.path.with_name(f"{_CLEARED}{entry.path.name.removeprefix(_CLEARED)}")
         if aside != entry.path:
             shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What is in the file of a checkpoint, read without executing anything in it."""
+"""Read the contents of a checkpoint file without executing any code in it."""
 
 import zipfile
 from pathlib import Path
@@ -10,10 +10,10 @@ from imagier.errors import TrainingError
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this house.
+    """Read an imagier checkpoint; its tensors are memory-mapped on the CPU.
 
     Raises:
-        TrainingError: when the file is not such a checkpoint.
+        TrainingError: the file is damaged, or not an imagier checkpoint.
     """
     try:
         _refuse_damage(path)
@@ -31,14 +31,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _refuse_damage(path: Path) -> None:
-    """Check the file's own checksums, which torch does not: it takes damaged weights for others."""
+    """Verify the ZIP checksums, which torch does not: it would load damaged weights as if they were valid."""
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
             raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
 
 
 def learnt_classes(path: Path) -> list[str]:
-    """The names of the classes that a checkpoint of this house has learnt; none, where the file is another one."""
+    """Return the class names in an imagier checkpoint; an empty list for any other file that torch can load."""
     stored = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
     about = stored.get("imagier", {}) if isinstance(stored, dict) else {}
     return list(about.get("facts", {}).get("classes", []))

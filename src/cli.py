@@ -1,7 +1,7 @@
-"""The command line: `imagier VERB key=value ...`; `train.py` and scripts/NAME.py are the same verbs.
+"""The command line: `imagier VERB key=value ...`; `train.py` and scripts/NAME.py run the same verbs.
 
-Hydra composes, `configuration` checks, and only then is torch imported. A user's mistake ends in one sentence and an
-exit code; anything else is a bug and keeps its traceback.
+Hydra composes the configuration, `configuration` checks it, and only then is torch imported. A user's mistake is
+reported as a one-sentence message with an exit code; anything else is a bug and keeps its traceback.
 """
 
 import atexit
@@ -38,12 +38,16 @@ VERBS = {
 }
 
 
-# What of files a user can mend wherever it is met: rights, and names that no file system takes.
+# Errors of the file system that a user can fix wherever they occur: permissions, and names that are too long.
 _MENDABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def main(verb: str | None = None) -> None:
-    """Run `verb` with the words of the command line, and exit."""
+    """Run `verb` with the arguments in `sys.argv`; exit with an error's code if it fails.
+
+    Args:
+        verb: a key of VERBS; None takes the first argument.
+    """
     program, *words = sys.argv
     if verb is None:
         verb, *words = words or ["--help"]
@@ -59,7 +63,7 @@ def main(verb: str | None = None) -> None:
             if verb not in VERBS:
                 known = f"the commands are: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
                 raise ConfigError(f"'{verb}' is not a command; {known}")
-            if leader() or verb == "train":  # of several processes, the others have work in a training alone
+            if leader() or verb == "train":  # only training uses more than one process
                 _compose_and_call(verb, program, completed(verb, words))
     except KeyboardInterrupt:
         if leader():
@@ -69,7 +73,7 @@ def main(verb: str | None = None) -> None:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """End with a sentence and an exit code where the user can mend what went wrong."""
+    """Turn errors that the user can fix into a message and an exit code."""
     try:
         yield
     except ImagierError as error:
@@ -84,7 +88,7 @@ def _sentences() -> Iterator[None]:
 
 
 def _end_unread() -> NoReturn:
-    """Whoever reads what is printed has seen enough, as in `| head`: end as other programs do then."""
+    """Exit as other programs do when the reader of their output closes the pipe, as in `| head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(141)
 
@@ -118,7 +122,7 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
             raise ConfigError(f"{group}=null is not allowed; {group} is one of: {', '.join(choices(group))}.")
     _search_own_conf()
     typed, sys.argv = sys.argv, [program, *words]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to where they are put into a sentence
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors propagate to `_explained`, which rewords them
     job = _job(verb, typed)
     try:
         if not {"--help", "-h"}.isdisjoint(words):
@@ -138,10 +142,11 @@ def _compose_and_call(verb: str, program: str, words: list[str]) -> None:
 
 
 def _search_own_conf() -> None:
-    """Let Hydra, which is asked for choices in many places, look into the user's own folder too.
+    """Add the user's own configuration folder to Hydra's search path.
 
     Raises:
-        ConfigError: there is no such folder, or it holds another file of a name that conf/ has, whose own would win.
+        ConfigError: the folder does not exist, or a file in it differs from the file of that name in conf/, which
+            would take precedence.
     """
     own = own_conf()
     if own is None:
@@ -160,8 +165,8 @@ def _search_own_conf() -> None:
 
     class OwnConf(SearchPathPlugin):
         def manipulate_search_path(self, search_path: Any) -> None:
-            """Add it behind conf/."""
-            if there := own_conf():  # a process may say several sentences
+            """Append it after conf/."""
+            if there := own_conf():  # read anew: a process may run several commands
                 search_path.append(OWN, f"file://{there}")
 
     Plugins.instance().register(OwnConf)
@@ -171,7 +176,7 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
     def job(cfg: Any) -> Any:
         from imagier.configuration import check
 
-        sys.argv = typed  # the processes of trainer=ddp are started with the same words
+        sys.argv = typed  # the processes of trainer=ddp are started with the same arguments
         check(cfg)
         module, _, function = VERBS[verb][0].partition(":")
         run = getattr(_imported(module), function)
@@ -185,28 +190,28 @@ def _job(verb: str, typed: list[str]) -> Callable[[Any], Any]:
 
 
 def _imported(name: str) -> ModuleType:
-    """Import a module, but look for no garbage among its million new objects: a quarter of the time, for nothing."""
-    if name in sys.modules:  # of a sweep's earlier trial, whose garbage is not to be kept
+    """Import a module with garbage collection off: scanning its million objects would take a quarter of the time."""
+    if name in sys.modules:  # a later trial of a sweep: freezing now would keep the earlier trial's garbage
         return sys.modules[name]
     gc.disable()
-    atexit.register(gc.unfreeze)  # or extensions would complain at the end that their types are still there
+    atexit.register(gc.unfreeze)  # otherwise extensions warn at exit that their types are still alive
     try:
         return import_module(name)
     finally:
-        gc.freeze()  # what is there now stays, and need not be looked through again
+        gc.freeze()  # imported objects live until exit, so later collections can skip them
         gc.enable()
 
 
 def _exiting(job: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def exiting(cfg: Any) -> Any:
-        with _sentences():  # here, before Hydra adds lines of its own
+        with _sentences():  # here, before Hydra adds its own lines
             return job(cfg)
 
     return exiting
 
 
 def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
-    """Put Hydra's and OmegaConf's errors into one sentence with the choices."""
+    """Turn an error of Hydra or OmegaConf into one message that lists the choices."""
     from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
@@ -244,7 +249,7 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
 
 
 def _place_of_a_path(missing: str) -> ConfigError | None:
-    """What to say of data=/my/pictures or model=net.ckpt, as other programs take them."""
+    """Return an error for data=/my/images or model=net.ckpt, which other programs accept; None for other choices."""
     group, _, given = missing.partition("/")
     if group not in ("data", "model") or not ("/" in given or re.search(r"\.(ckpt|pth?|safetensors|onnx)$", given)):
         return None
@@ -260,7 +265,7 @@ def _place_of_a_path(missing: str) -> ConfigError | None:
 
 
 def _of_the_task(names: list[str], group: str, words: list[str]) -> list[str]:
-    """Leave out the choices that are for other tasks than the one that the words name."""
+    """Drop the choices that do not support the task given on the command line."""
     from imagier.configuration import choices, fitting
 
     task = next((word.partition("=")[2] for word in words if word.startswith("task=")), None)
@@ -271,7 +276,7 @@ def _of_the_task(names: list[str], group: str, words: list[str]) -> list[str]:
 
 
 def _unknown(key: str, verb: str, words: list[str]) -> ConfigError:
-    """Compose once more without the word at fault, to see what there is beside it."""
+    """Compose again without the faulty argument, to list the keys that exist in its place."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 

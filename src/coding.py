@@ -1,4 +1,4 @@
-"""`imagier compress` and `imagier decompress`: photographs to a net's own small files, and back."""
+"""`imagier compress` and `imagier decompress`: images to a codec's compressed files, and back."""
 
 import sys
 import time
@@ -17,15 +17,15 @@ from imagier.opening import load_codec
 
 
 def compress(cfg: DictConfig) -> None:
-    """Write a file for every picture of `cfg.source` below `cfg.output`.
+    """Compress every image of `cfg.source` into a file below `cfg.output`.
 
     Raises:
-        ConfigError: `cfg.ckpt` is no codec, or has no such quality.
-        DataError: there are no pictures, or some cannot be read; all others are done first.
+        ConfigError: `cfg.ckpt` is not a codec, or lacks the quality `cfg.quality`; or `cfg.output` is not writable.
+        DataError: there are no images, or some cannot be read or would overwrite a file; the others are done first.
     """
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     items = find(cfg.source, SUFFIXES)
-    codec.rate(cfg.quality)  # a quality that there is not is said before anything is written
+    codec.rate(cfg.quality)  # refuses an unknown quality before anything is written
 
     def write(item: Item, target: Path) -> str:
         image_HWC = to_pixels(item.given, codec.channels)
@@ -38,11 +38,12 @@ def compress(cfg: DictConfig) -> None:
 
 
 def decompress(cfg: DictConfig) -> None:
-    """Write a PNG file for every compressed file of `cfg.source` below `cfg.output`.
+    """Decompress every file of `cfg.source` into a PNG file below `cfg.output`.
 
     Raises:
-        ConfigError: `cfg.ckpt` is no codec.
-        DataError: there are no files, or some cannot be read; all others are done first.
+        ConfigError: `cfg.ckpt` is not a codec, or `cfg.output` is not writable.
+        DataError: there are no files, or some cannot be read, declare more than `cfg.max_megapixels` or would overwrite
+            a file; the others are done first.
     """
     codec = load_codec(cfg.ckpt, threads=cfg.threads)
     items = find(cfg.source, frozenset({SUFFIX}))

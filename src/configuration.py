@@ -1,4 +1,4 @@
-"""Is a composed sentence sound? Checked before torch is imported, so that a slip is answered at once."""
+"""Check a composed configuration before torch is imported, so that mistakes are reported at once."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from imagier.keys import is_said, leaves
 from imagier.offered import CONF, OF_TRANSFORMS, own_conf
 from imagier.rules import RULES
 
-# What a sentence may speak of, in any verb.
+# Top-level keys of any verb's configuration.
 KNOWN = (
     "task", "model", "data", "augment", "noise", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger",
     "paths", "seed", "pretrain", "resume", "test", "report", "ckpt", "split", "output", "runs", "seeds", "clear",
@@ -22,9 +22,9 @@ KNOWN = (
     "sweep",
 )  # fmt: skip
 
-_PLACES = ("trainer", "data", "optimizer", "model", "scheduler", "loss", "paths")  # where a bare name is looked for
+_PLACES = ("trainer", "data", "optimizer", "model", "scheduler", "loss", "paths")  # searched for keys without a group
 
-# What a training asks of a group's choice, which a file of one's own may have forgotten.
+# Keys that training needs in a group's chosen file; a user's own file may lack one.
 _ASKED = {
     "task": ("_target_", "name"),
     "model": ("_target_", "name"),
@@ -34,7 +34,7 @@ _ASKED = {
     "scheduler": ("_target_",),
 }
 
-# Arguments of Lightning's Trainer that a run gives it, and what a sentence says instead.
+# Arguments of Lightning's Trainer that a run sets itself, and what to use instead.
 _HELD = {
     "callbacks": "add one as +callbacks.NAME._target_=CLASS",
     "logger": "choose logger=NAME",
@@ -49,14 +49,14 @@ _HELD = {
 
 
 def check(cfg: DictConfig) -> None:
-    """Go over a composed configuration.
+    """Check a composed configuration.
 
     Args:
-        cfg: as composed, without Hydra's own node.
+        cfg: the configuration, without Hydra's own node.
 
     Raises:
-        ConfigError: for a missing value or key, a value out of range, or a net, data set and task that do not fit
-            together.
+        ConfigError: a value or key is missing, a key is unknown, a value is out of range, a checkpoint does not exist,
+            or network, data or loss do not fit the task.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
@@ -71,7 +71,7 @@ def check(cfg: DictConfig) -> None:
         if key in values and not rule.allows(values[key]):
             raise ConfigError(f"{key}={_word(values[key])} is out of range: {key} is {rule}.{_text(values[key])}")
     _check_places(cfg)
-    if cfg.get("augment") and cfg.get("resume") is None:  # a resumed run may leave the list that its words are for
+    if cfg.get("augment") and cfg.get("resume") is None:  # saved arguments may be for a list that resuming replaces
         _check_augment(cfg.augment)
     if "task" in cfg:
         for group, asked in _ASKED.items():
@@ -82,7 +82,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_places(cfg: DictConfig) -> None:
-    """Refuse a checkpoint that is not there, of which `serve` takes several, before libraries are loaded to read it."""
+    """Refuse a missing checkpoint (`serve` takes several) before loading the libraries that read it."""
     said = str(cfg.get("ckpt") or "")
     for place in [said] if Path(said).expanduser().exists() else said.split(","):
         if place and not Path(place).expanduser().exists():
@@ -92,7 +92,7 @@ def _check_places(cfg: DictConfig) -> None:
 
 
 def _check_augment(augment: DictConfig) -> None:
-    """Refuse a word of which the chosen list makes nothing. Where an experiment's own are idle, that is no matter."""
+    """Refuse a setting given on the command line that the chosen list ignores; an experiment's own may be unused."""
     text = OmegaConf.to_yaml(augment)
     for key in OF_TRANSFORMS:
         if key in augment and is_said(f"augment.{key}") and not re.search(rf"\$\{{[\w.]*\b{key}\}}", text):
@@ -107,7 +107,7 @@ def _check_augment(augment: DictConfig) -> None:
 def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str]) -> None:
     chosen = cfg.get(group) or {}
     lacking = [key for key in asked if chosen.get(key) is None]
-    if len(lacking) == len(asked):  # a word alone, of a verb that has no such group
+    if len(lacking) == len(asked):  # a lone setting of a group that was not chosen or that this verb lacks
         words = " and ".join(f"{group}.{key}" for key in chosen) or "the other groups"
         raise ConfigError(f"{group} is not set: add {group}=NAME if this command supports it, or remove {words}.")
     if lacking:
@@ -118,12 +118,12 @@ def _check_keys(cfg: DictConfig, group: str, asked: Sequence[str]) -> None:
 
 
 def choices(group: str) -> list[str]:
-    """The names that `group=NAME` accepts; those with an underscore are parts of others."""
+    """Return the names that `group=NAME` accepts; files that start with an underscore are parts of others."""
     return sorted(_files(group))
 
 
 def _files(group: str) -> dict[str, Path]:
-    """The file of every choice. Hydra looks into a user's own folder last."""
+    """The file of every choice. As in Hydra's search path, conf/ takes precedence over a user's own folder."""
     own = own_conf()
     paths = [path for folder in ([own] if own else []) + [CONF] for path in (folder / group).glob("*.yaml")]
     return {path.stem: path for path in paths if not path.name.startswith("_")}
@@ -139,7 +139,7 @@ def _check_pair(cfg: DictConfig, group: str) -> None:
 
 
 def fitting(group: str, task: str) -> list[str]:
-    """The choices of a group that are for `task`, or for any."""
+    """Return the choices of a group that support `task`; those that list no tasks support any."""
     return [name for name, path in sorted(_files(group).items()) if task in _tasks(path, task)]
 
 
@@ -149,7 +149,7 @@ def _tasks(path: Path, any_task: str) -> Sequence[str]:
 
 
 def _check_parts(cfg: DictConfig) -> None:
-    """Refuse what a run sets itself, and a run without its parts."""
+    """Refuse a run without its required groups, and Trainer arguments that a run sets itself."""
     if missing := [key for key in ("trainer", "callbacks", "logger", "paths") if cfg.get(key) is None]:
         raise ConfigError(
             f"{missing[0]} was removed, but a run needs it: remove single entries by name, as in ~callbacks.NAME, or "
@@ -160,7 +160,7 @@ def _check_parts(cfg: DictConfig) -> None:
 
 
 def _text(value: Any) -> str:
-    """A hint at a number that came as text, as from the environment."""
+    """Return a hint if the value is a number that arrived as text, for example from the environment; else ""."""
     number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", value)
     return (
         f" '{value}' is text; for a number from the environment, use ${{oc.decode:${{oc.env:NAME}}}}." if number else ""
@@ -172,7 +172,7 @@ def _word(value: Any) -> str:
 
 
 def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
-    """Say that `key` does not exist and what stands beside the place where it was looked for."""
+    """Build the error for a `key` that does not exist; it lists the keys that exist in its place."""
     plain = cfg if isinstance(cfg, DictConfig) else DictConfig({})
     if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
         files = _files("data")
@@ -196,11 +196,11 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
 
 
 def _place_of(cfg: DictConfig | ListConfig, key: str) -> str:
-    """Where a bare name has its place, such as `epochs`, `batch_size` or `lr`, which other programs take as it is."""
+    """Suggest the full key for a bare name such as `epochs`, `batch_size` or `lr`, which other programs accept."""
     plain = OmegaConf.to_container(cfg)
     assert isinstance(plain, dict)
     known = leaves({group: plain[group] for group in _PLACES if group in plain})
-    kinds = [re.escape(key), rf"{re.escape(key)}_.+", rf"(.+_)?{re.escape(key)}s?"]  # itself, its beginning, its end
+    kinds = [re.escape(key), rf"{re.escape(key)}_.+", rf"(.+_)?{re.escape(key)}s?"]  # exact, as a prefix, as a suffix
     found = [
         (rank, _PLACES.index(full.partition(".")[0]), len(full), full)
         for full, _ in known

@@ -1,25 +1,31 @@
-"""How often each whole number occurs, without making the host wait for a GPU."""
+"""Count occurrences of integers without making the host wait for a GPU."""
 
 import torch
 from torch import Tensor
 
-_TABLES, _BINS = 64, 1 << 22  # at most so many of both together: 32 MB
+_TABLES, _BINS = 64, 1 << 22  # at most 64 tables, and 4 Mi entries in all of them together: 32 MiB
 
 
 def counted(index_N: Tensor, bins: int) -> Tensor:
-    """Return how often each of 0 to `bins` - 1 occurs in `index_N`, int64 [N] of no others: int64 [bins].
+    """Count how often each integer from 0 to `bins` - 1 occurs in `index_N`.
 
-    `torch.bincount` is the same, and faster on a CPU; on a GPU it has the host look for the largest number, so that
-    everything queued there has to be done first. Here neighbours count into 64 tables, since threads that add to one
-    number do so one after the other.
+    `torch.bincount` does the same, and faster on a CPU; on a GPU it makes the host read the largest value, which waits
+    for all queued work. Here neighbours count into different tables, since additions to one number are serialised.
+
+    Args:
+        index_N: int64 [N], each in [0, bins).
+        bins: number of counters.
+
+    Returns:
+        int64 [bins].
     """
-    if index_N.device.type in ("cpu", "mps"):  # Apple's GPU is as it was: nobody has tried the other way there
+    if index_N.device.type in ("cpu", "mps"):  # the tables are untested on Apple's GPUs
         return torch.bincount(index_N, minlength=bins)
     return counted_apart(index_N, bins)
 
 
 def counted_apart(index_N: Tensor, bins: int) -> Tensor:
-    """As `counted`, by 64 tables on every device, or by fewer of many bins."""
+    """Count as `counted` does, with tables on every device: 64 of them, or fewer if there are many bins."""
     tables = max(1, min(_TABLES, _BINS // bins))
     spread_N = index_N + torch.arange(len(index_N), device=index_N.device) % tables * bins
     counts = torch.zeros(tables * bins, dtype=torch.int64, device=index_N.device)

@@ -1,4 +1,4 @@
-"""`imagier doctor`: look through a whole data set before training on it."""
+"""`imagier doctor`: check a whole data set before training on it."""
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -8,15 +8,15 @@ from imagier.errors import DataError
 
 
 def run(cfg: DictConfig) -> None:
-    """Print splits, sizes, class frequencies with ready-to-paste weights, and every file that is at fault.
+    """Print splits, sizes, class frequencies with ready-to-paste weights, and every faulty file.
 
     Raises:
-        DataError: when samples are at fault, or when there is nothing to look at.
+        DataError: some samples are faulty, or there are none.
     """
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
-        settings.data.on_error = "skip"  # name them all instead of stopping at the first
-        settings.data.decode_once = False  # a look leaves no gigabytes behind
+        settings.data.on_error = "skip"  # report all faults instead of stopping at the first
+        settings.data.decode_once = False  # a check should not leave gigabytes in the cache
     data = build.data_module(settings)
     print(report(data))
     if bad := len(data.findings.problems):

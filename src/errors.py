@@ -1,7 +1,7 @@
-"""What can go wrong through a user's words or files.
+"""Errors that a user can cause with settings or files, and can fix.
 
-Each message is one readable paragraph with three parts: the value that was met, the rule it broke, and the cure.
-The command line prints it without a traceback and exits with `exit_code`.
+Each message is one readable paragraph with three parts: the value found, the rule it breaks, and the fix. The command
+line prints it without a traceback and exits with `exit_code`.
 """
 
 import difflib
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 class ImagierError(Exception):
-    """Something the user can mend. Everything else is a bug and keeps its traceback."""
+    """Something the user can fix. Any other exception is a bug and keeps its traceback."""
 
     exit_code = 1
 
 
 class ConfigError(ImagierError):
-    """The sentence is wrong: an unknown name, a misspelt key, a value out of range, a pair that does not fit."""
+    """The configuration is wrong: an unknown name, a misspelt key, a value out of range, an invalid combination."""
 
     exit_code = 2
 
@@ -29,13 +29,13 @@ class DataError(ImagierError):
 
 
 class TrainingError(ImagierError):
-    """Training cannot go on: the loss is not finite, the checkpoint does not fit, the disk is full."""
+    """Training cannot continue: the loss is not finite, the checkpoint does not fit, the disk is full."""
 
     exit_code = 4
 
 
 class BundleError(ImagierError):
-    """An exported net cannot be used or made: a file of its is damaged, or its answers are not the trained net's."""
+    """A bundle cannot be used or exported: a file is damaged, or its outputs differ from the trained network's."""
 
     exit_code = 5
 
@@ -48,7 +48,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 @contextmanager
 def writing_to(output: Path) -> Iterator[None]:
-    """Tell an OSError of the body as a ConfigError that names `output`, the folder into which it writes."""
+    """Turn an OSError of the body into a ConfigError that names `output`, the folder it writes to."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`imagier export`: a checkpoint becomes a bundle, once its graphs are known to answer as it does."""
+"""`imagier export`: turn a checkpoint into a bundle, after checking that its graphs compute the same outputs."""
 
 import json
 import logging
@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 HELD_OUT = ("val", "test")
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 EXPORTERS = ("imagier", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
-# Held-out pictures, and training pictures for int8. A class is one decision, and small pictures show few values: more
-# are taken, so that half a point of accuracy is more than one or two decisions. A mask has many of both.
+# Numbers of held-out images for the comparison, and of training images for int8 calibration. A classifier makes one
+# decision per image, and small images contain few values, so it needs more images: half a point of accuracy must be
+# more than one or two decisions. A mask has many of both.
 SAMPLES, CALIBRATION = {"classify": 1000}, {"classify": 300}
 USUAL_SAMPLES, USUAL_CALIBRATION = 200, 100
 
@@ -41,10 +42,10 @@ def run(cfg: DictConfig) -> None:
     """Export `cfg.ckpt` to `cfg.output`.
 
     Raises:
-        ConfigError: for a format or precision that is not known or lacks its packages, a task that is not known in
-            use, or data of another kind or size than the checkpoint's.
-        TrainingError: when the checkpoint cannot be read.
-        BundleError: when a graph cannot be made, or disagrees with the checkpoint.
+        ConfigError: a format or precision is unknown or lacks its packages, the split was trained on, the task cannot
+            be deployed, or the data differ from the checkpoint's in kind or size.
+        TrainingError: the checkpoint cannot be read.
+        BundleError: a graph cannot be made, or disagrees with the checkpoint.
     """
     formats, precisions = _asked(cfg)
     with log_to(console()):
@@ -77,7 +78,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _asked(cfg: DictConfig) -> tuple[list[str], list[str]]:
-    """Formats and precisions, and a split that did not train. Raises ConfigError before anything is read."""
+    """Return formats and precisions. Raises ConfigError for invalid ones, or a split that was trained on."""
     formats, precisions = _chosen("formats", cfg.formats, FORMATS), _chosen("precision", cfg.precision, PRECISIONS)
     if "int8" in precisions and not {"onnx", "openvino"} & set(formats):
         raise ConfigError(
@@ -95,7 +96,7 @@ def _asked(cfg: DictConfig) -> tuple[list[str], list[str]]:
 def _pictures(
     cfg: DictConfig, task: Task, name: str, data: ImageData
 ) -> tuple[Callable[[], Iterator[Sample]], Callable[[], Iterator[np.ndarray]]]:
-    """Held-out pictures to compare graphs on, and training pictures to calibrate them by."""
+    """Return functions that yield held-out samples to compare graphs on, and training images to calibrate them."""
     samples = cfg.samples or SAMPLES.get(name, USUAL_SAMPLES)
     calibration = cfg.calibration or CALIBRATION.get(name, USUAL_CALIBRATION)
     return (
@@ -105,7 +106,7 @@ def _pictures(
 
 
 def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:
-    """A word or a list of words, each of them known."""
+    """Return a comma-separated string or a list as a list, and refuse unknown items."""
     words = given.split(",") if isinstance(given, str) else list(given)
     for word in words:
         if word not in known:
@@ -114,7 +115,7 @@ def _chosen(key: str, given: Any, known: tuple[str, ...]) -> list[str]:
 
 
 def _refuse_missing(formats: Sequence[str]) -> None:
-    """Before minutes of work; what a graph is made with is an extra of its own."""
+    """Refuse a format whose packages are not installed, before minutes of work."""
     for form in formats:
         for name in NEEDED.get(form, ()):
             if find_spec(name) is None:
@@ -123,7 +124,7 @@ def _refuse_missing(formats: Sequence[str]) -> None:
 
 
 def _refuse_other_size(task: str, trained: Facts, given: Facts) -> None:
-    """A classifier's graph is of one size; what looks at every pixel takes any."""
+    """Refuse images of another size for a classifier, whose graph has a fixed input size; other tasks take any size."""
     if task == "classify" and given.size != trained.size:
         size = f"[{trained.size[0]},{trained.size[1]}]" if trained.size else "null"
         raise ConfigError(
@@ -133,14 +134,17 @@ def _refuse_other_size(task: str, trained: Facts, given: Facts) -> None:
 
 
 def _usual_folder(checkpoint: Path) -> Path:
-    """In the run's folder; another checkpoint than the best does not take its place."""
+    """The default output: bundle/ in the run folder, bundle-NAME/ for a checkpoint other than best.
+
+    A checkpoint outside a run folder's checkpoints/ gets bundle/ beside it.
+    """
     if checkpoint.parent.name != "checkpoints":
         return checkpoint.parent / "bundle"
     return checkpoint.parent.parent / ("bundle" if checkpoint.stem == "best" else f"bundle-{checkpoint.stem}")
 
 
 def _samples(task: Task, data: ImageData, split: Split) -> Iterator[Sample]:
-    """Every sample of a split as the net is asked about it, one by one."""
+    """Yield the samples of a split one by one: name, input image as the network takes it, target."""
     for batch in data.loader(split):
         asked = task.question(batch)
         for row, name in enumerate(batch["id"]):
@@ -148,7 +152,7 @@ def _samples(task: Task, data: ImageData, split: Split) -> Iterator[Sample]:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    """What the run has measured its best checkpoint at: the scores of the test split."""
+    """Return the run's test scores for its best checkpoint; empty for other checkpoints, or if the run has none."""
     results, summary = (_record(path, name) for name in ("metrics.json", "summary.json"))
     if path.name != "best.ckpt" or "test" not in results or "data" not in summary:
         return {}
@@ -158,14 +162,14 @@ def _measured(path: Path) -> dict[str, Any]:
 
 
 def _made_with(path: Path) -> dict[str, Any]:
-    """The commit and the libraries that the run was trained with, and those that it is exported with."""
+    """Return the commit and library versions of the training, and the library versions of the export."""
     environment = _record(path, "environment.json")
     made_with = {key: environment[key] for key in ("commit", "python", "packages") if key in environment}
     return made_with | {"exported_with": versions(EXPORTERS)}
 
 
 def _record(path: Path, name: str) -> dict[str, Any]:
-    """One of the files that a run has written about itself; empty for a checkpoint that was moved away from them."""
+    """Read one of the run's JSON records; empty if it is missing, as for a checkpoint moved out of its run folder."""
     try:
         record = json.loads((path.parent.parent / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What `--help` shows: every key with its value, and what its file says of it."""
+"""The text of `--help`: every key with its value and the comment from its configuration file."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ from imagier.offered import CONF
 
 
 def help_text(verb: str, what: str, words: list[str]) -> str:
-    """Compose the sentence and tell it.
+    """Compose the configuration and return it with its comments, the usage and the choices of each group.
 
-    Hydra's own help would read every configuration of every group, which takes twice as long as all the rest.
+    Hydra's own help would read every file of every group, which takes twice as long as everything else.
 
     Args:
-        verb: of the command line.
-        what: it does.
-        words: behind it, without options.
+        verb: the verb of the command line.
+        what: what it does, in a few words.
+        words: its arguments, without options.
     """
     from hydra import compose, initialize_config_dir
 
@@ -50,7 +50,7 @@ def _commented(shown: str, known: Mapping[str, str]) -> str:
 
 
 def _known(written: str, chosen: DictConfig) -> dict[str, str]:
-    """Dotted key -> what the verb's file, or that of the choice for its group, says of it."""
+    """Map dotted keys to their comments in the verb's file and in the files of the chosen groups."""
     known = _comments(written, "")
     for group, choice in chosen.items():
         path = CONF / str(group) / f"{choice}.yaml"
@@ -74,7 +74,7 @@ def _comments(written: str, prefix: str) -> dict[str, str]:
 
 
 def _keys(text: str) -> Iterator[tuple[int, str, str]]:
-    """Line, dotted key and comment of every key, in YAML as this house and OmegaConf write it."""
+    """Yield line index, dotted key and comment of every key, in YAML as conf/ and OmegaConf write it."""
     above: list[tuple[int, str]] = []
     for place, line in enumerate(text.splitlines()):
         if found := re.match(r"( *)(\w+):(?: |$)", line):

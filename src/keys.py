@@ -1,11 +1,11 @@
-"""Settings within settings, by their dotted keys."""
+"""Nested settings addressed by dotted keys."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every dotted key that holds no keys itself, be it an empty mapping, and its value."""
+    """Yield the dotted key and value of every leaf; an empty mapping counts as a leaf."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -14,7 +14,7 @@ def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def at(node: Mapping[str, Any], key: str) -> Any:
-    """What a dotted key holds, or None where there is no such key."""
+    """Return the value of a dotted key, or None if it does not exist."""
     place: Any = node
     for part in key.split("."):
         place = place.get(part) if isinstance(place, Mapping) else None
@@ -22,12 +22,12 @@ def at(node: Mapping[str, Any], key: str) -> Any:
 
 
 def within(key: str, places: tuple[str, ...]) -> bool:
-    """Whether a dotted key is one of `places`, or lies within one."""
+    """Whether a dotted key is one of `places` or lies below one."""
     return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 def is_said(key: str) -> bool:
-    """Whether the sentence itself gives `key`, which otherwise has the value of a file in conf/."""
+    """Whether the command line sets `key`; otherwise its value comes from a file in conf/."""
     from hydra.core.hydra_config import HydraConfig
 
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []

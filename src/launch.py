@@ -1,27 +1,27 @@
-"""Who started this process: alone, or as one of several, by torchrun, by SLURM's srun or by the run's first process.
+"""How this process was started: alone, or as one of several by torchrun, SLURM's srun or the run's first process.
 
-Known from the environment alone, before torch is imported.
+Read from the environment alone, before torch is imported.
 """
 
 import os
 import time
 from dataclasses import dataclass
 
-_BEGAN = [time.monotonic()]  # of the process, whose first imports this module is among, until its first run takes it
-RUN_FOLDER = "IMAGIER_RUN_FOLDER"  # environment variable by which the first process tells those it starts the folder
-PATIENCE = 5.0  # seconds
+_BEGAN = [time.monotonic()]  # about the start of the process, as this module is imported early; the first run takes it
+RUN_FOLDER = "IMAGIER_RUN_FOLDER"  # environment variable that passes the run folder to processes started by the first
+PATIENCE = 5.0  # seconds that other processes wait for the leader to report an error
 
 
 @dataclass(frozen=True)
 class Launch:
-    """This process's place among those of its run.
+    """This process's rank among the processes of its run.
 
     Args:
-        by: "torchrun", "srun", "imagier" (started by the run's first process), or "" when it is alone so far.
-        rank: of this process in the whole run; 0 is the leader, which alone speaks and writes.
-        world: processes of the whole run.
-        local_rank: of this process on its machine.
-        local_world: processes of the run on each machine.
+        by: "torchrun", "srun", "imagier" (started by the run's first process), or "" if no launcher is involved so far.
+        rank: global rank; 0 is the leader, the only process that prints and writes.
+        world: number of processes in the run.
+        local_rank: rank on this machine.
+        local_world: number of the run's processes on each machine.
     """
 
     by: str = ""
@@ -32,15 +32,15 @@ class Launch:
 
     @property
     def nodes(self) -> int:
-        """Machines of the run."""
+        """Number of machines in the run."""
         return max(1, self.world // self.local_world)
 
 
 def launch() -> Launch:
-    """Read this process's place from what its launcher has put into the environment."""
+    """Read this process's rank from the environment variables of its launcher."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return Launch("torchrun", *map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
-    # Of the job step: a shell in an allocation has SLURM_NTASKS as well, but only one process.
+    # Use the job step's variables: a shell in an allocation has SLURM_NTASKS as well, but only one process.
     world = _number("SLURM_STEP_NUM_TASKS", 1)
     if world > 1:
         nodes = _number("SLURM_STEP_NUM_NODES", 1)
@@ -52,15 +52,15 @@ def launch() -> Launch:
 
 
 def leader() -> bool:
-    """Whether this process is the one that speaks and writes: the first of its run, or the only one."""
+    """Whether this process is the one that prints and writes: rank 0 of its run, or the only process."""
     return launch().rank == 0
 
 
 def speaker() -> str:
-    """Who speaks, to begin an error with: `imagier`, and in another process than the leader, which one.
+    """Return the prefix for an error message: `imagier`, and the rank if this process is not the leader.
 
-    What is wrong with a sentence is wrong in every process. So the others first give the leader time to say it, upon
-    which their launcher ends them; who is still there after that has met something of its own.
+    A mistake on the command line fails in every process. The others therefore wait PATIENCE seconds for the leader to
+    report it, after which their launcher ends them; a process that survives the wait has an error of its own.
     """
     here = launch()
     if here.rank == 0:
@@ -70,9 +70,9 @@ def speaker() -> str:
 
 
 def waiting_since() -> float:
-    """The moment, as `time.monotonic` counts, from which a run that begins now is being waited for.
+    """Return the `time.monotonic` time since when the user has been waiting for a run that starts now.
 
-    That is the start of the process, and for a later run in it, as sweeps have them, this moment.
+    The first call returns the start of the process; later calls, as in sweeps, return the current time.
     """
     return _BEGAN.pop() if _BEGAN else time.monotonic()
 

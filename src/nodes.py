@@ -1,4 +1,4 @@
-"""A node of the configuration with a `_target_`, called with its other keys: its errors name the node's place in it."""
+"""Call configuration nodes: a node's `_target_` with its other keys. Errors name the node's place."""
 
 import inspect
 import pkgutil
@@ -16,24 +16,25 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagier.errors import ConfigError, ImagierError, nearest
 
-RESERVED = frozenset({"_target_", "tasks"})  # said about a choice, not to its constructor
-_PLAIN = {bool, int, float, str, type(None)}  # what words become
+RESERVED = frozenset({"_target_", "tasks"})  # keys of a node that are not passed to its target
+_PLAIN = {bool, int, float, str, type(None)}  # types that command-line values can have
 _SAID_TO_HYDRA = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 
 
 def call(
     node: DictConfig | Mapping[str, Any], where: str, extra: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
 ) -> Any:
-    """Call `node._target_` with the node's keys, and with those of `extra` that its signature names.
+    """Call `node._target_` with the node's keys, and with those of `extra` that its signature accepts.
 
     Args:
         node: a configuration node.
-        where: the node's place in the configuration, for errors.
-        extra: what the house knows.
-        leave_out: keys of the node that are not meant for the constructor.
+        where: the node's place in the configuration, for error messages.
+        extra: values that imagier provides; None is left to the parameter's default, if it has one.
+        leave_out: keys of the node that are not passed to the target.
 
     Raises:
-        ConfigError: for a target or an argument that does not exist, or whatever the constructor refuses.
+        ConfigError: the target or an argument does not exist, or the target rejects an argument. A TypeError from
+            deeper inside the target is a bug and propagates.
     """
     target = target_of(node, where)
     accepted, open_ended = parameters_of(target)
@@ -41,7 +42,7 @@ def call(
     if not open_ended:
         refuse_unknown(where, target, given, [name for name in accepted if name not in extra])
     known = {key: value for key, value in extra.items() if key in accepted or open_ended}
-    # What is not known is left to a default, which need not be None.
+    # Do not pass None over a default, which may be another value.
     known = {key: value for key, value in known.items() if value is not None or not _has_default(accepted.get(key))}
     try:
         return target(**{key: call_nested(value, f"{where}.{key}") for key, value in given.items()}, **known)
@@ -49,7 +50,7 @@ def call(
         if isinstance(error, TypeError):
             _refuse_other_types(where, target, given, accepted, error)
         below = error.__traceback__ and error.__traceback__.tb_next
-        if below is None or (isinstance(error, TypeError) and below.tb_next is None):  # by the call, or its first lines
+        if below is None or (isinstance(error, TypeError) and below.tb_next is None):  # from the call or the target
             raise ConfigError(f"{where} does not fit {target.__name__}: {error}") from error
         if isinstance(error, ValueError):
             raise ConfigError(f"{where} was rejected by {target.__name__}: {error}") from error
@@ -63,13 +64,13 @@ def _has_default(parameter: inspect.Parameter | None) -> bool:
 def _refuse_other_types(
     where: str, target: Any, given: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], error: TypeError
 ) -> None:
-    """Raise ConfigError where a word stands for a number, or the like; a call that fails otherwise has a bug."""
+    """Raise ConfigError if a value has another type than its parameter, such as text for a number."""
     for key, value in given.items():
         kind = accepted[key].annotation if key in accepted else inspect.Parameter.empty
         if not set(get_args(kind) or (kind,)) <= _PLAIN or not isinstance(value, bool | int | float | str):
             continue
-        meant = (value, float(value)) if type(value) is int else (value,)  # 1 is a fraction as well
-        with suppress(TypeError):  # of list[int] and its like nothing is an instance
+        meant = (value, float(value)) if type(value) is int else (value,)  # a float parameter accepts 1
+        with suppress(TypeError):  # isinstance does not support list[int] and the like
             if not any(isinstance(one, kind) for one in meant):
                 wanted = inspect.formatannotation(kind)
                 raise ConfigError(
@@ -78,11 +79,14 @@ def _refuse_other_types(
 
 
 def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The arguments that `target` takes by name, those it hands on to base classes included; and whether any other."""
+    """Return the parameters that `target` takes by name, and whether it accepts any other name.
+
+    Where a class takes **kwargs, the parameters of its base classes are included.
+    """
     named: dict[str, inspect.Parameter] = {}
     makers = [target]
     if inspect.isclass(target):
-        # These two say **kwargs, and take none.
+        # These two declare **kwargs but accept none.
         owners = (owner for owner in target.__mro__ if owner not in (torch.nn.Module, object))
         makers = [vars(owner)["__init__"] for owner in owners if "__init__" in vars(owner)]
     for maker in makers:
@@ -96,7 +100,7 @@ def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
-    """Return what `node._target_` names. Raises ConfigError, with `where`, if it cannot be imported or called."""
+    """Return the object that `node._target_` names. Raises ConfigError if it cannot be imported or called."""
     if node.get("_target_") is None:
         raise ConfigError(
             f"{where} does not say what to call; add `_target_: NAME`, the full name of a class or function."
@@ -116,7 +120,7 @@ def target_of(node: DictConfig | Mapping[str, Any], where: str) -> Any:
 
 
 def _imported(path: str, said: str, part: str, above: ModuleType | None) -> Any:
-    """The module of this name, whose file may be at fault in any way."""
+    """Import a module. Its code may raise anything, which is raised again as a ConfigError."""
     try:
         return import_module(path)
     except (ImagierError, KeyboardInterrupt):
@@ -142,7 +146,7 @@ def _unfound(said: str, part: str, above: Any) -> ConfigError:
 
 
 def call_nested(value: Any, where: str) -> Any:
-    """Return `value`, with every node in it that has a `_target_` called. Raises ConfigError where that fails."""
+    """Return `value` with every node that has a `_target_` replaced by its result. Raises ConfigError on failure."""
     if not OmegaConf.is_config(value):
         return value
     _refuse_misspelt(value, where)
@@ -156,7 +160,7 @@ def call_nested(value: Any, where: str) -> Any:
 
 
 def _refuse_misspelt(value: Any, where: str) -> None:
-    """Name the nearest argument, which Python's own words for it do not."""
+    """Raise ConfigError for an unknown argument in a nested node; Python's own message would not name the nearest."""
     if isinstance(value, ListConfig):
         for place, item in enumerate(value):
             _refuse_misspelt(item, f"{where}[{place}]")
@@ -172,7 +176,7 @@ def _refuse_misspelt(value: Any, where: str) -> None:
 
 
 def refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[str]) -> None:
-    """Raise ConfigError with the nearest name if one of `given` is none of `names`, the arguments of `target`."""
+    """Raise ConfigError with the nearest name if one of `given` is not in `names`, the arguments of `target`."""
     if unknown := [key for key in given if key not in names]:
         raise ConfigError(
             f"{where}.{unknown[0]} is unknown to {target.__name__}; it takes: {', '.join(names)}."
@@ -181,7 +185,7 @@ def refuse_unknown(where: str, target: Any, given: Iterable[str], names: list[st
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """The node as dictionaries, lists and plain values."""
+    """Return the node as dictionaries, lists and plain values, with interpolations resolved."""
     container = OmegaConf.to_container(node, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

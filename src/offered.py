@@ -1,4 +1,4 @@
-"""Where the configuration lies, and what its files offer to be called."""
+"""Where the configuration files are, and which targets they name."""
 
 import glob
 import os
@@ -11,19 +11,19 @@ from typing import Any
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"  # in a wheel, or in a checkout
 
-# What conf/augment's lists refer to: an experiment may set one, and a sentence then choose a list without it.
+# Keys that the lists in conf/augment refer to. An experiment may set one that the list chosen in its place ignores.
 OF_TRANSFORMS = ("alternate", "area", "heights", "hue", "interpolation", "jitter", "pixels", "ratio", "side", "size")
-OWN = "IMAGIER_CONF"  # environment variable that names another such folder, of a user's own package
+OWN = "IMAGIER_CONF"  # environment variable that names a second such folder, for a user's own package
 
 
 def own_conf() -> Path | None:
-    """The folder that OWN names, whether it is there or not; None where nothing is said."""
+    """Return the folder that OWN names, even if it does not exist; None if the variable is not set."""
     said = os.environ.get(OWN)
     return Path(said).expanduser().absolute() if said else None
 
 
 def offered_targets() -> frozenset[str]:
-    """Every `_target_` that a file of the configuration names, those of this machine's own files included."""
+    """Return every `_target_` named in a file of conf/ or of the user's own folder."""
     own = own_conf()
     return _targets_below(CONF) | (_targets_below(own) if own else frozenset())
 
@@ -36,7 +36,7 @@ def _targets_below(folder: Path) -> frozenset[str]:
 
 
 def targets(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    """The place and the `_target_` of every node, of plain dictionaries and lists, that has one."""
+    """Yield place and `_target_` of every node that has one, in nested plain dictionaries and lists."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield where, str(node["_target_"])

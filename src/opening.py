@@ -1,6 +1,6 @@
-"""`imagier.load`: a bundle, a run or a checkpoint, open for use.
+"""`imagier.load`: open a bundle, a run folder or a checkpoint for inference.
 
-A bundle with an ONNX graph needs neither torch nor Lightning, and none is imported then; a codec's needs torch.
+A bundle with an ONNX graph needs neither torch nor Lightning, and neither is imported then; a codec needs torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,27 +32,28 @@ def load(
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> "Predictor | PictureCodec":
-    """Open a bundle, a run folder or a checkpoint for use.
+    """Open a bundle, a run folder or a checkpoint for inference.
 
     Args:
-        path: of any of them.
-        runtime: auto, torch, onnx or openvino; auto takes a bundle's graph where it has one, and torch for a codec.
-        precision: fp32 or int8, where a bundle has both; None takes the first.
-        threads: that compute one answer; None: as many as there are cores.
-        tile: length of the tiles' sides in which large pictures are looked at; "auto": 1024 for pictures of more than
-            4 million pixels; None: always the whole picture.
-        device: cpu, cuda, or auto: with runtime=torch a GPU where there is one. Graphs and codecs take the CPU.
-        batch_size: pictures of equal size that a classifier looks at together.
-        flip: ask about the mirror image as well, and answer with the mean.
-        scales: ask at these scales, and answer with the mean.
+        path: of the bundle, run folder or checkpoint; of a run, the best checkpoint is used.
+        runtime: auto, torch, onnx or openvino; auto uses a bundle's ONNX graph if it has one, and torch for a codec.
+        precision: fp32 or int8, if a bundle has both; None takes the first.
+        threads: CPU threads per prediction; None: one per core.
+        tile: side of the square tiles, in pixels, that large images are processed in; "auto": 1024 for images of more
+            than 4 million pixels; None: never tile.
+        device: cpu, cuda, or auto: a GPU if there is one and the runtime is torch. Graphs and codecs run on the CPU.
+        batch_size: number of equally sized images that a classifier processes together.
+        flip: average the outputs for the image and its mirror image.
+        scales: average the outputs over these scales, from 0.1 to 10.
 
     Returns:
-        A `PictureCodec` of task=compress, for which precision, tile, flip and scales mean nothing and are refused; a
-        `Predictor` of every other. Called with a picture, either answers with a `Result`.
+        A `PictureCodec` for task=compress, for which precision=int8, device=cuda, tile, flip and scales are refused; a
+        `Predictor` for any other task. Called with an image, either returns a `Result`.
 
     Raises:
-        ConfigError: there is nothing of the kind, or the runtime is unknown or not installed.
-        BundleError, TrainingError: it is damaged.
+        ConfigError: the path holds none of these, an option is invalid or does not apply to the network, or the
+            runtime is unknown or not installed.
+        BundleError, TrainingError: the bundle or the checkpoint is damaged.
     """
     _refuse_odd(tile, threads)
     place = Path(path).expanduser()
@@ -113,7 +114,7 @@ def _of_checkpoint(place: Path, runtime: str, precision: str | None, threads: in
 
 
 def identity(path: str | Path, runtime: str = "auto", precision: str | None = None) -> dict[str, Any]:
-    """What tells the answers of one net from those of another: what computes them, and checksums of what it computes.
+    """Return what identifies a network's predictions: runtime, precision and checksums of its weights and graph.
 
     Args:
         path, runtime, precision: see `load`.
@@ -134,7 +135,7 @@ def identity(path: str | Path, runtime: str = "auto", precision: str | None = No
 
 
 def load_codec(path: str | Path, runtime: str = "auto", threads: int | None = None) -> "PictureCodec":
-    """Open a codec; see `load`. Raises ConfigError where `path` is another task's."""
+    """Open a codec; see `load`. Raises ConfigError if `path` is for another task."""
     from imagier.deploy.codec import PictureCodec
 
     codec = load(path, runtime=runtime, threads=threads)

@@ -1,4 +1,4 @@
-"""`imagier predict`: answers from a bundle or a checkpoint, into files."""
+"""`imagier predict`: run a bundle or a checkpoint on images, and write the predictions to files."""
 
 import hashlib
 import itertools
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def run(cfg: "DictConfig") -> None:
-    """Answer about every picture of `cfg.source`, and write what was found below `cfg.output`.
+    """Predict for every image of `cfg.source`, and write the predictions below `cfg.output`.
 
     Raises:
-        ConfigError: see `load`; or it is a codec, or `cfg.output` holds another job.
-        DataError: there are no pictures, or some could not be read; all others are done first.
+        ConfigError: see `load`; or `cfg.ckpt` is a codec, or `cfg.output` contains another job.
+        DataError: there are no images, or some cannot be read; the others are done first.
     """
     began = time.perf_counter()
     items = find(cfg.source, SUFFIXES)
@@ -36,7 +36,7 @@ def run(cfg: "DictConfig") -> None:
     write = writer(about, cfg.format, cfg.top)
     job = _job(cfg.output, about.name, lambda output: Job(predictor, items, output, settings, write))
     remembered = len(job.lines)
-    failed, first = 0, 0.0  # seconds until the first answer
+    failed, first = 0, 0.0  # seconds until the first prediction
     for number, line in enumerate(job, start=1 + remembered):
         first = first or time.perf_counter() - began
         failed += "error" in line
@@ -53,7 +53,7 @@ def run(cfg: "DictConfig") -> None:
 
 
 def _opened(cfg: "DictConfig") -> tuple[Predictor, dict[str, Any]]:
-    """The predictor, and what tells its answers from those of others."""
+    """Return the predictor, and the settings that identify its predictions."""
     options = {key: cfg[key] for key in ("runtime", "precision", "tile", "flip")} | {"scales": list(cfg.scales)}
     predictor = load(cfg.ckpt, threads=cfg.threads, device=cfg.device, **options)
     if not isinstance(predictor, Predictor):
@@ -74,7 +74,7 @@ def _sum_up(total: int, remembered: int, seconds: float, first: float) -> None:
 
 
 def _job(output: str | None, name: str, make: Callable[[Path], Job]) -> Job:
-    """The job in the folder that was named; without a name, in the first of predictions/NAME, NAME-2, ... that fits."""
+    """Make the job in `output`, or in the first of predictions/NAME, predictions/NAME-2, ... without another job."""
     if output:
         return make(Path(output).expanduser())
     for number in itertools.count(1):
@@ -84,13 +84,13 @@ def _job(output: str | None, name: str, make: Callable[[Path], Job]) -> Job:
 
 
 def _identity(source: str, items: Sequence[Item]) -> str:
-    """What tells a source from others: where it lies, or what came through the pipe."""
+    """Return what identifies a source: its absolute path, or a checksum of what came through the pipe."""
     given = items[0].given
     return hashlib.sha256(given).hexdigest() if isinstance(given, bytes) else str(Path(source).expanduser().absolute())
 
 
 def _say(number: int, total: int, line: dict[str, Any]) -> None:
-    """A line a picture: on a terminal all in one place, but for what went wrong; of few pictures, each."""
+    """Print errors, and one line per image if there are at most 20; else overwrite one line on a terminal."""
     text = f"{number}/{total} {line['file']}: {_short(line)}"
     if "error" in line:
         print(text, file=sys.stderr)

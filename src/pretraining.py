@@ -1,4 +1,4 @@
-"""One sentence, two trainings: a net that begins with the weights which another experiment has just learnt."""
+"""One command, two trainings: a run whose network starts from the weights of a pretraining just before it."""
 
 import os
 import sys
@@ -19,8 +19,8 @@ from imagier.launch import RUN_FOLDER
 from imagier.offered import CONF
 from imagier.training.hardware import process_count, trainer_settings
 
-# Words of the sentence that are of both trainings: where things are, on what and with which net they compute. How long
-# and how the first one learns is its experiment's own business.
+# Command-line settings that apply to both trainings: paths, hardware and the network. The length and the training
+# settings of the first one come from its own experiment.
 _SHARED = (
     "seed",
     "debug",
@@ -40,22 +40,23 @@ _SHARED = (
     "data.val_fraction",
 )
 _OWN = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.check_val_every_n_epoch")
-_MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # of a net: its tensors are the same
+_MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # options that do not change a network's tensors
 
 
 def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
-    """Train `experiment=PRETRAIN` with the words that concern both, and let `cfg.model.weights` be its best checkpoint.
+    """Train `experiment=PRETRAIN` with the shared settings, and set `cfg.model.weights` to its best checkpoint.
 
-    Nothing is done where `cfg.model.weights` already says with what to begin, and where a run is resumed. What the
-    first training records of its sentence is a sentence of its own, so that it can be resumed.
+    Does nothing if `cfg.model.weights` is already set or a run is resumed. The first training records its own
+    command-line arguments, so that it can be resumed by itself.
 
     Args:
-        cfg: of the run that is to come; its `pretrain` names an experiment.
-        train: a run, which leaves its folder in the environment as RUN_FOLDER.
+        cfg: the configuration of the second training; its `pretrain` names an experiment.
+        train: runs a training, and leaves its folder in the environment variable RUN_FOLDER.
 
     Raises:
-        ImagierError: for an unknown experiment, one that has a pretraining of its own or another net, or several
-            processes; and for whatever the training itself refuses.
+        ConfigError: the experiment is unknown, has its own pretraining, another network or another split of the same
+            folder, or the run uses several processes.
+        ImagierError: whatever the training itself raises.
     """
     if cfg.model.get("weights") is not None or cfg.resume is not None:
         return
@@ -74,7 +75,7 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     _check_same_shares(cfg, first)
     with _spoken_as(first):
         check(first)
-        if "WANDB_SWEEP_ID" in os.environ:  # W&B's agent has one run, which is the second training's
+        if "WANDB_SWEEP_ID" in os.environ:  # W&B's agent has one run, which belongs to the second training
             with open_dict(first):
                 first.logger = {}
         train(first)
@@ -83,7 +84,7 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
 
 
 def _composed(cfg: DictConfig) -> DictConfig:
-    """The first training's configuration, with a `hydra` node that knows its words."""
+    """Compose the first training's configuration, with a `hydra` node that holds its overrides."""
     names = choices("experiment")
     if cfg.pretrain not in names:
         meant = nearest(str(cfg.pretrain), names)
@@ -98,16 +99,16 @@ def _composed(cfg: DictConfig) -> DictConfig:
 
 
 def is_shared(word: str) -> bool:
-    """Tell whether a word of the sentence is of both trainings."""
+    """Whether a command-line argument applies to both trainings."""
     key = word.lstrip("+~").partition("=")[0]
     own = key in _OWN
     if key in [f"model.{option}" for option in _MAY_DIFFER]:
-        own = not word.startswith("~")  # what one net lacks, the other lacks too
+        own = not word.startswith("~")  # removing an option from one network removes it from the other
     return not own and within(key, _SHARED)
 
 
 def _check_same_kind(cfg: DictConfig, first: DictConfig) -> None:
-    """Of nets that differ, one would not know the other's options."""
+    """Refuse different architectures before composing further: one would not know the other's options."""
     if first.model.name != cfg.model.name or "weights" not in cfg.model:
         raise ConfigError(
             f"pretrain={cfg.pretrain} trains model={first.model.name}, whose weights cannot initialise "
@@ -126,9 +127,9 @@ def _check_same_net(cfg: DictConfig, first: DictConfig) -> None:
 
 
 def _check_same_shares(cfg: DictConfig, first: DictConfig) -> None:
-    """Of one folder, the first training must not see what the second will be measured on."""
+    """Refuse different splits of one folder: the first training must not see what the second is evaluated on."""
     taught, learnt = first.data.get("classes"), cfg.data.get("classes")
-    if taught and learnt and set(taught).isdisjoint(learnt) and "values" not in cfg.data:  # masks share their pictures
+    if taught and learnt and set(taught).isdisjoint(learnt) and "values" not in cfg.data:  # masks may share images
         return
     for key in ("split", "val_fraction"):
         one, other = first.data.get(key), cfg.data.get(key)
@@ -142,7 +143,7 @@ def _check_same_shares(cfg: DictConfig, first: DictConfig) -> None:
 
 @contextmanager
 def _hydra_set_aside() -> Iterator[None]:
-    """Compose once more while Hydra runs a job, of which it knows one at a time."""
+    """Set Hydra's global state aside, so that another configuration can be composed while Hydra runs a job."""
     hydra = GlobalHydra.instance()
     running = hydra.hydra
     hydra.clear()
@@ -154,7 +155,7 @@ def _hydra_set_aside() -> Iterator[None]:
 
 @contextmanager
 def _spoken_as(first: DictConfig) -> Iterator[None]:
-    """Let the words that a run records be those of `first`, from which the `hydra` node is taken."""
+    """Make a run record the overrides of `first`, whose `hydra` node is removed."""
     instance = HydraConfig.instance()
     outer = instance.cfg
     instance.set_config(first)

@@ -1,6 +1,6 @@
-"""What a value may be, so that a slip is answered before torch is imported.
+"""Rules for the values of settings, checked before torch is imported.
 
-Networks, data modules and losses check their own arguments as well, for whoever makes them from Python.
+Networks, data modules and losses also check their own arguments, for callers that construct them from Python.
 """
 
 import math
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 
 class Rule(Protocol):
-    """A set of allowed values that can say what it holds."""
+    """A set of allowed values; its text completes "KEY is ..." in an error message."""
 
     def allows(self, value: Any) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number between bounds; `above` and `below` leave out the bound itself."""
+    """A finite number between bounds, where `above` and `below` are exclusive; or one of `also`."""
 
     low: float | None = None
     above: float | None = None
@@ -26,7 +26,7 @@ class Number:
     also: tuple[Any, ...] = ()
 
     def allows(self, value: Any) -> bool:
-        """Whether `value` is such a number."""
+        """Whether `value` is such a number; a bool is not."""
         if value in self.also and type(value) in map(type, self.also):
             return True
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -53,7 +53,7 @@ class OneOf:
     choices: tuple[Any, ...]
 
     def allows(self, value: Any) -> bool:
-        """Whether `value` is one of them; 1 is not true here."""
+        """Whether `value` is one of them and of the same type: 1 is not true."""
         return any(value == choice and type(value) is type(choice) for choice in self.choices)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Several:
-    """A list in which each item obeys `item`; or one of `also`."""
+    """A list, of `length` items if given, each of which `item` allows; or one of `also`."""
 
     item: Number
     length: int | None = None
@@ -82,13 +82,13 @@ class Several:
 
 @dataclass(frozen=True)
 class Either:
-    """What one of two rules allows."""
+    """A value that at least one of two rules allows."""
 
     one: Rule
     other: Rule
 
     def allows(self, value: Any) -> bool:
-        """Whether one of them does."""
+        """Whether one of the rules allows `value`."""
         return self.one.allows(value) or self.other.allows(value)
 
     def __str__(self) -> str:
@@ -97,12 +97,12 @@ class Either:
 
 @dataclass(frozen=True)
 class Names:
-    """A list of names; or one of `also`."""
+    """A list of at least one name; or one of `also`."""
 
     also: tuple[Any, ...] = ()
 
     def allows(self, value: Any) -> bool:
-        """Whether `value` is such a list, with something in it."""
+        """Whether `value` is such a list."""
         return value in self.also or (
             isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
         )
@@ -114,12 +114,12 @@ class Names:
 
 @dataclass(frozen=True)
 class PathName:
-    """The name of a file or folder; or null, where it is not `needed`."""
+    """The path of a file or folder; or null, unless it is `needed`."""
 
     needed: bool = False
 
     def allows(self, value: Any) -> bool:
-        """Whether `value` is one; an empty one would mean the current folder to some and nothing to others."""
+        """Whether `value` is one; an empty path is refused, since it could mean the current folder or nothing."""
         return (value is None and not self.needed) or (isinstance(value, str) and bool(value.strip()))
 
     def __str__(self) -> str:
@@ -159,7 +159,7 @@ RULES: dict[str, Rule] = {
     "page": SWITCH,
     "device": OneOf(("auto", "cpu", "cuda")),
     "pictures": COUNT_OR_NULL,
-    "rates": Several(Number(low=0.001, high=10_000)),  # megabits a second
+    "rates": Several(Number(low=0.001, high=10_000)),  # megabits per second
     "data.root": PATH,
     "data.cache": PATH,
     "paths.runs": PATH,

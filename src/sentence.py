@@ -1,4 +1,4 @@
-"""The words of the command line as Hydra wants them: paths quoted, lists in brackets, and what a verb leaves unsaid."""
+"""Turn command-line arguments into Hydra overrides: quote paths, bracket lists, and add what is implied."""
 
 import os
 import re
@@ -12,23 +12,23 @@ _PATHS = (
     *("data.root", "data.cache", "paths.runs", "paths.cache", "model.weights"),
     *("ckpt", "resume", "output", "runs", "source"),
 )
-_NUMBER = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)", re.IGNORECASE)  # to Hydra, unless quoted
+_NUMBER = re.compile(r"[+-]?(\d[\w.+-]*|\.\d+|inf|nan)", re.IGNORECASE)  # Hydra parses it as a number unless quoted
 _PLAIN = re.compile(r"[\w/.:*?@$|+\\-]*", re.ASCII)
 _TOGETHER = ("ckpt", "source", "output")
 _LISTS = {"export": "formats|precision", "predict": "scales", "transfer-report": "rates", "cache": "clear"}
-_MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # by themselves they are
+_MAY_BE_OFF = {"sweep", "experiment", "debug", "data", "hydra/launcher"}  # groups that are off unless chosen
 _EXAMPLES = {"train": "task=segment", "doctor": "data=streets"}  # for --help
 
 
 def completed(verb: str, words: Sequence[str]) -> list[str]:
-    """Put the words that a run was made with before those that resume it, and mend what Hydra would stumble over.
+    """Return the arguments as Hydra can parse them, after those that a resumed run was started with.
 
     Args:
-        verb: of the command line.
-        words: behind it.
+        verb: the verb of the command line.
+        words: its arguments.
 
     Raises:
-        ConfigError: where `resume` names no run folder, or `launcher` stands without a sweep.
+        ConfigError: `resume` is not a run folder or a checkpoint in one, or `launcher` is given without a sweep.
     """
     words = [_quoted(word, sweeps=verb == "train") for word in words]
     if verb in ("compress", "decompress", "transfer-report"):
@@ -37,21 +37,21 @@ def completed(verb: str, words: Sequence[str]) -> list[str]:
         words = _words_of_a_sweep(words)
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if verb == "train" and given.get("resume", "null") != "null":
-        again = {_key(word) for word in words if not word.startswith("~")}  # or +key=value would be said twice
+        again = {_key(word) for word in words if not word.startswith("~")}  # Hydra refuses +key=value given twice
         words = [*(word for word in _saved_words(_unquoted(given["resume"])) if _key(word) not in again), *words]
     if not {"--help", "-h"}.isdisjoint(words) and verb in _EXAMPLES and _EXAMPLES[verb].split("=")[0] not in given:
-        words = [_EXAMPLES[verb], *words]  # a configuration can be shown only where something is chosen
-    if verb in _LISTS:  # Hydra takes a,b for two sentences
+        words = [_EXAMPLES[verb], *words]  # without this choice no configuration can be composed
+    if verb in _LISTS:  # Hydra would take a,b for a sweep over two values
         words = [re.sub(rf"^({_LISTS[verb]})=([\w,.-]+)$", r"\1=[\2]", word) for word in words]
     if verb in ("evaluate", "export") and "data" not in given:
-        # No data set is composed here, the checkpoint brings its own: add keys instead of overriding them.
+        # No data set is composed here, since the checkpoint names its own: add keys instead of overriding them.
         words = [f"++{word}" if word.startswith("data.") else word for word in words]
-    # Hydra knows no group=null: whoever writes it takes earlier words for that group back.
+    # Hydra has no group=null: here it cancels earlier arguments for that group.
     off = {word.removesuffix("=null") for word in words if word.endswith("=null") and (CONF / word[:-5]).is_dir()}
     chosen = {word.split("=")[0] for word in words if "=" in word and not word.endswith("=null")}
     if given.get("task") != "denoise" and "experiment" not in given:
-        chosen.add("noise")  # none is set
-    off &= chosen | _MAY_BE_OFF  # the others are no words for Hydra: cli refuses them
+        chosen.add("noise")  # it is null already
+    off &= chosen | _MAY_BE_OFF  # the remaining group=null stay, and cli refuses them
     return [word for word in words if word.split("=")[0] not in off]
 
 
@@ -60,7 +60,7 @@ def _key(word: str) -> str:
 
 
 def _with_sources(words: Sequence[str]) -> list[str]:
-    """Let words that are neither key=value nor an option stand for files."""
+    """Turn arguments that are neither key=value nor options into source=[...]."""
     named = [word for word in words if word == "-" or ("=" not in word and not word.startswith("-"))]
     if not named:
         return list(words)
@@ -69,7 +69,7 @@ def _with_sources(words: Sequence[str]) -> list[str]:
 
 
 def _words_of_a_sweep(words: list[str]) -> list[str]:
-    """Let `launcher` stand for Hydra's group, `-m` for its longer form, and `sweep` for both."""
+    """Expand `launcher` to hydra/launcher, and put `-m` first for -m, --multirun or sweep=NAME."""
     words = [re.sub(r"^launcher(?==)", "hydra/launcher", word) for word in words]
     words = [re.sub(r"^launcher(?=\.)", "hydra.launcher", word) for word in words]
     others = [word for word in words if word not in ("-m", "--multirun")]
@@ -80,22 +80,22 @@ def _words_of_a_sweep(words: list[str]) -> list[str]:
 
 
 def _quoted(word: str, sweeps: bool) -> str:
-    """A path may begin with ~, hold spaces, brackets and umlauts, or read as a number; a token may be true.
+    """Quote a value for Hydra's grammar where needed, and expand ~ in paths.
 
-    Hydra's grammar wants all of these in quotes.
+    A path may contain spaces, brackets and umlauts, or look like a number; a token may be `true`.
     """
     key, equals, value = word.partition("=")
-    several = sweeps and key not in _TOGETHER  # with a comma: a training may try one after another
+    several = sweeps and key not in _TOGETHER  # a comma separates the values of a sweep
     if key == "data.root" and sweeps and value != "null" and re.match(r"[^,$'\"]+$", value):
-        value = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - from anywhere, the run is resumed
+        value = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - so that the run can be resumed from anywhere
         word = f"{key}={value}"
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"
     plain = _PLAIN.fullmatch(value.replace(",", "") if several else value) and not _NUMBER.fullmatch(value)
     if key not in _PATHS or plain or value[:1] in "'\"":
         return word
-    place = os.path.expanduser(value)  # noqa: PTH111 - a string is what goes on
-    if place.startswith("~"):  # a file's name, and nobody's home
+    place = os.path.expanduser(value)  # noqa: PTH111 - the result must be a string
+    if place.startswith("~"):  # a file name, not a home directory
         place = os.path.abspath(place)  # noqa: PTH100
     escaped = place.replace("'", "\\'")
     return f"{key}{equals}'{escaped}'"
@@ -106,7 +106,7 @@ def _unquoted(value: str) -> str:
 
 
 def _saved_words(resume: str) -> list[str]:
-    """The words of the run that `resume` names: a run folder or a checkpoint in one."""
+    """Read the saved arguments of the run that `resume` names: a run folder or a checkpoint in one."""
     place = Path(resume).expanduser()
     if not place.exists():
         raise ConfigError(f"resume={resume} does not exist; name a run folder, such as runs/latest, or a checkpoint.")

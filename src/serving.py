@@ -1,4 +1,4 @@
-"""`imagier serve`: nets behind HTTP, until a signal ends it."""
+"""`imagier serve`: serve networks over HTTP until a signal stops the server."""
 
 import os
 import socket
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 _LOCAL = ("127.0.0.1", "::1", "localhost")
-_PATIENCE = 35  # seconds for what is in work when a signal comes: gradio's heartbeat never ends; compose waits for 40
+_PATIENCE = 35  # seconds to finish requests after a signal: gradio's heartbeat never ends; compose.yaml waits for 40
 
 
 def run(cfg: "DictConfig") -> None:
-    """Serve the nets `cfg.ckpt` on `cfg.host` and `cfg.port`; returns when a signal has come and all is answered.
+    """Serve the networks `cfg.ckpt` on `cfg.host` and `cfg.port`; return after a signal, once requests are finished.
 
     Raises:
-        ConfigError: there is no such net, data set or address.
-        BundleError: a net is damaged.
+        ConfigError: a network, data set or address does not exist or cannot be used.
+        DataError: the data set cannot be read.
+        BundleError, TrainingError: a bundle or a checkpoint is damaged.
     """
     token = cfg.token or os.environ.get("IMAGIER_TOKEN") or None
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.queue, cfg.timeout, token)
@@ -52,7 +53,7 @@ def run(cfg: "DictConfig") -> None:
     paged = cfg.page and _with_page(app, limits)
     listening = _listening(cfg.host, cfg.port)
     host, port = listening.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host  # of IPv6
+    host = f"[{host}]" if ":" in host else host  # IPv6
     for net in app.state.nets.values():
         print(f"{net.name}: {net.description.task}")
     page = f"page: http://{host}:{port}/page; " if paged else ""
@@ -87,7 +88,7 @@ def _opened(place: str, cfg: "DictConfig") -> Opened:
 
 
 def _tile(opened: list[Opened], tile: Any) -> None:
-    """Let those of several nets that take pictures in their own size look at large ones in tiles."""
+    """Set the tile size of those networks that take images of any size."""
     whole = [net.answers for net in opened if isinstance(net.answers, Predictor) and net.answers.takes_any_size]
     if tile != "auto" and not whole:
         raise ConfigError(
@@ -98,7 +99,7 @@ def _tile(opened: list[Opened], tile: Any) -> None:
 
 
 def _with_page(app: "FastAPI", limits: Limits) -> bool:
-    """Whether the page could be put into the application; what it is made with is an extra of its own."""
+    """Mount the page on the application; False if gradio, an optional extra, is not installed."""
     if find_spec("gradio") is None:
         print("no page: gradio is not installed; run pip install 'imagier[page]'")
         return False
@@ -119,7 +120,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen()  # from here on, who asks waits for the server instead of being refused
+        listening.listen()  # from here on, clients wait for the server instead of being refused
     except OSError as error:
         raise ConfigError(
             f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any "
@@ -129,7 +130,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
-    """The data set of the sentence, as that net takes its pictures that was trained on it; or the first that fits."""
+    """Open `cfg.data` as the network takes it that was trained on it, or else the first one with the same classes."""
     if cfg.split not in SPLITS:
         raise ConfigError(f"split={cfg.split} is not served; it is one of: {', '.join(SPLITS)}.")
     fitting: list[tuple[bool, Description, ImageData]] = []
@@ -138,13 +139,13 @@ def _pictures(cfg: "DictConfig", nets: list[Description]) -> "Pictures":
             continue
         try:
             data = _data_for(cfg, net)
-        except (ConfigError, DataError):  # the settings of this net's data are none of theirs
+        except (ConfigError, DataError):  # this network's data settings do not suit the data set
             continue
         if data.facts.classes == net.classes:
             fitting.append((data.findings.fingerprint == net.provenance.get("data_fingerprint"), net, data))
     if not fitting:
         return _pictures_of(_data_for(cfg, None), cfg.split)
-    _, net, data = max(fitting, key=lambda one: one[0])  # of several alike, the first
+    _, net, data = max(fitting, key=lambda one: one[0])  # max returns the first of equal ones
     pictures = _pictures_of(data, cfg.split)
     print(f"data: {pictures}, for {net.name}")
     return pictures
@@ -159,7 +160,7 @@ def _data_for(cfg: "DictConfig", net: Description | None) -> "ImageData":
     settings = DictConfig(OmegaConf.to_container(cfg, resolve=True))
     with open_dict(settings):
         meant: dict[str, Any] = {"channels": net.channels, **net.provenance.get("data_settings", {})} if net else {}
-        if net and (net.resize or settings.data.get("size") != "auto"):  # `auto` leaves pictures as they are, too
+        if net and (net.resize or settings.data.get("size") != "auto"):  # `auto` also keeps the images' own size
             meant["size"] = net.resize
         for key, value in meant.items():
             if key in settings.data and not is_said(f"data.{key}"):

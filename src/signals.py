@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, for as long as somebody else than Python is to answer them."""
+"""Temporary handlers for SIGTERM and SIGINT."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def answered_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Let `handler` answer both while the block runs, and then whoever did before."""
+    """Handle both signals with `handler` while the block runs, then restore the previous handlers."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""A checkpoint for use: its net, and what it says about it in a bundle's words."""
+"""Open a checkpoint for inference: its network, and a bundle's description of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,11 @@ _NETS = "imagier.models."
 
 
 def open_checkpoint(path: Path) -> tuple[Description, FromPixels]:
-    """Open a run folder or a checkpoint for answers: what its net is, and the net in evaluation.
+    """Open a run folder or a checkpoint for inference: return a description, and the network in evaluation mode.
 
     Raises:
-        ConfigError: there is none, or it is of a task that is not known in use.
-        TrainingError: it is damaged.
+        ConfigError: there is no checkpoint, or its task cannot be deployed.
+        TrainingError: the checkpoint is damaged.
     """
     task, cfg, said = build.from_checkpoint(find_checkpoint(path, prefer="best"))
     net = build.net_of(task)
@@ -36,14 +36,14 @@ def describe(
     metrics: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
 ) -> Description:
-    """Put together what `build.from_checkpoint` has returned.
+    """Build a bundle's description from what `build.from_checkpoint` returns.
 
     Args:
-        net: the checkpoint's.
+        net: the checkpoint's network.
         cfg: its configuration.
-        said: what the checkpoint says about itself.
-        metrics: what it was measured at.
-        made_with: commit and versions.
+        said: its metadata.
+        metrics: its scores, and the data and split that they were measured on.
+        made_with: commit and library versions.
 
     Raises:
         ConfigError: see `refuse_unknown_task`.
@@ -71,7 +71,7 @@ def describe(
 
 
 def _size_in_use(cfg: DictConfig, facts: Facts) -> tuple[int, int] | None:
-    """The (height, width) to which pictures are brought. Those to restore are not: they would lose what they show."""
+    """Return the (height, width) that images are resized to, or None: denoise and compress would lose detail."""
     if cfg.task.name == "classify":
         return facts.size
     size = cfg.data.get("size")
@@ -91,7 +91,7 @@ def _provenance(cfg: DictConfig, said: Mapping[str, Any], data: str) -> dict[str
 
 
 def refuse_unknown_task(cfg: DictConfig) -> None:
-    """Raise ConfigError where the checkpoint of this configuration is of a task whose answers nobody can read."""
+    """Raise ConfigError if the configuration's task cannot be deployed."""
     if cfg.task.name not in TASKS:
         raise ConfigError(
             f"the checkpoint is of task={cfg.task.name}, but deployment supports only {', '.join(TASKS)}: `imagier "
@@ -100,9 +100,9 @@ def refuse_unknown_task(cfg: DictConfig) -> None:
 
 
 def training_pictures(checkpoint: Path) -> dict[str, Path]:
-    """The pictures that a run has drawn of its training, by names of TRAINING; of the checkpoint that it kept alone.
+    """Return the plots that a finished run has drawn, by their names in TRAINING, for its best checkpoint only.
 
-    Of a run that goes on there are none: those of its earlier end may be of another checkpoint.
+    Without metrics.json the run is not finished, and its plots may be of an earlier checkpoint; then there are none.
     """
     run = checkpoint.parent.parent
     folder = run / "pictures"
