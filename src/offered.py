@@ -30,7 +30,7 @@ def offered_targets() -> frozenset[str]:
 
 @cache
 def _targets_below(folder: Path) -> frozenset[str]:
-    files = glob.glob(f"{glob.escape(str(folder))}/**/*.yaml", recursive=True)  # noqa: PTH207 - Path's own passes over links
+    files = glob.glob(f"{glob.escape(str(folder))}/**/*.yaml", recursive=True)  # noqa: PTH207 - pathlib follows no links
     written = (Path(name).read_text(encoding="utf-8") for name in files)
     return frozenset(target for text in written for target in re.findall(r"_target_:\s*[\"']?([\w.]+)", text))
 
