@@ -1,9 +1,9 @@
-"""python scripts/camvid.py SOURCE DEST: CamVid in the layout of Cityscapes, which `data=cityscapes` reads.
+"""python scripts/camvid.py SOURCE DEST: convert CamVid to the layout of Cityscapes, for `data=cityscapes`.
 
-SOURCE is CamVid (Brostow et al. 2009) in the form of SegNet's authors, 480 x 360 with eleven classes, which most papers
-measure: train/ and trainannot/, val/ and valannot/, test/ and testannot/ hold NAME.png, a mask's pixels being a class
-from 0 to 10, or 11 for what is not labelled. Scores on test/ are then those that papers state, as long as the net
-answers none of Cityscapes' eight other classes, each of which would count as nothing right:
+SOURCE is CamVid (Brostow et al. 2009) as distributed by SegNet's authors, 480 x 360 with eleven classes, the version
+that most papers use. train/ and trainannot/, val/ and valannot/, test/ and testannot/ contain NAME.png; mask values are
+classes from 0 to 10, or 11 for unlabelled pixels. Scores on test/ are comparable with published ones, as long as the
+network predicts none of Cityscapes' eight other classes: each of those would enter the mean IoU as 0.
 
     python scripts/camvid.py CamVid camvid
     python train.py experiment=camvid_cpu data.root=camvid
@@ -29,14 +29,15 @@ CITY = "cambridge"
 
 
 def convert(source: Path, dest: Path) -> dict[str, int]:
-    """Write the frames and masks of `source` into `dest`; files that are there already are written anew.
+    """Write the frames and masks of `source` to `dest`; existing files are overwritten.
 
     Returns:
-        Frames of each split that `source` has.
+        Number of frames of each split that `source` has.
 
     Raises:
-        ConfigError: `source` lacks a folder.
-        DataError: a folder has no frames; a mask is missing, no picture, or holds something else than classes.
+        ConfigError: `source` has no train or no val folder.
+        DataError: a folder has no frames, or a frame has another name than CamVid's or cannot be read, or a mask is
+            missing, unreadable or has values other than classes.
     """
     splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
     if not {"train", "val"} <= set(splits):
@@ -66,7 +67,7 @@ def _convert_split(source: Path, dest: Path, split: str) -> int:
 
 
 def _name_of(frame: Path) -> str:
-    """Video and frame as Cityscapes numbers them: 0016E5_08049 and Seq05VD_f00000 are of the videos 16 and 5."""
+    """Return the name in Cityscapes' scheme: 0016E5_08049 and Seq05VD_f00000 become videos 16 and 5 of CITY."""
     found = re.fullmatch(r"(?:Seq)?(\d+)[A-Z]\w*?_f?(\d+)", frame.stem)
     if not found:
         raise DataError(f"{frame} is not named as CamVid's frames are, such as 0016E5_08049.png.")
@@ -74,7 +75,7 @@ def _name_of(frame: Path) -> str:
 
 
 def _ids_of(mask: Path) -> np.ndarray:
-    """Label ids, uint8 [H, W], of a mask of classes."""
+    """Read a mask of classes and return its Cityscapes label ids, uint8 [H, W]."""
     if not mask.is_file():
         raise DataError(f"{mask} is missing; each frame needs its mask there.")
     classes_HW = read_mask(mask, "A mask of eleven classes has one channel with values 0 to 11.")
@@ -84,7 +85,7 @@ def _ids_of(mask: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """Convert, or say in a sentence why not."""
+    """Convert the data set, or print an error and exit with its code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("dest", type=Path, metavar="DEST")

@@ -1,4 +1,4 @@
-"""python scripts/transfer-report.py key=value ...: the same as `imagier transfer-report`."""
+"""python scripts/transfer_report.py key=value ...: the same as `imagier transfer-report`."""
 
 from imagier.cli import main
 

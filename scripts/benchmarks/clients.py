@@ -1,6 +1,6 @@
-"""Many clients at once: python scripts/benchmarks/clients.py URL FILE CLIENTS REQUESTS; prints seconds as JSON.
+"""Concurrent HTTP clients: python scripts/benchmarks/clients.py URL FILE CLIENTS REQUESTS; prints seconds as JSON.
 
-Bare sockets that stay open, since both share the machine with what they measure and should take little of it.
+They use bare persistent sockets, since they share the machine with the server under test and should take little of it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 async def ask(host: str, port: int, message: bytes, left: list[None], seconds: list[float]) -> None:
-    """Send the message again and again over one connection, until nothing is left."""
+    """Send the message repeatedly over one connection until no requests are left; append each one's seconds."""
     reader, writer = await asyncio.open_connection(host, port)
     while left:
         left.pop()
@@ -22,14 +22,14 @@ async def ask(host: str, port: int, message: bytes, left: list[None], seconds: l
         assert head.startswith(b"http/1.1 200"), head
         await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
         seconds.append(time.perf_counter() - began)
-        if b"connection: close" in head:  # Flask's own server hangs up after every answer
+        if b"connection: close" in head:  # Flask's own server closes the connection after every response
             writer.close()
             reader, writer = await asyncio.open_connection(host, port)
     writer.close()
 
 
 async def main(url: str, file: Path, clients: int, requests: int) -> None:
-    """Ask, and tell how long each answer and all of them took."""
+    """Send all requests, and print the seconds of each response and of all together."""
     parts, body = urlsplit(url), file.read_bytes()
     host, port = parts.hostname or "", parts.port or 80
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: image/jpeg\r\n"

@@ -1,4 +1,4 @@
-"""What the benchmarks read: real files where `--data` has them, else generated ones in the same layouts."""
+"""Data for the benchmarks: real files if `--data` has them, otherwise generated ones in the same layouts."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from imagier.synthetic import garments, leaves, materials, streets
 
 
 def fashion_mnist(data: Path | None, folder: Path) -> Path:
-    """Fashion-MNIST's files."""
+    """Return a folder with Fashion-MNIST's files."""
     if data and (data / "FashionMNIST").is_dir():
         return data
     root = folder / "garments"
@@ -19,7 +19,7 @@ def fashion_mnist(data: Path | None, folder: Path) -> Path:
 
 
 def small_photographs(data: Path | None, folder: Path) -> Path:
-    """25,000 JPEG files of 32x32 pixels in a folder a class."""
+    """Return a folder of small photographs, one folder per class: objects32/, or 25,000 generated 32x32 JPEG files."""
     if data and (data / "objects32").is_dir():
         return data / "objects32"
     root = folder / "objects"
@@ -35,7 +35,7 @@ def small_photographs(data: Path | None, folder: Path) -> Path:
 
 
 def photographs(data: Path | None, folder: Path) -> Path:
-    """300 JPEG files of some 481x321 pixels."""
+    """Return a folder of photographs: photos/, or 300 generated PNG files of 481x321 pixels."""
     if data and (data / "photos").is_dir():
         return data / "photos"
     root = folder / "leaves"
@@ -45,7 +45,7 @@ def photographs(data: Path | None, folder: Path) -> Path:
 
 
 def frames(folder: Path, count: int) -> Path:
-    """Street scenes of 2048x1024 pixels with masks, as Cityscapes has them, with a camera's noise."""
+    """Generate 2048x1024 street scenes with masks in Cityscapes' layout, with camera-like noise."""
     root = folder / "frames"
     if root.is_dir():
         return root
@@ -55,7 +55,7 @@ def frames(folder: Path, count: int) -> Path:
         large = picture.resize(
             (2048, 1024), Image.Resampling.NEAREST if picture.mode in "LP" else Image.Resampling.BICUBIC
         )
-        if picture.mode == "RGB":  # noise-free pictures would be decoded sooner than real ones
+        if picture.mode == "RGB":  # noise-free images would decode faster than real ones
             noise = np.random.default_rng(len(path.name)).normal(0, 2.5, (1024, 2048, 3))
             large = Image.fromarray(np.clip(np.asarray(large) + noise, 0, 255).astype(np.uint8))
         target = root / path.relative_to(folder / "small")

@@ -1,4 +1,4 @@
-"""A bundle's net behind a plain Flask view, as people write it: eager PyTorch, Pillow, Flask's own server.
+"""A bundle's network behind a typical Flask view: eager PyTorch, Pillow, Flask's own server.
 
 python scripts/benchmarks/flask_view.py BUNDLE PORT
 """
@@ -25,7 +25,7 @@ app = Flask(__name__)
 @app.post("/predict")
 @torch.inference_mode()
 def predict() -> Response:
-    """Classes with probabilities, or a mask."""
+    """Return the classes with their probabilities as JSON, or a mask as PNG."""
     picture = Image.open(io.BytesIO(request.get_data())).convert("RGB" if about.channels == 3 else "L")
     if about.resize:
         picture = picture.resize(about.resize[::-1], Image.Resampling.BILINEAR)

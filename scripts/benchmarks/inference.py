@@ -1,4 +1,4 @@
-"""One picture of 256x256 at two threads: an exported graph against eager PyTorch; and a process's first answer."""
+"""Inference on one 256x256 image with two threads: exported graphs against eager PyTorch; and `imagier predict`."""
 
 import itertools
 import statistics
@@ -27,16 +27,16 @@ from imagier.synthetic import materials
 
 THREADS, SIDE = 2, 256
 RUNTIMES = {"onnx": (".onnx", OnnxRuntime), "openvino": (".xml", OpenVino)}
-INT8, START = 3, 1.5  # times as fast; seconds
+INT8, START = 3, 1.5  # targets: speed-up of int8 graphs; seconds of `imagier predict`
 Answering = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A net: how it is trained here, what its users would write instead, and how much faster its graph is to be.
+    """A network: how it is trained here, what its users would write instead, and the target speed-up of its graph.
 
-    asked: writes data into a folder and returns the words of those that the graphs are compared on; None: the test
-        split of what the net was trained on.
+    asked: writes data to a folder and returns the settings that make export compare graphs on them; None: the test
+        split of the training data.
     """
 
     name: str
@@ -48,23 +48,23 @@ class Case:
 
 
 def more_materials(folder: Path) -> tuple[str, ...]:
-    """Some 2,000 pictures that the net has not seen, where the test split has 394.
+    """Generate some 2,000 unseen test images, since the training data's own test split has 394.
 
-    A picture is a decision: of 394, half a point of accuracy is fewer than two of them, of 2,000 it is ten.
+    Half a point of accuracy is fewer than two of 394 images, but ten of 2,000.
     """
     materials.generate(folder, per_class=600, seed=1)
     return "data=photos", f"data.root={folder}", "data.size=[64,64]", "data.split=[0.2,0.1,0.7]"
 
 
 def unet(bundle: Bundle) -> nn.Module:
-    """The library's net with the bundle's weights."""
+    """Return the library's network with the bundle's weights."""
     net = smp.Unet("resnet18", encoder_weights=None, classes=len(bundle.description.classes))
     net.load_state_dict(load_network(bundle).net.net.state_dict())
     return net
 
 
 def densenet(bundle: Bundle) -> nn.Module:
-    """Torchvision's net with the bundle's weights."""
+    """Return torchvision's network with the bundle's weights."""
     net = densenet121(num_classes=len(bundle.description.classes))
     net.load_state_dict(load_network(bundle).net.state_dict())
     return net
@@ -87,7 +87,7 @@ CASES = (
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """A net is trained and exported by the project's own commands, which publish int8 only within half a point."""
+    """Train and export networks by imagier's own commands, which publish int8 only within half a point."""
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             bundle = exported(case, Path(folder))
@@ -99,7 +99,7 @@ def compare(given: Namespace) -> Iterator[Row]:
 
 
 def exported(case: Case, folder: Path) -> Bundle:
-    """A bundle of the net, trained for a minute or two on small pictures."""
+    """Return a bundle of the network, trained for a minute or two on small images."""
     passive = {"OMP_WAIT_POLICY": "PASSIVE"}
     often = ("trainer.max_epochs=10", "trainer.check_val_every_n_epoch=5", "augment=flip", "trainer=cpu", "test=false")
     run_python("train.py", *case.words, *often, f"paths.runs={folder / 'runs'}", env=passive)
@@ -110,9 +110,9 @@ def exported(case: Case, folder: Path) -> Bundle:
 
 
 def write_graphs(bundle: Bundle, folder: Path) -> None:
-    """The same net's graphs for pictures of 256x256: a classifier's take one size alone, that of its training.
+    """Write the network's graphs for 256x256 images: a classifier's graphs take only the size of its training.
 
-    Ranges in int8 are those of noise, on which no speed depends; the metric is that of the bundle.
+    int8 is calibrated on noise, which does not affect speed; the metric reported is that of the bundle's own graphs.
     """
     program = trace(load_network(bundle), replace(bundle.description, resize=(SIDE, SIDE)))
     save_onnx(program, folder / "fp32.onnx", "logits")
@@ -122,12 +122,12 @@ def write_graphs(bundle: Bundle, folder: Path) -> None:
 
 
 def noise(description: Description) -> np.ndarray:
-    """A picture, uint8 [1, C, H, W]."""
+    """Return a batch of one image of noise, uint8 [1, C, 256, 256]."""
     return np.random.default_rng(0).integers(0, 256, (1, description.channels, SIDE, SIDE), np.uint8)
 
 
 def graph_row(case: Case, bundle: Bundle, precision: str, target: float, folder: Path, repeats: int) -> Row:
-    """The faster of the two runtimes, with the other one's ratio in the note."""
+    """Return the row of the faster of the two runtimes, with the other one's ratio in the note."""
     image_BCHW, rival = noise(bundle.description), as_written(case.eager(bundle), bundle.description)
     times, ratios = {}, {}
     for form, (suffix, opened) in RUNTIMES.items():
@@ -149,7 +149,7 @@ def graph_row(case: Case, bundle: Bundle, precision: str, target: float, folder:
 
 
 def as_written(net: nn.Module, description: Description) -> Answering:
-    """Eager float32 as people write it, from the same pixels."""
+    """Return typical eager float32 inference, from the same uint8 pixels."""
     torch.set_num_threads(THREADS)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (description.mean, description.std))
     net.eval()
@@ -162,7 +162,7 @@ def as_written(net: nn.Module, description: Description) -> Answering:
 
 
 def seconds(net: Answering, image_BCHW: np.ndarray) -> float:
-    """Median of ten answers, after four in which the other side's threads, which wait spinning, come to rest."""
+    """Median seconds of ten calls, after four in which the other side's spinning threads go to sleep."""
     times = []
     for number in range(14):
         began = time.perf_counter()
@@ -173,7 +173,7 @@ def seconds(net: Answering, image_BCHW: np.ndarray) -> float:
 
 
 def first_answer(bundle: Bundle, folder: Path, repeats: int) -> Row:
-    """The whole process of `imagier predict` about one picture."""
+    """The whole process of `imagier predict` on one image."""
     Image.fromarray(noise(bundle.description)[0].transpose(1, 2, 0)).save(folder / "picture.png")
     words = ("scripts/predict.py", f"ckpt={bundle.folder}", f"source={folder / 'picture.png'}")
     number = itertools.count()

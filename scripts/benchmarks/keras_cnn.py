@@ -1,9 +1,9 @@
-"""A student's classifier of Fashion-MNIST in Keras, trained as the report trained it: the rival of time_to_accuracy.py.
+"""A student report's Fashion-MNIST classifier in Keras, trained as in the report: the rival of time_to_accuracy.py.
 
     [Conv32 ReLU BN, Conv32 ReLU BN, MaxPool, Dropout] [Conv64 ..., Conv64 ..., MaxPool, Dropout] Dense128 ReLU Dropout
 
-Adam at 1e-3, batches of 128, cross-entropy, nine tenths of the training images, no augmentation. After each epoch one
-line of JSON says how many of the test images are right. Needs tensorflow and keras alone.
+Adam at 1e-3, batches of 128, cross-entropy, 90 % of the training images, no augmentation. Prints one line of JSON per
+epoch with its test accuracy. Needs only tensorflow and keras.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-BEGAN = time.perf_counter()  # before the imports, which are part of the wait
+BEGAN = time.perf_counter()  # before the imports, so that they count
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -22,7 +22,7 @@ BATCH, TRAINED = 128, 0.9
 
 
 def main() -> None:
-    """Train until the accuracy is reached or the epochs are over."""
+    """Train until the accuracy is reached or all epochs are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds the four files of Fashion-MNIST, plain or with .gz")
     parser.add_argument("--accuracy", type=float, default=0.92, help="on the test images, at which to stop")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def network() -> keras.Model:
-    """The net: 468,202 trainable parameters."""
+    """Build the network; it has 468,202 trainable parameters."""
     stack = [keras.Input((28, 28, 1))]
     for width in (32, 64):
         for _ in range(2):
@@ -56,13 +56,13 @@ def network() -> keras.Model:
 
 
 def read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images as float32 [N, 28, 28, 1] of 0 to 1, and labels [N]."""
+    """Return images, float32 [N, 28, 28, 1] from 0 to 1, and labels, uint8 [N]."""
     images = content(folder / f"{part}-images-idx3-ubyte")[16:].reshape(-1, 28, 28, 1)
     return images.astype(np.float32) / 255, content(folder / f"{part}-labels-idx1-ubyte")[8:]
 
 
 def content(path: Path) -> np.ndarray:
-    """The bytes of a file that may be packed."""
+    """Return the bytes of a file, or those of its .gz, as uint8."""
     packed = path.with_name(f"{path.name}.gz")
     return np.frombuffer(path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes()), np.uint8)
 

@@ -1,6 +1,6 @@
-"""From files to batches, against torch's DataLoader over datasets that decode each picture each time.
+"""From files to batches, against torch's DataLoader over datasets that decode each image every time.
 
-The rival draws with torchvision or albumentations as their users do, and both sides deliver uint8 batches in memory.
+The rival augments with torchvision or albumentations as their users do, and both sides deliver uint8 batches in memory.
 """
 
 import itertools
@@ -28,11 +28,11 @@ from imagier.transforms.exact import HorizontalFlip, RandomCrop, Shift
 from imagier.transforms.trivial import TrivialAugment
 
 JITTER = {"brightness": (0.7, 1.3), "contrast": (0.7, 1.3), "saturation": (0.7, 1.3), "hue": (-0.03, 0.03), "p": 0.8}
-BATCHES = 60  # of 128 small pictures: what a repeat goes through, since ratios need no whole epochs
+BATCHES = 60  # of 128 small images, at most, per repeat: ratios need no whole epochs
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """Every kind of data set."""
+    """Yield rows for every kind of data set."""
     with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(1)
         yield small_pictures(given, Path(folder))
@@ -56,7 +56,7 @@ def small_pictures(given: Namespace, folder: Path) -> Row:
 def small_batches(
     what: tuple[str, str, Literal["speed-up"], float], ours: Any, rival: Dataset[Any], repeats: int
 ) -> Row:
-    """Batches of 128, beside a DataLoader over `rival`; `what` is how the row begins."""
+    """Batches of 128 images, against a DataLoader over `rival`; `what` holds the first fields of the row."""
     best, workers = best_of(lambda workers: DataLoader(rival, 128, shuffle=True, num_workers=workers))
     count = min(BATCHES, len(ours), len(best))
     times = in_turn(lambda: drain(ours, count), lambda: drain(best, count), repeats)
@@ -67,7 +67,7 @@ def small_batches(
 def many_small_files(given: Namespace, folder: Path) -> Iterator[Row]:
     """A folder of small JPEG files: the first epoch, listing and decoding included, and a later one."""
     root = small_photographs(given.data, folder)
-    split = [0.98, 0.01, 0.01]  # nearly all of them train, as with the rival
+    split = [0.98, 0.01, 0.01]  # nearly all are in the training split, as with the rival
     steps = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.PILToTensor()])
 
     def first() -> float:
@@ -96,7 +96,7 @@ def many_small_files(given: Namespace, folder: Path) -> Iterator[Row]:
 
 
 def trivially_augmented(given: Namespace, folder: Path) -> Row:
-    """Small photographs with TrivialAugment, one of fourteen changes of each."""
+    """Small photographs with TrivialAugment, which applies one of fourteen changes to each."""
     root = small_photographs(given.data, folder)
     augment = [HorizontalFlip(), Shift(4), TrivialAugment()]
     ours = ready(Photos, root, folder, batch_size=128, split=[0.98, 0.01, 0.01], augment=augment).train_dataloader()
@@ -107,7 +107,7 @@ def trivially_augmented(given: Namespace, folder: Path) -> Row:
 
 
 def large_frames(given: Namespace, folder: Path) -> Iterator[Row]:
-    """Frames of Cityscapes' size with masks: the first pass, which decodes and keeps them, and later ones."""
+    """Frames of Cityscapes' size with masks: the first pass, which decodes and caches them, and later ones."""
     root = frames(folder, count=24)
     augment = [RandomCrop(512, 1024), HorizontalFlip(), A.ColorJitter(**JITTER)]
     rival_steps = A.Compose([A.RandomCrop(512, 1024), A.HorizontalFlip(), A.ColorJitter(**JITTER)])
@@ -119,7 +119,7 @@ def large_frames(given: Namespace, folder: Path) -> Iterator[Row]:
         shutil.rmtree(folder / "cache" / "examined", ignore_errors=True)
         began = time.perf_counter()
         ready(Cityscapes, root, folder)
-        return (time.perf_counter() - began) / (len(source) + 3)  # two more frames validate, one tests
+        return (time.perf_counter() - began) / (len(source) + 3)  # plus two validation frames and one test frame
 
     decoding, workers = best_of(lambda workers: DataLoader(Each(source, lambda **pair: pair), 4, num_workers=workers))
     times = in_turn(first, lambda: drain(decoding) / len(source), given.repeats)
@@ -137,7 +137,7 @@ def large_frames(given: Namespace, folder: Path) -> Iterator[Row]:
 
 
 def crops_of_photographs(given: Namespace, folder: Path) -> Row:
-    """Photographs of camera size, of which training sees crops."""
+    """Photographs, of which training uses crops."""
     root = photographs(given.data, folder)
     data = ready(
         Photos, root, folder, labels=False, batch_size=16, augment=[RandomCrop(128, 128, pad=True), HorizontalFlip()]
@@ -152,7 +152,7 @@ def crops_of_photographs(given: Namespace, folder: Path) -> Row:
 
 
 class Each(Dataset[Any]):
-    """What people write: read a sample, transform it, and let the DataLoader stack."""
+    """A typical map-style dataset: read a sample, transform it, and let the DataLoader stack."""
 
     def __init__(self, source: Any, steps: Callable[..., Any]) -> None:
         self.source, self.steps = source, steps
@@ -173,7 +173,7 @@ class Each(Dataset[Any]):
 
 
 def ready(kind: type[ImageData], root: Path, folder: Path, **options: Any) -> Any:
-    """A data module, set up."""
+    """Build a data module and set it up."""
     data = kind(**({"name": "benchmark", "root": root, "cache": folder / "cache"} | options))
     data.prepare_data()
     data.setup()
@@ -181,7 +181,7 @@ def ready(kind: type[ImageData], root: Path, folder: Path, **options: Any) -> An
 
 
 def drain(loader: Any, batches: int | None = None) -> float:
-    """Seconds for so many batches, or for all."""
+    """Seconds to iterate over `batches` batches, or over all."""
     began = time.perf_counter()
     for _ in itertools.islice(loader, batches):
         pass
@@ -189,7 +189,7 @@ def drain(loader: Any, batches: int | None = None) -> float:
 
 
 def best_of(make: Callable[[int], Any]) -> tuple[Any, int]:
-    """The faster of the loaders with 0 and with 2 workers, and their number."""
+    """Return the faster of the loaders with 0 and with 2 workers, and its number of workers."""
     loaders = {workers: make(workers) for workers in (0, 2)}
     spent = {workers: drain(loader, BATCHES) for workers, loader in loaders.items()}
     workers = min(spent, key=lambda workers: spent[workers])

@@ -1,4 +1,4 @@
-"""What the losses of maps take, forward and back, beside those that people combine with torch's."""
+"""Time of the segmentation losses, forward and backward, against torch's with a library's Dice loss."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from torch import Tensor
 from imagier.losses.sum import Sum
 from imagier.training.hardware import keep_freed_memory
 
-STEPS = 10  # of one repeat
+STEPS = 10  # per repeat
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """Cross-entropy and Dice of logits as nets give them: bf16, channels_last."""
+    """Cross-entropy plus Dice, on logits in the format networks produce: bf16, channels_last."""
     keep_freed_memory(composed("task=segment", "trainer=cpu"))  # as training does
     for batch, classes, height, width in ((8, 8, 128, 128), (4, 19, 240, 320)):
         generator = torch.Generator().manual_seed(0)
@@ -28,7 +28,7 @@ def compare(given: Namespace) -> Iterator[Row]:
         if not torch.allclose(ours(logits, labels), _theirs(logits, labels), rtol=1e-4):
             raise RuntimeError("the two losses differ")
         times = in_turn(_steps(ours, logits, labels), _steps(_theirs, logits, labels), given.repeats)
-        # At least 1 x: losses of our own may not be slower.
+        # At least 1 x: our own losses must not be slower.
         yield Row(
             f"cross-entropy and Dice with their gradients: {classes} classes, {height}x{width}, batch {batch}",
             "torch's cross_entropy and segmentation-models-pytorch's DiceLoss", "speed-up", 1, *times,

@@ -1,4 +1,4 @@
-"""benchmarks.png: each ratio beside its target, from the JSON files of all benchmarks."""
+"""Plot benchmarks.png: each ratio with its target, from the JSON files of all benchmarks."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ MET, MISSED = "#3b7dd8", "#d8783b"
 
 
 def draw(folder: Path) -> None:
-    """Draw what the JSON files in `folder` hold: speed-ups to the left, costs to the right."""
+    """Plot the rows of the JSON files in `folder`: speed-ups on the left, costs on the right."""
     rows = [row for path in sorted(folder.glob("*.json")) for row in json.loads(path.read_text()).get("rows", [])]
     figure, panels = plt.subplots(1, 2, figsize=(14, 0.62 * max(4, len(rows) / 2) + 1.5), layout="constrained")
     _panel(panels[0], "times as fast as the rival", [row for row in rows if row["kind"] == "speed-up"])

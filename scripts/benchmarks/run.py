@@ -1,7 +1,7 @@
-"""Each benchmark as a ratio measured in one run: python scripts/benchmarks/run.py [NAME ...]
+"""Run the benchmarks, each of which measures a ratio in one run: python scripts/benchmarks/run.py [NAME ...]
 
-Two ways of doing the same thing take turns, and the ratio of their medians counts, since seconds differ from machine
-to machine. Prints the table, and writes OUT/NAME.json and OUT/benchmarks.png; OUT is docs/benchmarks.
+Two ways of doing the same thing are timed in turn, and the ratio of their medians is reported, since absolute times
+differ between machines. Prints the table, and writes OUT/NAME.json and OUT/benchmarks.png; OUT is docs/benchmarks.
 """
 
 import argparse
@@ -16,7 +16,7 @@ NAMES = ("loader", "step", "losses", "startup", "time_to_accuracy", "scaling", "
 
 
 def main() -> None:
-    """Measure what is named, or everything."""
+    """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is named")
     parser.add_argument("--data", type=Path, help="folder with FashionMNIST/ and objects32/; else they are generated")
@@ -33,7 +33,7 @@ def main() -> None:
         return
     for name in given.names or NAMES:
         rows: list[Row] = []
-        for row in import_module(name).compare(given):  # a row is shown and kept as soon as it is measured
+        for row in import_module(name).compare(given):  # print and save each row as soon as it is measured
             rows.append(row)
             print(row.line() + (f"\n  {row.note}" if row.note else ""), flush=True)
             given.out.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def lines(out: Path) -> list[str]:
-    """The rows of the table, from the JSON files of all benchmarks."""
+    """Return the rows of the table, from the JSON files of all benchmarks."""
     kept = [json.loads(path.read_text()) for name in NAMES if (path := out / f"{name}.json").is_file()]
     fields = Row.__dataclass_fields__
     plain = [{key: value for key, value in row.items() if key in fields} for each in kept for row in each["rows"]]

@@ -1,4 +1,4 @@
-"""How cost grows with the number of images, with their size, and with loader workers."""
+"""How cost scales with the number of images, their size, and the number of loader workers."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ COUNTS = (1_500, 6_000, 24_000)
 SIDES = (128, 256, 512)
 WORKERS = (0, 1, 2)
 
-# From the start of a process to its first batch, and the memory that is its own: mapped files are everybody's.
+# Seconds from the start of the imports to the first batch, and private memory in MB: mapped files are shared.
 START = """
 import sys, time
 began = time.perf_counter()
@@ -39,7 +39,7 @@ print(seconds, int(status["RssAnon"].split()[0]) / 1024)
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """The ends of each scale; `scaling.png` shows what lies between."""
+    """Yield rows for the ends of each scale; `scaling.png` also shows the points between them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         starts = {count: start_ups(folder, count, given.repeats) for count in COUNTS}
@@ -59,7 +59,7 @@ def compare(given: Namespace) -> Iterator[Row]:
 
 
 def start_ups(folder: Path, count: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds and megabytes of processes that begin on `count` images, after one that has prepared the cache."""
+    """Return seconds and megabytes of processes that start on `count` images, after one that fills the cache."""
     root = pictures(folder / str(count), count, 32)
     words = [sys.executable, "-c", START, str(root), str(folder / "cache")]
     told = []
@@ -70,7 +70,7 @@ def start_ups(folder: Path, count: int, repeats: int) -> dict[str, list[float]]:
 
 
 def seconds_an_image(folder: Path, side: int, repeats: int, workers: int = 0) -> list[float]:
-    """Of images of that side with a flip and a blur."""
+    """Return the seconds per image, of each repeat, for images with sides of `side` pixels, with flip and blur."""
     root = pictures(folder / f"side{side}", 160, side)
     options: dict[str, Any] = {"augment": [HorizontalFlip(), A.GaussianBlur(p=1)], "workers": workers, "batch_size": 16}
     loader = ready(Photos, root, folder, **options).train_dataloader()
@@ -79,7 +79,7 @@ def seconds_an_image(folder: Path, side: int, repeats: int, workers: int = 0) ->
 
 
 def pictures(root: Path, count: int, side: int) -> Path:
-    """JPEG files of two classes."""
+    """Return a folder of `count` JPEG files of two classes; on first use, generate it."""
     if not root.is_dir():
         rng = np.random.default_rng(side)
         for number in range(count):
@@ -91,7 +91,7 @@ def pictures(root: Path, count: int, side: int) -> Path:
 
 
 def draw(path: Path, starts: dict[int, Any], sides: dict[int, list[float]], workers: dict[int, list[float]]) -> None:
-    """Three panels, each from what was measured."""
+    """Plot the three measurements side by side, and write their points to scaling_points.json."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     left.plot(COUNTS, [median(starts[count]["s"]) for count in COUNTS], "o-", label="start to first batch, s")
     left.plot(COUNTS, [median(starts[count]["MB"]) / 100 for count in COUNTS], "s-", label="memory, 100 MB")

@@ -1,4 +1,4 @@
-"""A training sentence, run in this process up to a certain step."""
+"""Run a training command in this process up to a certain step, and time its steps or epochs."""
 
 import io
 import sys
@@ -18,13 +18,13 @@ from imagier.training.run import run
 
 
 class Enough(BaseException):
-    """All steps that were asked for are done."""
+    """Raised to end a run once all steps to be timed are done."""
 
 
 class Stopwatch(Callback):
-    """Takes the time of every step's end, after all other callbacks, and ends the run after `last` steps."""
+    """Records the time at the end of every step, after the other callbacks, and ends the run after `last` steps."""
 
-    ends: list[float]  # of the last run
+    ends: list[float]  # of the most recent run
 
     def __init__(self, last: int) -> None:
         self.last = last
@@ -34,20 +34,20 @@ class Stopwatch(Callback):
         Stopwatch.ends = []
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Take the time."""
+        """Record the time; end the run after the last step."""
         Stopwatch.ends.append(time.perf_counter())
         if trainer.global_step >= self.last:
             raise Enough
 
 
 class TakingTurns(Callback):
-    """Lets a rival make a step after each step of the run, so that both meet the machine in the same mood.
+    """Runs one step of a rival after each step of the run, so that both see the same load on the machine.
 
-    The times of both are taken, but for `skipped` steps at the beginning; the run ends after `last`.
+    Records the times of both, except for the first `skipped` steps; ends the run after `last`.
     """
 
     rival: Callable[[], object]
-    ours: list[float]  # seconds from the end of the rival's step to that of the next of the run, all callbacks included
+    ours: list[float]  # seconds from the end of a rival's step to the end of the run's next one, all callbacks included
     theirs: list[float]
 
     def __init__(self, skipped: int, last: int) -> None:
@@ -59,7 +59,7 @@ class TakingTurns(Callback):
         self.since = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Take the time, and let the rival have its turn."""
+        """Record the time, and run a step of the rival."""
         now = time.perf_counter()
         TakingTurns.rival()
         if trainer.global_step > self.skipped:
@@ -71,37 +71,37 @@ class TakingTurns(Callback):
 
 
 class EpochWatch(Callback):
-    """Takes the time at which every epoch begins, and ends the run at the third."""
+    """Records the start time of every epoch, and ends the run when the third starts."""
 
-    begins: list[float]  # of the last run
+    begins: list[float]  # of the most recent run
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         EpochWatch.begins = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the time."""
+        """Record the time; end the run at the third epoch."""
         EpochWatch.begins.append(time.perf_counter())
         if len(EpochWatch.begins) == 3:
             raise Enough
 
 
 class Terminal(io.StringIO):
-    """Takes what is written for a person, so that bars are drawn as they are on a terminal."""
+    """A stream that claims to be a terminal, so that progress bars are drawn."""
 
     def isatty(self) -> bool:
-        """Say that somebody is looking."""
+        """Claim to be a terminal."""
         return True
 
 
 def composed(*words: str) -> DictConfig:
-    """The configuration of a training sentence."""
+    """Compose the configuration of a training command."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", list(words))
 
 
 def seconds_of_steps(words: list[str], skipped: int, steps: int) -> float:
-    """Train as the sentence says, in front of a terminal; seconds of `steps` steps after the first `skipped`."""
+    """Train with progress bars; return the seconds of `steps` steps after the first `skipped`."""
     watch = ["+callbacks.stopwatch._target_=sentence.Stopwatch", f"+callbacks.stopwatch.last={skipped + steps}"]
     with tempfile.TemporaryDirectory() as folder, terminal(), suppress(Enough):
         run(composed(*words, *watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
@@ -109,7 +109,7 @@ def seconds_of_steps(words: list[str], skipped: int, steps: int) -> float:
 
 
 def step_by_step(words: list[str], rival: Callable[[], object], steps: int) -> tuple[list[float], list[float]]:
-    """Train as the sentence says, in front of a terminal, in turns with a rival; seconds of each step of both."""
+    """Train with progress bars, in turns with a rival; return the seconds of each step of both."""
     TakingTurns.rival = rival
     node = "+callbacks.turns"
     watch = [f"{node}._target_=sentence.TakingTurns", f"{node}.skipped=2", f"{node}.last={steps + 2}"]
@@ -119,7 +119,7 @@ def step_by_step(words: list[str], rival: Callable[[], object], steps: int) -> t
 
 
 def seconds_of_an_epoch(words: list[str]) -> float:
-    """Train as the sentence says; seconds from the beginning of the second epoch to that of the third."""
+    """Train; return the seconds from the start of the second epoch to the start of the third."""
     watch = "+callbacks.watch._target_=sentence.EpochWatch"
     with tempfile.TemporaryDirectory() as folder, suppress(Enough):
         run(composed(*words, watch, f"paths.runs={Path(folder) / 'runs'}", "test=false"))
@@ -128,7 +128,7 @@ def seconds_of_an_epoch(words: list[str]) -> float:
 
 @contextmanager
 def terminal() -> Iterator[None]:
-    """Let this process believe that a person reads what it says."""
+    """Replace stderr by a `Terminal` while the block runs."""
     before, sys.stderr = sys.stderr, Terminal()
     try:
         yield

@@ -1,4 +1,4 @@
-"""`imagier serve` against a plain Flask view of the same net, under many clients at once."""
+"""`imagier serve` against a plain Flask view of the same network, with many concurrent clients."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ NOTE = (
 
 
 def compare(given: argparse.Namespace) -> Iterator[Row]:
-    """One row a precision of the graph: seconds of all requests."""
+    """Yield one row per precision of the graph, in seconds of all requests together."""
     with TemporaryDirectory() as folder:
         bundle, picture = exported(CASES[1], Path(folder)).folder, _picture(Path(folder))
         for precision in ("fp32", "int8"):
@@ -62,7 +62,7 @@ def _row(bundle: Path, picture: Path, precision: str, repeats: int) -> Row:
 
 @contextmanager
 def _listening(command: list[Any], port_word: str, path: str) -> Iterator[str]:
-    """The address of a server in a process of its own, once it answers."""
+    """Start a server in its own process, yield its address once it responds, and stop it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [sys.executable, *map(str, command), port_word.format(port)]
@@ -80,14 +80,14 @@ def _listening(command: list[Any], port_word: str, path: str) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     with suppress(urllib.error.URLError):
-        with suppress(urllib.error.HTTPError):  # there is somebody, if nothing at this path
+        with suppress(urllib.error.HTTPError):  # a server responded, even if this path does not exist
             urllib.request.urlopen(url, timeout=1).close()
         return True
     return False
 
 
 def _asked(url: str, picture: Path) -> dict[str, Any]:
-    """Seconds of all requests together, and of each."""
+    """Run the clients; return the seconds of all requests together (`all`) and of each (`each`)."""
     words = [sys.executable, HERE / "clients.py", url, picture, CLIENTS, REQUESTS]
     said = subprocess.run(list(map(str, words)), env=COMPILED, capture_output=True, text=True, check=True).stdout
     answer: dict[str, Any] = json.loads(said)
@@ -95,7 +95,7 @@ def _asked(url: str, picture: Path) -> dict[str, Any]:
 
 
 def _percentiles(runs: list[dict[str, Any]]) -> tuple[float, float]:
-    """p50 and p99 of a request, in milliseconds."""
+    """Return p50 and p99 of a request's latency, in milliseconds."""
     each = sorted(1000 * seconds for run in runs for seconds in run["each"])
     return statistics.median(each), each[int(0.99 * len(each))]
 

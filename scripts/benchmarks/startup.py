@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens."""
+"""Start-up time of commands and of training."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from timing import COMPILED, ROOT, Row, in_turn, run_python
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """Composing a sentence, against importing torch; the first step of a training, against importing Lightning too."""
+    """Composing a configuration, against importing torch; time to the first step, against importing Lightning too."""
     for words in (("task=classify", "--cfg", "job"), ("--help",)):
         _refuse_torch(words)
         ours, theirs = in_turn(
@@ -27,7 +27,7 @@ def compare(given: Namespace) -> Iterator[Row]:
     data = ["data=fashion_mnist", f"data.root={given.data}"] if real else ["data=garments"]
     rival = "import torch, pytorch_lightning"
     with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = in_turn(  # the warm-up draws the embedded set, and examines either
+        ours, theirs = in_turn(  # the warm-up generates the embedded set, and examines either data set
             lambda: _to_first_step("task=classify", *data, f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"),
             lambda: run_python("-c", rival),
             given.repeats,
@@ -45,7 +45,7 @@ def _refuse_torch(words: tuple[str, ...]) -> None:
 
 
 def _to_first_step(*words: str) -> float:
-    """Seconds from the start of a training's process to the line that says that its first step is done."""
+    """Seconds from the start of a training process to its log line about the first step."""
     said = []
     began = time.perf_counter()
     with subprocess.Popen(

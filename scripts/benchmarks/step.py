@@ -1,4 +1,4 @@
-"""What a training step costs beyond the net's own work, and what a preset saves."""
+"""Overhead of a training step beyond the network's own computation, and the speed-up of presets and caches."""
 
 import itertools
 import subprocess
@@ -23,7 +23,7 @@ GARMENTS = ["task=classify", "data=garments", "data.batch_size=128", "model=cnn"
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """The framework's step against a bare loop's."""
+    """Compare the framework's step with a bare loop's, then yield the rows of the other functions here."""
     for what, words, steps, target in (
         ("U-Net 128x128, batch 16", STREETS, 4, 1.03),
         ("CNN 28x28, batch 128", GARMENTS, 40, 1.05),
@@ -44,7 +44,7 @@ def compare(given: Namespace) -> Iterator[Row]:
 
 
 def presets(given: Namespace) -> Row:
-    """The CPU's fast preset against what plain PyTorch does."""
+    """trainer=cpu_fast against eager float32 PyTorch."""
     fast = [*STREETS, "trainer=cpu_fast"]
     plain = [*STREETS, "trainer=cpu", "trainer.channels_last=false"]
     ours, theirs = in_turn(
@@ -57,7 +57,7 @@ def presets(given: Namespace) -> Row:
 
 
 def by_muon(given: Namespace) -> Row:
-    """A step of an optimiser that makes orthogonal what moves a kernel, against AdamW's."""
+    """A step with Muon, which orthogonalises the updates of matrices and kernels, against one with AdamW."""
     words = [*CROPS, "trainer=cpu_fast"]
     ours, theirs = in_turn(
         lambda: seconds_of_steps([*words, "optimizer=muon"], 2, 4) / 4,
@@ -71,7 +71,7 @@ def by_muon(given: Namespace) -> Row:
 
 
 def memory_kept(given: Namespace) -> Row:
-    """Memory that is freed and kept, against the C library's ways; a process each, as these cannot be restored."""
+    """Keeping freed memory against the C library's defaults, each in its own process: they cannot be restored."""
 
     def apart(keeps: str) -> float:
         told = subprocess.run([sys.executable, __file__, keeps], capture_output=True, text=True, check=True).stdout
@@ -85,7 +85,7 @@ def memory_kept(given: Namespace) -> Row:
 
 
 def frozen_net(given: Namespace) -> Row:
-    """A later epoch on features that lie ready, against running the frozen net again."""
+    """A later epoch on cached features, against running the frozen network again."""
     data, samples = ["data=garments"], 5_400
     if given.data and (given.data / "FashionMNIST").is_dir():
         data, samples = ["data=fashion_mnist", f"data.root={given.data}", "data.limit=20000"], 20_000
@@ -110,7 +110,7 @@ def frozen_net(given: Namespace) -> Row:
 
 
 def confusion(given: Namespace) -> Row:
-    """Counting masks of 480x360 pixels."""
+    """The confusion matrix of 480x360 masks, against torchmetrics' own."""
     torch.manual_seed(0)
     truth = torch.randint(0, 12, (8, 360, 480), dtype=torch.uint8)
     truth[truth == 11] = 255
@@ -121,7 +121,7 @@ def confusion(given: Namespace) -> Row:
         for _ in range(10):
             metric.update(prediction, target)
 
-    long = truth.long()  # torchmetrics takes no uint8; the conversion is not counted
+    long = truth.long()  # torchmetrics does not accept uint8; the conversion is not timed
     times = in_turn(lambda: ten(ours, truth), lambda: ten(theirs, long), given.repeats)
     if not torch.equal(ours.compute(), theirs.compute()):
         raise RuntimeError("the two confusion matrices differ")
@@ -132,7 +132,7 @@ def confusion(given: Namespace) -> Row:
 
 
 class BareLoop:
-    """The same net, loss, optimiser and batches, and nothing else."""
+    """A training loop with the same network, loss and optimiser, on the first eight batches in memory."""
 
     def __init__(self, words: list[str]) -> None:
         cfg = composed(*words)
@@ -142,7 +142,7 @@ class BareLoop:
         self.batches = itertools.cycle(list(itertools.islice(data.train_dataloader(), 8)))
 
     def step(self) -> None:
-        """Learn from the next batch."""
+        """Take one optimiser step on the next batch."""
         batch = next(self.batches)
         self.optimizer.zero_grad()
         loss = self.task.loss(self.task.net(batch["image"]), batch["target"])
@@ -150,7 +150,7 @@ class BareLoop:
         self.optimizer.step()
 
 
-if __name__ == "__main__":  # one side of `memory_kept`
+if __name__ == "__main__":  # either side of `memory_kept`
     if sys.argv[1] == "returned":
         run.keep_freed_memory = lambda cfg: None
     print(seconds_of_steps([*CROPS, "trainer=cpu_fast"], 2, 6) / 6)

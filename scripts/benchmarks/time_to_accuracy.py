@@ -1,4 +1,4 @@
-"""How long a user waits, from an empty process, for a classifier of Fashion-MNIST that is right 92 times in 100."""
+"""Time from the start of a process to a Fashion-MNIST classifier with 92 % test accuracy."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from typing import Any
 
 from timing import ROOT, Row, in_turn, run_python
 
-GOAL = 0.92  # of the test images
-REPEATS = 3  # at most: one of the rival's takes minutes
-TRIES = 4  # with other seeds, before it is said that the recipe does not get there
+GOAL = 0.92  # accuracy on the test split
+REPEATS = 3  # at most: each run of the rival takes minutes
+TRIES = 4  # seeds to try before the benchmark fails
 RIVAL = ("tensorflow-cpu==2.21.*", "keras==3.15.*")
 
 
 def compare(given: Namespace) -> Iterator[Row]:
-    """Our recipe, whole process, against the report's net in Keras until its first epoch that ends at the goal."""
+    """Our recipe as a whole process, against the report's Keras network up to the first epoch that reaches the goal."""
     folder = raw_folder(given.data)
     if folder is None:
         print("  time_to_accuracy is skipped: --data names no folder with the four files in FashionMNIST/raw.")
@@ -47,9 +47,12 @@ def compare(given: Namespace) -> Iterator[Row]:
 
 
 def until_reached(data: Path, seeds: Iterator[int], kept: list[list[dict[str, Any]]]) -> float:
-    """Seconds until a run has ended at the goal: a run that misses it counts, and is followed by another seed's.
+    """Seconds until a run has reached the goal. A run that misses it counts too, and another seed is tried.
 
-    A run is the whole process: start, training, measuring of the test split once, report. It finds an empty cache.
+    A run is the whole process, with an empty cache: start, training, one evaluation of the test split, report.
+
+    Raises:
+        RuntimeError: TRIES seeds in a row missed the goal, or a run failed.
     """
     kept.append([])
     for seed in (next(seeds) for _ in range(TRIES)):
@@ -65,13 +68,13 @@ def until_reached(data: Path, seeds: Iterator[int], kept: list[list[dict[str, An
 
 
 def until_keras_reached(python: Path, folder: Path, seeds: Iterator[int], kept: list[list[dict[str, Any]]]) -> float:
-    """Seconds from the start of the rival's process to the line that says the goal, or its last line."""
+    """Seconds from the start of the rival's process to its last line, printed when it reaches the goal or gives up."""
     words = [python, Path(__file__).with_name("keras_cnn.py"), folder, f"--accuracy={GOAL}", f"--seed={next(seeds)}"]
     began = time.perf_counter()
     kept.append([])
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     with (
-        tempfile.TemporaryFile("w+") as complaints,  # a pipe that nobody empties would stop it
+        tempfile.TemporaryFile("w+") as complaints,  # an unread pipe would fill up and block it
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=complaints, text=True, env=quiet) as process,
     ):
         assert process.stdout is not None
@@ -84,7 +87,7 @@ def until_keras_reached(python: Path, folder: Path, seeds: Iterator[int], kept: 
 
 
 def raw_folder(data: Path | None) -> Path | None:
-    """Where the four files are, plain or packed, or None."""
+    """Return the folder with the four files of Fashion-MNIST, plain or as .gz; None if any is missing."""
     folder = data / "FashionMNIST" / "raw" if data else None
     names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     if folder and all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in names):
@@ -93,7 +96,7 @@ def raw_folder(data: Path | None) -> Path | None:
 
 
 def keras_environment() -> Path:
-    """The Python of an environment that has the rival's packages, made in the cache where it is not there yet."""
+    """Return the Python of an environment with the rival's packages; on first use, create it in the cache."""
     cache = Path(os.environ.get("IMAGIER_CACHE", "~/.cache/imagier")).expanduser()
     folder = cache / "benchmarks" / "keras"
     python, ready = folder / "bin" / "python", folder / ".ready"
@@ -108,7 +111,7 @@ def keras_environment() -> Path:
 
 
 def _note(ours: list[list[dict[str, Any]]], theirs: list[list[dict[str, Any]]]) -> str:
-    """What both reached, and what the seconds hold."""
+    """Describe the accuracies that both reached, and what the times include."""
     reached = ", ".join(f"{run['accuracy']:.2%}" for tries in ours for run in tries)
     rival = ", ".join(f"{epochs[-1]['accuracy']:.2%} after {len(epochs)} epochs" for epochs in theirs)
     return (

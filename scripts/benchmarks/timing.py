@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "onnxruntime", "openvino")
-# Programs start as they do every time but the first: from compiled files. An empty variable counts as none.
+# Let child processes cache their bytecode, so that they start as every time but the first. Empty means unset.
 COMPILED = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -22,11 +22,11 @@ COMPILED = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 class Row:
     """One comparison.
 
-    kind:   "speed-up", the rival's time over ours, to be at least `target`; or "cost", our time over the rival's, to be
-            at most `target`.
+    kind:   "speed-up", the rival's time over ours, at least `target`; or "cost", our time over the rival's, at most
+            `target`.
     ours, theirs: seconds (or another `unit`) of each repeat, taken in turn.
-    images: how many images one repeat goes through, where that means something.
-    note:   what a reader must know to believe the figure.
+    images: number of images per repeat, to show a rate instead of seconds; None if that makes no sense.
+    note:   what a reader must know to judge the figure.
     """
 
     what: str
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times faster, or how many times the rival's time."""
+        """The speed-up or the cost, of the medians."""
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
         return theirs / ours if self.kind == "speed-up" else ours / theirs
 
@@ -52,11 +52,11 @@ class Row:
         return self.ratio >= self.target if self.kind == "speed-up" else self.ratio <= self.target
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """Return the fields, the ratio and whether it meets the target, for JSON."""
         return asdict(self) | {"ratio": self.ratio, "met": self.met}
 
     def line(self) -> str:
-        """The row of a table in Markdown: what, rival, target, ratio, medians."""
+        """Return a row of a Markdown table: what, rival, target, ratio, medians."""
         bound = "at least" if self.kind == "speed-up" else "at most"
         times = " / ".join(self._amount(statistics.median(times)) for times in (self.ours, self.theirs))
         reached = "" if self.met else " (missed)"
@@ -76,9 +76,9 @@ HEADER = "| what | rival | target | measured | ours / rival |\n|---|---|---|---|
 def in_turn(
     ours: Callable[[], float | None], theirs: Callable[[], float | None], repeats: int, warm_up: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each repeat of both, A B A B ..., after `warm_up` rounds that do not count.
+    """Return the seconds of each repeat of both, run as A B A B ..., after `warm_up` rounds that do not count.
 
-    A function that returns a number has measured itself; of the others the whole call counts.
+    A function that returns a number has timed itself; otherwise the whole call is timed.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(warm_up + repeats):
@@ -91,7 +91,7 @@ def in_turn(
 
 
 def run_python(*words: str, env: dict[str, str] | None = None) -> float:
-    """Run this Python on `words` in the project's folder; return its seconds. Raises where it fails."""
+    """Run this Python with `words` in the project's folder; return its seconds. Raises RuntimeError if it fails."""
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=COMPILED | (env or {}), check=False
@@ -103,7 +103,7 @@ def run_python(*words: str, env: dict[str, str] | None = None) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the hardware, software and commit that the figures were measured on."""
     import torch
 
     model = next(

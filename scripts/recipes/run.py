@@ -1,16 +1,16 @@
-"""Recipes measured, and what their ingredients give: python scripts/recipes/run.py VERB ...
+"""Measure recipes, and what each of their ingredients contributes: python scripts/recipes/run.py VERB ...
 
-train NAME...   runs experiment=NAME from its one command to its report, then `imagier evaluate` on the validation part
-ablate NAME...  runs it with one ingredient left out at a time, and whole, all with the same words: trainer.budget=3m
-compare NAME... runs them all with the same words, such as trainer.budget=4m, to be set side by side
+train NAME...   runs experiment=NAME up to its report, then `imagier evaluate` on the validation split
+ablate NAME...  runs it whole and with one ingredient left out at a time, all with --words (default trainer.budget=3m)
+compare NAME... runs several experiments with the same --words, such as trainer.budget=4m, for a comparison
 leaves NAME...  trains it on the embedded leaves and on photographs, and evaluates both on the same photographs
-table, page     measure nothing; print what OUT holds, or write it into docs/recipes.md and, in short, README.md
+table, page     measure nothing; print the results in OUT, or write them to docs/recipes.md and, in short, README.md
 
-What is measured is kept in OUT/NAME.json as soon as it is there, one row a run; OUT is docs/recipes. Rows of other
-words are not mixed with those that are there: --anew lets go of these, and of this machine's; those of other machines
-stay. Comparisons with other words stand side by side.
-A row says the machine, its threads and how they waited, the commit, the budget, the epochs, and the scores of
-best.ckpt on the validation part; those of what was trained first (`pretrain`) beside them.
+Each run adds one row to OUT/NAME.json as soon as it is done; OUT is docs/recipes. Except for compare, a file's rows of
+one verb must all have the same --words. --anew discards the verb's earlier rows of this machine, and those with other
+--words; rows of other machines with the same --words stay.
+A row records the machine, its threads and their wait policy, the commit, the budget, the epochs, the scores of
+best.ckpt on the validation split and, where there was a `pretrain`, the validation scores of that training.
 """
 
 import argparse
@@ -37,7 +37,7 @@ RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).w
 
 
 def main() -> None:
-    """Do what is asked."""
+    """Parse the command line and run its verb."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("train", "ablate", "compare", "leaves", "table", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; or another experiment")
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _common(given: argparse.Namespace) -> list[str]:
-    """The words that every sentence is given, whatever is left out of it."""
+    """The settings that every run is given, whichever ingredient it leaves out."""
     usual = ["trainer.budget=3m"] if given.verb == "ablate" else []
     return usual if given.words is None else given.words
 
@@ -92,8 +92,8 @@ def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
 
 
 def _measure(given: argparse.Namespace, common: list[str]) -> None:
-    keeping, failed = Lock(), Event()  # a run that fails, as all do at Ctrl-C, is the last that begins
-    old = set(given.names if given.anew else ())  # whose earlier rows go when the first new one is there
+    keeping, failed = Lock(), Event()  # after a failure, or Ctrl-C, no further run starts
+    old = set(given.names if given.anew else ())  # names whose earlier rows are discarded with their first new row
 
     def measure(name: str, seed: int, left_out: str, words: list[str]) -> None:
         if failed.is_set():
@@ -118,11 +118,11 @@ def _measure(given: argparse.Namespace, common: list[str]) -> None:
             for left_out, words in _variants(name, given).items()
         ]
     for one in begun:
-        one.result()  # raises what it raised
+        one.result()  # re-raises the run's exception
 
 
 def with_table(page: Path, table: str) -> str:
-    """The text of a page with another table between its two marks; ValueError where these are missing."""
+    """Return the page's text with `table` between its two marks. Raises ValueError unless each occurs once."""
     text, marks = page.read_text(encoding="utf-8"), ("<!-- recipes -->", "<!-- /recipes -->")
     if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
         raise ValueError(f"{page} needs {' and, after it, '.join(marks)} once each: the table goes between them.")
@@ -130,18 +130,18 @@ def with_table(page: Path, table: str) -> str:
 
 
 def _variants(name: str, given: argparse.Namespace) -> dict[str, list[str]]:
-    """What is left out -> the words that leave it out."""
+    """Map the name of the left-out ingredient to the settings that leave it out."""
     if given.verb == "leaves":
         every = {WHOLE: ["data=leaves"], "leaves": []}
     else:
         every = {WHOLE: []} | (RECIPES.get(name, {}).get("without", {}) if given.verb == "ablate" else {})
-    common = _common(given)  # which may leave an ingredient out of all of them: its first word says which it is
+    common = _common(given)  # may leave an ingredient out of every run, recognised by its first setting
     every = {left_out: words for left_out, words in every.items() if not words or words[0] not in common}
     return {left_out: words for left_out, words in every.items() if (given.only or "") in left_out}
 
 
 def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[str, Any]:
-    """Run the sentence and evaluate its checkpoint; the seconds are those of the sentence, from start to end."""
+    """Train and evaluate; the row's seconds are those of the training process, without the evaluation."""
     root = f"data.root={given.data / (given.root or RECIPES.get(name, {}).get('root', '.'))}"
     if given.verb == "leaves" and "data=leaves" in words:
         trained_on: list[str] = []
@@ -160,14 +160,14 @@ def _measured(name: str, words: list[str], given: argparse.Namespace) -> dict[st
 
 
 def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
-    """Evaluate the best checkpoint of a run on the validation part, its own or that of other data."""
+    """Evaluate a run's best checkpoint on the validation split of its own data, or of `data`."""
     _call("scripts/evaluate.py", f"ckpt={run}", "split=val", *data)
     (evaluated,) = sorted((run / "evaluate").glob("*-val/metrics.json"), key=os.path.getmtime)[-1:]
     found = json.loads(evaluated.read_text())
     summary, config = json.loads((run / "summary.json").read_text()), OmegaConf.load(run / "config.yaml")
     environment = json.loads((run / "environment.json").read_text())
     row = {
-        # What does not exist, such as a difference of curves where there is one rate, is null in JSON.
+        # An undefined score, such as the BD-rate of a codec with a single rate, becomes null in JSON.
         "score": {name: value if isfinite(value) else None for name, value in found["metrics"].items()},
         "samples": found["samples"],
         "epochs": summary["epochs"],
@@ -186,7 +186,7 @@ def _call(*words: str) -> None:
 
 
 def _forget(path: Path, verb: str, row: dict[str, Any]) -> None:
-    """Let go of this machine's rows, and of those of other words."""
+    """Discard this machine's rows, and those with other --words."""
     kept = _kept(path)
     kept[verb] = [
         one
@@ -197,11 +197,11 @@ def _forget(path: Path, verb: str, row: dict[str, Any]) -> None:
 
 
 def keep(path: Path, verb: str, row: dict[str, Any]) -> None:
-    """Add a row, in place of an earlier one of the same kind."""
+    """Add a row; it replaces an earlier one of the same ingredient, seed and machine (and --words, for compare)."""
     kept = _kept(path)
 
     def kind(one: dict[str, Any]) -> tuple[Any, ...]:
-        words = one.get("words", words_of(one)) if verb == "compare" else None  # else all rows have the same
+        words = one.get("words", words_of(one)) if verb == "compare" else None  # in other verbs all rows have the same
         return one["left_out"], one["seed"], one["machine"], words
 
     kept[verb] = [*(other for other in kept.get(verb, []) if kind(other) != kind(row)), row]

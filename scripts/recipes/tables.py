@@ -1,4 +1,4 @@
-"""What was measured of recipes, as tables in Markdown."""
+"""Markdown tables of the recipes' results."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 
 from imagier.training.leaderboard.statistics import paired
 
-WHOLE = "nothing"  # is left out
+WHOLE = "nothing"  # `left_out` of a row with all ingredients
 _HEAD = """\
 | experiment | scored by | at least | aim | validation | minutes, start to report | machine | baseline |
 |---|---|---|---|---|---|---|---|
@@ -30,7 +30,7 @@ SHARES = ("accuracy", "iou", "bd_rate/JPEG")  # shown in percent
 
 
 def tables(out: Path, recipes: Mapping[str, Any]) -> str:
-    """The tables of recipes, of each ablation and of what the embedded leaves teach, from the JSON files in `out`."""
+    """Return all tables from the JSON files in `out`: recipes, ablations, comparisons, and training on leaves."""
     kept = {name: _read(out / f"{name}.json") for name in recipes}
     parts = []
     for gpu, on in ((False, "two cores"), (True, "one GPU")):
@@ -61,7 +61,7 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
 
 
 def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
-    """One table of all recipes that were measured, for those who only want to know what to expect."""
+    """Return one summary table of all recipes with results."""
     kept = {name: _read(out / f"{name}.json").get("train", []) for name in recipes if name.endswith(("_cpu", "_gpu"))}
     return _SHORT + "".join(
         f"| `{_said(name, rows[0])}` | {recipes[name]['learns']} | {_named(recipes[name]['score'])} |"
@@ -72,7 +72,7 @@ def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
 
 
 def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Rows of one machine together: in a given time each machine gets as far as it does."""
+    """Group rows by machine: within a time budget, machines train for different numbers of steps."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["machine"], []).append(row)
@@ -80,13 +80,13 @@ def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
 
 
 def _there(trained: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of what was trained, that on the machines of `rows`; all of it where none was."""
+    """Return the rows of `trained` on the machines of `rows`, or all of them if there are none."""
     machines = {row["machine"] for row in rows}
     return [row for row in trained if row["machine"] in machines] or list(trained)
 
 
 def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an ablation has a whole to be held against: its own, or the recipe itself with the same words."""
+    """Whether an ablation has a reference: its own run of the whole recipe, or the recipe with the same settings."""
     if any(row["left_out"] == WHOLE for row in rows):
         return True
     return bool(rows and trained) and all(row.get("words", []) == words_of(trained[0]) for row in rows)
@@ -97,14 +97,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recipe_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[str, Any]], out: Path) -> str:
-    """A row of what one machine has trained, beside the baseline there, or else wherever it was trained."""
+    """One machine's row of a recipe, with the baseline's result on that machine, or else on any other."""
     score = recipe["score"]
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
     baseline = [row for row in baseline or () if row["machine"] == trained[0]["machine"]] or baseline
     beside = ""
     if baseline:
         said = _said(recipe["baseline"], baseline[0])
-        # A codec of one rate has no mean difference to another's curve, but a place beside it.
+        # A codec with a single rate has no BD-rate: show its point instead.
         told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
         beside += _difference(trained, baseline, score)
@@ -122,7 +122,10 @@ def _recipe_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[
 
 
 def _difference(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], score: str) -> str:
-    """Ours less theirs over the seeds that both have on one machine, as `imagier leaderboard` has it; else ""."""
+    """Paired difference ours - theirs over the seeds that both have, as in `imagier leaderboard`.
+
+    "" if the rows are of several machines or too few for an interval.
+    """
     if len({row["machine"] for row in [*ours, *theirs]}) > 1:
         return ""
     known = ([row for row in rows if row["score"].get(score) is not None] for rows in (ours, theirs))
@@ -138,13 +141,13 @@ def _difference(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str,
 
 
 def words_of(row: Mapping[str, Any]) -> list[str]:
-    """What was said beside the experiment's name, the data's place and the seed."""
+    """Return the settings of a row's command, without the experiment, data.root and the seed."""
     usual = ("experiment=", "data.root=", "seed=")
     return [word for word in shlex.split(row["command"])[2:] if not word.startswith(usual)]
 
 
 def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A row for each experiment and each set of words, those of the same words together."""
+    """One row per experiment, machine and set of settings; rows with the same settings are adjacent."""
     by_words: dict[str, dict[tuple[str, str], list[Mapping[str, Any]]]] = {}
     for name, rows in kept.items():
         for row in rows:
@@ -158,7 +161,10 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
 
 
 def _leaves_row(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> str:
-    """What leaves teach, and what photographs do with the same words, or the recipe itself; "" where one is missing."""
+    """Scores of training on leaves and on photographs; "" if one is missing.
+
+    The run on photographs has the same settings, or else is the recipe itself.
+    """
     leaves = [row for row in rows if row["left_out"] == WHOLE]
     photographs = [row for row in rows if row["left_out"] != WHOLE] or _there(trained, rows)
     if not leaves or not photographs:
@@ -179,7 +185,7 @@ def _ablation(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_name.setdefault(row["left_out"], []).append(row)
-    wholes = by_name.pop(WHOLE, None) or trained  # as the recipe is, where nothing shorter was run
+    wholes = by_name.pop(WHOLE, None) or trained  # the recipe's own runs, if the ablation has no whole one
     said, whole = _said(name, wholes[0]), mean(_values(wholes, score))
     lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
     lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")
@@ -196,7 +202,7 @@ def _named(score: str) -> str:
 
 
 def _said(name: str, row: Mapping[str, Any]) -> str:
-    """An experiment with the words that were added to it, as a shell takes them."""
+    """An experiment's name and the settings added to it, quoted for a shell."""
     return shlex.join([name, *words_of(row)])
 
 
@@ -209,7 +215,7 @@ def _minutes(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _machines(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Their processors or GPUs, without what lawyers add to the names."""
+    """Names of the processors or GPUs, without (R) and the suffix Processor."""
     names = {row["machine"].replace("(R)", "").removesuffix(" Processor") for row in rows}
     return ", ".join(sorted(names))
 
@@ -221,7 +227,7 @@ def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
 
 
 def _shown(value: float | str | None, score: str, *, sign: bool = False) -> str:
-    """A score, or with `sign` a difference of scores; those of shares are points, not percent of a score."""
+    """Format a score, or with `sign` a difference of scores; differences of percentages are in points."""
     if value is None or isinstance(value, str):
         return value or ""
     unit = " bits a pixel" if score == "bpp" else ""
