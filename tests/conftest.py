@@ -1,4 +1,4 @@
-"""Before anything is imported: nothing may ask the network, and two test processes share two cores."""
+"""Shared fixtures. Set before any import: no test may use the network, and two test processes share two cores."""
 
 import os
 
@@ -49,7 +49,7 @@ def garments_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def materials_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few embedded materials, a folder a class."""
+    """A few embedded materials, one folder per class."""
     from imagier.synthetic import materials
 
     root = tmp_path_factory.mktemp("materials")
@@ -59,7 +59,7 @@ def materials_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def leaves_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few embedded pictures without labels: nine to train with, three to validate with, two to test."""
+    """A few embedded leaves without labels: nine in train, three in val, two in test."""
     from imagier.synthetic import leaves
 
     root = tmp_path_factory.mktemp("leaves")
@@ -70,7 +70,7 @@ def leaves_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def short_densenet() -> Iterator[None]:
-    """DenseNet-121 with 12 of its 58 layers: what its blocks do, two layers show as well as 24, and much sooner."""
+    """DenseNet-121 with 12 of its 58 layers: two layers exercise a block as well as 24, and much faster."""
     from torchvision.models import DenseNet
 
     with patch("torchvision.models.densenet121", partial(DenseNet, 32, (6, 2, 2, 2), 64)):
@@ -79,19 +79,19 @@ def short_densenet() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's cache."""
+    """Keep tests from reading or writing the user's cache."""
     monkeypatch.setenv("IMAGIER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    """Run slow tests first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def imagier(*words: str, cwd: Path, script: str = "train.py", code: int = 0) -> str:
-    """Run a sentence in a process of its own and return what it printed.
+    """Run a command in its own process and return its output.
 
-    The process is forked from one that has imported everything, which each would take four seconds for.
+    The process is forked from one that has imported everything, which saves four seconds of imports each time.
     """
     environment = dict(os.environ) | {"PYTHONPATH": str(REPOSITORY)}
     with NamedTemporaryFile("r", encoding="utf-8") as said:
@@ -105,7 +105,7 @@ def imagier(*words: str, cwd: Path, script: str = "train.py", code: int = 0) -> 
 
 
 def spoken(verb: str, *words: str, cwd: Path, code: int = 0) -> str:
-    """Run a sentence in this process, which has imported everything already, and return what it printed."""
+    """Run a command in this process, which has imported everything already, and return its output."""
     from imagier import cli
 
     said, ended = io.StringIO(), 0

@@ -1,4 +1,4 @@
-"""The body of a process that is forked from one which has imported everything, as `conftest.imagier` asks for it."""
+"""The body of the processes that `conftest.imagier` forks from one that has imported everything."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ PRELOADED = ["imagier.cli", "imagier.training.run", "imagier.training.evaluation
 
 
 def speak(script: str, words: Sequence[str], cwd: Path, environment: Mapping[str, str], said: str) -> None:
-    """Speak a sentence as `python SCRIPT WORDS` would in the folder `cwd`; what it prints goes to the file `said`."""
+    """Run a command as `python SCRIPT WORDS` would in the folder `cwd`, with its output appended to the file `said`."""
     from imagier import cli
 
     file = os.open(said, os.O_WRONLY | os.O_APPEND)
@@ -19,6 +19,6 @@ def speak(script: str, words: Sequence[str], cwd: Path, environment: Mapping[str
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    multiprocessing.set_start_method(None, force=True)  # this machine's own: it was forkserver, to come here
+    multiprocessing.set_start_method(None, force=True)  # restore the default: this process came from a forkserver
     sys.argv = [script, *words]
     cli.main(Path(script).stem)

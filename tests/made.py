@@ -1,4 +1,4 @@
-"""Nets as a checkpoint would bring them, untrained but for their batch statistics, and bundles of them."""
+"""Networks as a checkpoint would hold them, untrained except for their batch statistics, and bundles of them."""
 
 import threading
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ SMALL = {
 def net_of(
     task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None, channels: int = 3
 ) -> Any:
-    """A net, and its description."""
+    """Return a network and its description."""
     made, cfg, said = task_of(task, model, words, size, channels)
     net = build.net_of(made)
     return net, describe(net, cfg, said)
@@ -41,7 +41,7 @@ def net_of(
 def run_of(
     folder: Path, task: str, model: str, words: tuple[str, ...] = (), size: tuple[int, int] | None = None
 ) -> tuple[FromPixels, Description]:
-    """The same net, and `folder` as a run leaves it: with its checkpoint."""
+    """Return the same as `net_of`, and make `folder` a run folder that contains the network's checkpoint."""
     made, cfg, said = task_of(task, model, words, size)
     (folder / "checkpoints").mkdir(parents=True)
     config = OmegaConf.to_container(cfg, resolve=True)
@@ -52,7 +52,7 @@ def run_of(
 
 
 def task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int] | None, channels: int = 3) -> Any:
-    """A task of `model` as a sentence makes it, its configuration, and what a checkpoint says beside."""
+    """Return a task as a training command builds it, its configuration, and a checkpoint's metadata."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"task={task}", f"model={model}", *SMALL.get(model, []), *words])
     labelled = task in ("segment", "classify")
@@ -70,7 +70,7 @@ def task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int]
     made = build.task(cfg, facts)
     net = build.net_of(made)
     with torch.no_grad():
-        if model in ("factorized", "hyperprior"):  # latents that span many symbols, as a trained codec's do
+        if model in ("factorized", "hyperprior"):  # make latents span many symbols, as a trained codec's do
             net.net.analysis[-1].weight *= 20
             net.net.synthesis[0].weight /= 20
         for seed in range(3 if task != "compress" else 0):  # batch statistics as after some training
@@ -80,14 +80,14 @@ def task_of(task: str, model: str, words: tuple[str, ...], size: tuple[int, int]
 
 
 def pictures(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Smooth colours, uint8 [B, 3, H, W]."""
+    """Return smooth random images, uint8 [B, 3, H, W]."""
     coarse = np.random.default_rng(seed).random((count, 3, 5, 6), np.float32) * 255
     resized = torch.nn.functional.interpolate(torch.from_numpy(coarse), size, mode="bicubic")
     return resized.clamp(0, 255).to(torch.uint8).numpy()
 
 
 def samples(description: Description, count: int = 6) -> Iterator[Sample]:
-    """Held-out pictures with targets of chance."""
+    """Yield stand-ins for held-out samples; segment and classify have random targets."""
     size = description.resize or (96, 128)
     draw = np.random.default_rng(7)
     for number, image_CHW in enumerate(pictures(count, size, seed=9)[:, : description.channels]):
@@ -101,7 +101,7 @@ def samples(description: Description, count: int = 6) -> Iterator[Sample]:
 
 
 def bundle_of(net: FromPixels, description: Description, folder: Path, **options: Any) -> Bundle:
-    """Export to `folder`."""
+    """Export to `folder`, by default an fp32 ONNX graph; `options` replace fields of the plan."""
     plan = {
         "formats": ["onnx"],
         "precisions": ["fp32"],
@@ -112,7 +112,7 @@ def bundle_of(net: FromPixels, description: Description, folder: Path, **options
 
 
 class Slow:
-    """A runtime that answers when it is told to."""
+    """A runtime that sets `asked` when called, and returns once `go` is set, or after ten seconds."""
 
     def __init__(self) -> None:
         self.asked, self.go = threading.Event(), threading.Event()

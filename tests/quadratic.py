@@ -1,4 +1,4 @@
-"""A sweep whose runs take no time: the score is a function of the words. `python quadratic.py SECOND WORDS...`"""
+"""A sweep whose runs take no time: the score is a function of the settings. `python quadratic.py KILL_AT WORDS...`"""
 
 import math
 import os
@@ -14,10 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 def quadratic(
     runs: Path, kill_at: int | None = None, wrong: str = "", trap: Path | None = None, seconds: float = 0
 ) -> Callable[[DictConfig], float]:
-    """A run that scores best with lr=3e-3 and one_cycle.
+    """Return a run that scores best with optimizer.lr=3e-3 and scheduler=one_cycle.
 
-    The `kill_at`-th ends the process, and so does who finds the file `trap`, which goes with it; `wrong` ones raise.
-    They take `seconds`.
+    Args:
+        runs: folder for the run folders.
+        kill_at: number of the run, counted from 1, that kills its process.
+        wrong: runs raise TrainingError if their scheduler's configuration contains this text.
+        trap: the first run that finds this file removes it and kills its process.
+        seconds: duration of each run.
     """
     called = []
 

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: a broken one would otherwise be noticed only by who wants its figures."""
+"""The benchmarks work: otherwise a broken one would be noticed only when its figures are needed."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def test_a_graph_is_compared_with_eager_pytorch(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(REPOSITORY / "tests"))
     made, inference = import_module("made"), import_module("inference")
     monkeypatch.setattr(inference, "SIDE", 64)
-    monkeypatch.setitem(encoders["resnet18"]["params"], "layers", [1, 1, 1, 1])  # which is sooner followed
+    monkeypatch.setitem(encoders["resnet18"]["params"], "layers", [1, 1, 1, 1])  # which is traced faster
     net, description = made.net_of("segment", "smp", ("model.encoder=resnet18",))
     bundle = made.bundle_of(net, description, tmp_path / "bundle", formats=["onnx", "openvino"])
     unet = inference.CASES[0]

@@ -1,4 +1,4 @@
-"""`imagier cache`."""
+"""`imagier cache` lists and clears what imagier has written, and nothing else."""
 
 import sys
 from pathlib import Path
@@ -39,12 +39,12 @@ def test_lists_and_clears(
     assert "cleared 1 of" in say(cache, f"clear={decoded[0].name}", **tell)
     assert not decoded[0].exists()
     assert decoded[1].exists()
-    left = decoded[1].with_name(f".cleared.{decoded[1].name}")  # by a clearing that was interrupted
+    left = decoded[1].with_name(f".cleared.{decoded[1].name}")  # left by an interrupted clearing
     left.mkdir()
     (left / "pixels").touch()
     assert "cleared 2 of" in say(cache, f"clear={decoded[1].name},{decoded[2].name}", **tell)
     left.mkdir()
-    assert "cleared 2 of" in say(cache, "clear=decoded", **tell)  # the unfinished one, and what is left
+    assert "cleared 2 of" in say(cache, "clear=decoded", **tell)  # the unfinished one, and the one left by the clearing
     assert list((cache / "decoded").iterdir()) == []
     assert list((cache / "examined").iterdir())
     assert "cleared 0 of" in say(cache, "clear=decoded,features", **tell)
@@ -68,13 +68,13 @@ def test_clears_what_it_wrote_and_nothing_that_lies_beside(
         path.touch()
     assert "holds nothing" in say(tmp_path, **tell)
     whole = place(tmp_path, digest("a"), None)
-    Writer(whole.with_name(whole.name.replace("whole", "24x30")), 1, None, {}, 1)  # which does not come to its end
+    Writer(whole.with_name(whole.name.replace("whole", "24x30")), 1, None, {}, 1)  # never finished
     (tmp_path / "decoded" / f".cleared.{whole.name}").mkdir()
     for name in (f"features/{digest('b')}.npy", f"examined/{digest('c')}-first-100000.json"):
         write_aside(tmp_path / name, lambda aside: aside.with_name(f"{aside.name[:-8]}a_dead_1").touch())
     monkeypatch.setitem(synthetic.SETS, "streets", (7, lambda folder, progress: folder.mkdir(), "nothing"))
     folder = synthetic.ensure("streets", tmp_path)
-    beside(folder).mkdir()  # by a process that died
+    beside(folder).mkdir()  # left by a process that died
     assert "cleared 8 of 8 entries" in say(tmp_path, "clear=all", **tell)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(theirs)
 

@@ -1,4 +1,4 @@
-"""CamVid as people have it becomes what the recipes for streets read."""
+"""scripts/camvid.py converts CamVid as distributed with SegNet to what `data=cityscapes` reads."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ NAMES = {"train": ["0001TP_006690", "0016E5_08049"], "val": ["0006R0_f00930"], "
 
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
-    """Four frames, each of a colour of its own; row r of a mask is of class r."""
+    """Four frames, each of one colour that no other has; row r of a mask is class r, up to 11."""
     shade = 0
     for split, names in NAMES.items():
         for name in names:

@@ -1,4 +1,4 @@
-"""Every choice in conf/ composes, builds and works; and no rule speaks of a key that does not exist."""
+"""Every choice in conf/ composes, builds and works; and every rule is for an existing key."""
 
 import copy
 import functools
@@ -32,7 +32,7 @@ FACTS = {
     "denoise": Facts("leaves", 3, (48, 96), (0.5,) * 3, (0.2,) * 3),
     "compress": Facts("leaves", 3, (48, 96), (0.5,) * 3, (0.2,) * 3),
 }
-SMALL = {  # nets that take no time
+SMALL = {  # networks that train in no time
     "segment": ["model=unet", "model.width=2"],
     "classify": ["model=mlp", "model.hidden=[4]"],
     "denoise": ["model=autoencoder"],
@@ -115,7 +115,7 @@ def test_denoise_gpu_keeps_below_three_million_parameters() -> None:
 def test_every_recipe_builds_its_net(name: str) -> None:
     cfg = composed(f"experiment={name}")
     if "weights" in cfg.model:
-        cfg.model.weights = None  # a baseline's are fetched
+        cfg.model.weights = None  # a baseline's would be downloaded
     with torch.device("meta"):  # shapes without memory
         inner = call(cfg.model, "model", build._known(FACTS[cfg.task.name]), leave_out=frozenset({"name"}))
     assert any(parameter.requires_grad for parameter in inner.parameters())
@@ -146,7 +146,7 @@ def test_every_optimizer_descends_and_decays_kernels_only(name: str) -> None:
     kernels, others = optimizer.param_groups
     assert (kernels["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert {parameter.ndim for parameter in others["params"]} == {1}
-    assert optimizer.defaults.get("fused", name == "muon")  # which has no such kernel
+    assert optimizer.defaults.get("fused", name == "muon")  # Muon has no fused kernel
 
 
 def test_a_codecs_tables_are_neither_decayed_nor_taken_for_kernels() -> None:
@@ -171,7 +171,7 @@ def test_the_rate_follows_the_effective_batch(scaling: str, batch: int, accumula
     )  # fmt: skip
     assert build.learning_rate(cfg) == pytest.approx(expected)
     whole = 200 if batch > 200 else 200 // batch * batch
-    assert build.step_size(cfg, samples=200) == min(whole, batch * accumulate)  # an epoch has no more
+    assert build.step_size(cfg, samples=200) == min(whole, batch * accumulate)  # at most the samples of an epoch
 
 
 @pytest.mark.parametrize("name", choices("scheduler"))
@@ -237,7 +237,7 @@ def test_every_rule_speaks_of_a_key_that_some_sentence_has_and_every_switch_has_
         with initialize_config_dir(str(CONF), version_base="1.3"):
             known += leaves(OmegaConf.to_container(compose(verb)))
     assert set(RULES) <= {key for key, _ in known}
-    # Without a rule, `no` and `off`, which are text to Hydra, would switch on.
+    # Without a rule, `no` and `off`, which Hydra reads as text, would count as true.
     assert {key for key, value in known if isinstance(value, bool)} <= set(RULES)
 
 

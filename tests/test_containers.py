@@ -1,4 +1,4 @@
-"""Dockerfile and compose.yaml, as far as they can be tried without an engine that builds them."""
+"""Dockerfile and compose.yaml, as far as they can be tested without a container engine."""
 
 import json
 import re
@@ -18,7 +18,7 @@ TARGETS = ("cpu", "gpu")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, in order: (word, rest), continued lines joined."""
+    """The Dockerfile's instructions in order, as (instruction, arguments), with continued lines joined."""
     text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 

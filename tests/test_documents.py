@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/ runs, and what ARCHITECTURE.md tells people to write works as it stands."""
+"""Every command in README.md and docs/ runs, and the code shown in ARCHITECTURE.md works as it stands."""
 
 import os
 import re
@@ -23,7 +23,7 @@ PAGES = [
     (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("training", "data", "deployment")
 ]
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
-# Small enough to run them all: embedded sets of a few pictures, one batch of them each, and slighter nets.
+# Small enough to run every command: embedded sets of a few images, one batch of each, and narrower networks.
 FEWER = {
     "streets": partial(streets.generate, train=20, val=10, test=10, size=(48, 96)),
     "garments": partial(garments.generate, train=300, test=60),
@@ -62,9 +62,9 @@ def test_the_documents_run_from_their_first_command_to_their_last(
         if verb == "train" and not any(word.startswith("resume=") for word in words):
             words += [word for word in LESS if not word.startswith("data.limit") or "data=photos" not in command]
             words += ["model.width=4"] if "unet" in command or command.endswith("task=segment") else []
-            words += ["report=false"] if number >= 4 else []  # the first four are of one task each
+            words += ["report=false"] if number >= 4 else []  # the first four cover one task each
         for task in ("segment", "denoise", "compress") if verb == "leaderboard" else ():
-            shutil.rmtree(tmp_path / "runs" / task, ignore_errors=True)  # pictures of one task's board are enough
+            shutil.rmtree(tmp_path / "runs" / task, ignore_errors=True)  # plots of one task's leaderboard are enough
         if not torch.cuda.is_available():
             words = [word for word in words if word != "trainer=gpu"]
         monkeypatch.setattr(sys, "argv", [verb, *words])
@@ -143,7 +143,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
 def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
     tmp_path: Path, materials_root: Path
 ) -> None:
-    """In a copy of the house, with nothing else touched, on pictures of odd and unequal sizes, one of them broken."""
+    """In a copy of the repository with no other changes, on images of odd and unequal sizes, one of them broken."""
     house = tmp_path / "house"
     for part in ("src", "conf"):
         shutil.copytree(REPOSITORY / part, house / part, ignore=shutil.ignore_patterns("__pycache__", "local"))
@@ -157,7 +157,7 @@ def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
     ]  # fmt: skip
     for name, text in files:
         (house / name).write_text(text)
-    for name in ("model/cnn", "data/photos", "loss/cross_entropy"):  # which fit
+    for name in ("model/cnn", "data/photos", "loss/cross_entropy"):  # choices that suit the new task
         path = house / "conf" / f"{name}.yaml"
         path.write_text(re.sub(r"^tasks: \[", "tasks: [grade, ", path.read_text(), flags=re.MULTILINE))
     write_pairs(tmp_path / "pairs", 40)
@@ -177,7 +177,7 @@ def test_what_architecture_shows_is_all_that_a_net_a_data_set_and_a_task_need(
 
 
 def test_what_architecture_imports_is_taken_from_where_it_is_defined() -> None:
-    """As mypy wants it of this house; it would take a minute here."""
+    """What mypy's no_implicit_reexport demands; running mypy here would take a minute."""
     shown = [line for block in blocks(ARCHITECTURE, "python") for line in block.splitlines()]
     imports = [found for line in shown if (found := re.match(r"from imagier\.(\S+) import (.+)", line))]
     assert len(imports) >= 8

@@ -1,4 +1,4 @@
-"""What a person gets who installs imagier instead of cloning it."""
+"""imagier installed as a package instead of cloned."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing is left in the checkout."""
+    """The wheel, built from a copy so that nothing is left in the checkout."""
     import shutil
 
     place = tmp_path_factory.mktemp("wheel")
@@ -41,7 +41,7 @@ def test_the_wheel_holds_code_configuration_and_types(wheel: Path) -> None:
 
 
 def test_what_is_installed_trains(wheel: Path, garments_root: Path, tmp_path: Path) -> None:
-    """From the wheel's own files, away from the checkout."""
+    """Train with the wheel's own files, away from the checkout."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     words = ["task=classify", "model=mlp", "data=fashion_mnist", f"data.root={garments_root}", "debug=one_batch"]
     program = (

@@ -1,4 +1,4 @@
-"""Two trainings in one sentence: the second begins with what the first has learnt."""
+"""Two trainings in one command: the second starts from the weights of the first."""
 
 import json
 import re
@@ -25,7 +25,7 @@ SENTENCE = [
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten folders of noise."""
+    """A folder of noise images for each of ten classes."""
     draw, root = np.random.default_rng(0), tmp_path_factory.mktemp("house") / "objects"
     for name in CLASSES:
         (root / name).mkdir(parents=True)
@@ -36,7 +36,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(root: Path, *words: str, sentence: Sequence[str] = SENTENCE, runs: str = "runs") -> Path:
-    """The newest run after the sentence."""
+    """Run the command and return its newest run folder."""
     given = [*sentence, f"data.root={root}", f"paths.runs={root.parent / runs}", f"paths.cache={root.parent / 'cache'}"]
     say(*given, *words)
     return (root.parent / runs / "latest").resolve()
@@ -50,7 +50,7 @@ def say(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def pair(objects: Path) -> tuple[Path, Path]:
-    """The two runs of one sentence."""
+    """The two run folders of one command."""
     second = train(objects, "seed=3", "trainer.max_epochs=1")
     (first,) = set(second.parent.iterdir()) - {second}
     return first, second
@@ -67,9 +67,9 @@ def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(objects: 
     assert of_second["imagier"]["facts"]["classes"] == list(CLASSES[5:])
     learnt, kept = map(weights, pair)
     assert len(kept) > 100
-    assert all(torch.equal(value, learnt[name]) for name, value in kept.items())  # the second trains the head alone
+    assert all(torch.equal(value, learnt[name]) for name, value in kept.items())  # the second trains only the head
     third = train(objects, f"model.weights={pair[0] / 'checkpoints/best.ckpt'}", runs="third")
-    assert len([run for run in third.parent.iterdir() if not run.is_symlink()]) == 1  # nothing was trained before it
+    assert len([run for run in third.parent.iterdir() if not run.is_symlink()]) == 1  # no pretraining took place
     assert all(torch.equal(value, learnt[name]) for name, value in weights(third).items())
 
 
@@ -99,11 +99,11 @@ def test_the_first_run_records_a_sentence_of_its_own_and_goes_on_with_it(pair: t
     assert again["imagier"]["facts"]["classes"] == list(CLASSES[:5])
     assert set(second.parent.iterdir()) == {first, second}
     say(f"resume={second}", "trainer.max_epochs=2")
-    assert pretraining(second) == seconds[0]  # of the first one as it was then
+    assert pretraining(second) == seconds[0]  # of the first run as it was then
 
 
 def pretraining(run: Path) -> float:
-    """The seconds that a run counts for what was trained first."""
+    """The seconds that a run records for its pretraining."""
     seconds: float = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["Schedule"]["pretraining"]
     return seconds
 
@@ -152,7 +152,7 @@ def test_another_net_is_refused_before_it_is_trained(objects: Path, capsys: pyte
     ("word", "shared"),
     [
         ("model.width=32", True),
-        ("~model.mirror", True),  # another net lacks it, and so does the first one
+        ("~model.mirror", True),  # removing an option from one network removes it from both
         ("model.mirror=true", False),
         ("data.label_set=train", True),
         ("data.split=[0.5,0.2,0.3]", True),

@@ -1,4 +1,4 @@
-"""What scripts/recipes makes of measurements: which sentence was measured, and differences of the right sign."""
+"""scripts/recipes: which commands are measured, which rows are kept, and the tables made from them."""
 
 import importlib.util
 import json
@@ -59,7 +59,7 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 | Intel Xeon |"
     assert f"{told} `plain trainer.budget=1m`: 70.00 % in 1.5 minutes |" in on_cpu
     assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 | Intel Xeon |  |" in on_gpu
-    assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # beside it, and no recipe itself
+    assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # as the baseline only: it is not a recipe itself
 
 
 def test_each_machine_has_a_row_of_its_own_beside_the_baseline_there(tables: ModuleType, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, 
     ours = [row("one_cpu", {"accuracy": score}, seed=seed) for seed, score in enumerate((0.8, 0.82, 0.84))]
     theirs = [row("plain", {"accuracy": score}, seed=seed) for seed, score in ((2, 0.74), (1, 0.7), (5, 0.1))]
     put(tmp_path, "one_cpu", train=ours)
-    put(tmp_path, "plain", train=theirs)  # by seeds 1 and 2: 0.12 and 0.1, whose deviation is 0.014, and t 11
+    put(tmp_path, "plain", train=theirs)  # differences for seeds 1 and 2: 0.12 and 0.1, with deviation 0.014 and t = 11
     told = "; from there, over 2 seeds, +11.00 ± 1.41 points, 95 % interval -1.71 to +23.71, p 0.058 |"
     assert told in tables.tables(tmp_path, RECIPES)
 
@@ -186,7 +186,7 @@ def test_leaves_are_measured_beside_photographs(
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *words: str) -> list[list[str]]:
-    """The sentences that a command would train."""
+    """Return the name and settings of each training that a command would run."""
     sentences = []
 
     def measured(name: str, words: list[str], given: Any) -> dict[str, Any]:
@@ -241,12 +241,12 @@ def test_rows_of_other_words_are_not_mixed(
     assert "leaves" in kept
     elsewhere = row("one_cpu", {"accuracy": 0.4}, "trainer.budget=1m") | {"machine": "Slow Processor"}
     put(tmp_path, "one_cpu", train=[*kept["train"], elsewhere], leaves=[])
-    for more in ([], ["--anew"]):  # another machine's rows stay
+    for more in ([], ["--anew"]):  # rows of other machines stay
         asked(monkeypatch, script, *command, "--words", "trainer.budget=1m", *more)
         found = json.loads((tmp_path / "one_cpu.json").read_text())["train"]
         assert [one["score"]["accuracy"] for one in found] == [0.4, 0.5]
     part = ["ablate", "one_cpu", "--only", "mirror", *command[2:], "--words", "trainer.budget="]
-    asked(monkeypatch, script, *part[:-1], f"{part[-1]}2m")  # without a whole of its own
+    asked(monkeypatch, script, *part[:-1], f"{part[-1]}2m")  # without its own run of the whole recipe
     with pytest.raises(SystemExit):
         asked(monkeypatch, script, *part[:-1], f"{part[-1]}3m")
 
@@ -256,7 +256,7 @@ def test_comparisons_with_other_words_stand_side_by_side_and_those_with_the_same
 ) -> None:
     put(tmp_path, "plain", compare=[row("plain", {"accuracy": 0.7}, "trainer.budget=4m")])
     command = ["compare", "one_cpu", "plain", "--seeds", "2", "--data", str(tmp_path), "--out", str(tmp_path)]
-    for _ in range(2):  # again, in place of what was measured
+    for _ in range(2):  # the second time replaces the rows of the first
         begun = asked(monkeypatch, script, *command, "--words", "trainer.max_epochs=8")
         assert [(one[0], one[-1]) for one in begun] == [
             (name, f"seed={seed}") for seed in (0, 1) for name in ("one_cpu", "plain")

@@ -1,4 +1,4 @@
-"""scripts/slurm.sh with a srun and a scontrol that only write down what they are told."""
+"""scripts/slurm.sh with fake srun and scontrol programs that only record their arguments."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def test_a_job_at_its_limit_saves_is_queued_again_and_goes_on(cluster: Path) -> 
         pass
     assert job.returncode == 0
     assert said(cluster)[3:] == ["python train.py resume=kept/slurm-7"]
-    (cluster / "train.py").unlink()  # whose conf/local/default.yaml says where runs lie
+    (cluster / "train.py").unlink()  # as if conf/local/default.yaml set paths.runs
     (cluster / "train.py").write_text("print('data:\\n  root: /data\\npaths:\\n  runs: kept\\n  cache: there')")
     with start("task=classify") as job:
         pass

@@ -1,4 +1,4 @@
-"""What a sentence imports: nothing that it does not need, since a user waits for every import."""
+"""A command imports only what it needs, since the user waits for every import."""
 
 import subprocess
 import sys
@@ -15,11 +15,11 @@ OPTIONAL = {"albumentations", "pydantic", "timm", "segmentation_models_pytorch",
 
 
 def imported(*words: str) -> tuple[set[str], str]:
-    """The packages that `train.py` imports for these words, and what it prints."""
+    """Return the packages that `train.py` imports for these arguments, and its output."""
     train = [sys.executable, "-X", "importtime", "train.py", *words]
     done = subprocess.run(train, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
     lines = done.stderr.splitlines()
-    assert [line for line in lines if not line.startswith("import time:")] == []  # nothing complains
+    assert [line for line in lines if not line.startswith("import time:")] == []  # no warnings
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}, done.stdout
 
 
@@ -45,7 +45,7 @@ def test_help_names_the_choices_of_every_group_but_no_parts_of_others() -> None:
     _, shown = imported("--help")
     assert "\nmodel: airbench, autoencoder, cnn, " in shown
     assert "\nsweep/sampler: random, tpe\n" in shown
-    assert "\ndata: cityscapes, " in shown  # and not _loader
+    assert "\ndata: cityscapes, " in shown  # and does not list _loader
     assert "usage: imagier train " in shown
 
 
@@ -53,7 +53,7 @@ def test_help_says_of_every_key_what_its_file_says() -> None:
     _, shown = imported("--help")
     for told in (
         "\nseed: 0 # random seed for everything\n",
-        "\n  on_error: raise # or skip: leave out",  # of a file that the choice begins with
+        "\n  on_error: raise # or skip: leave out",  # from a file in the choice's defaults
         "\n    decay: null # for instance",
         "\n  width: 64 # channels of the first level",
     ):

@@ -1,4 +1,4 @@
-"""The same ten pictures through every surface: each net answers alike wherever it is asked."""
+"""The same ten images through every interface: each network predicts the same in all of them."""
 
 import io
 import json
@@ -41,16 +41,16 @@ NETS = [
     ("denoise", "dncnn", ("model.depth=4",), None),
     ("denoise", "autoencoder", ("model.width=8",), None),
 ]  # fmt: skip
-IN_PT2 = {"unet", "cnn", "drunet"}  # one a task: it is the program from which every ONNX graph is made
+IN_PT2 = {"unet", "cnn", "drunet"}  # one per task, since every ONNX graph is made from such a program
 CODECS = ["factorized", "hyperprior", "pair", "sliced"]
-TILE = 96  # the large picture is looked at in pieces
-LOGITS, DECISIONS = 1e-3, 0.9999  # what graphs in fp32 are held to
-ROUNDED = 0.25  # of the answers' standard deviation, what graphs in int8 may be away from them
+TILE = 96  # small enough that the large image is processed in tiles
+LOGITS, DECISIONS = 1e-3, 0.9999  # fp32 graphs: largest difference of logits, smallest share of equal decisions
+ROUNDED = 0.25  # int8 graphs: largest deviation, relative to the standard deviation of the outputs
 
 
 @pytest.fixture(scope="module")
 def short_nets(short_densenet: None) -> Iterator[None]:
-    """Backbones with one block where they repeat it, or one convolution: graphs of the same parts, made much sooner."""
+    """Backbones without repeated blocks or convolutions: graphs of the same parts, made much faster."""
     from segmentation_models_pytorch.encoders import encoders
     from torchvision.models import ResNet, ResNet50_Weights
     from torchvision.models.resnet import Bottleneck
@@ -68,7 +68,7 @@ def short_nets(short_densenet: None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures as people have them: odd sizes, grey, turned, transparent, in other colours, a large one."""
+    """Ten typical images: odd sizes, grey, EXIF-rotated, transparent, CMYK, with a palette, and a large one."""
     folder = tmp_path_factory.mktemp("photos")
 
     def kept(name: str, size: tuple[int, int], change: Callable[[Image.Image], Image.Image], **options: Any) -> None:
@@ -116,7 +116,7 @@ def test_every_net(
 
 
 def hold_batches(net: FromPixels, bundle: Bundle, size: tuple[int, int] | None) -> None:
-    """Graphs take any number of pictures, of any size that the net takes."""
+    """Check that graphs take any batch size, and any image size that the network takes."""
     runtimes = [open_runtime(bundle, runtime) for runtime in ("torch", "onnx", "openvino")]
     if (bundle.folder / "model.pt2").exists():
         runtimes.append(TorchNet(torch.export.load(bundle.path("model.pt2")).module()))
@@ -131,14 +131,14 @@ def hold_batches(net: FromPixels, bundle: Bundle, size: tuple[int, int] | None) 
 
 
 def opened(folder: Path, task: str, **options: Any) -> Predictor:
-    tile = {} if task == "classify" else {"tile": TILE}  # which a classifier refuses
+    tile = {} if task == "classify" else {"tile": TILE}  # classifiers refuse it
     predictor = imagier.load(folder, threads=1, batch_size=1, **tile, **options)
     assert isinstance(predictor, Predictor)
     return predictor
 
 
 def hold_alike(wanted: list[Result], found: list[Result], exact: bool) -> None:
-    """Within the limits of a graph in fp32; a bundle's torch computes what the checkpoint does."""
+    """Check that results agree within the limits of fp32 graphs, or `exact` in every decision."""
     decided = [equal(one, other) for one, other in zip(wanted, found, strict=True)]
     assert np.mean(np.concatenate(decided)) >= (1 if exact else DECISIONS)
     for one, other in zip(wanted, found, strict=True):
@@ -147,7 +147,7 @@ def hold_alike(wanted: list[Result], found: list[Result], exact: bool) -> None:
 
 
 def equal(one: Result, other: Result) -> np.ndarray:
-    """Decision for decision: classes of pictures and of pixels; of pixel values, those within a grey level."""
+    """Return which decisions are equal: classes of images or pixels, or pixel values within one grey level."""
     if isinstance(one, Classes) and isinstance(other, Classes):
         return np.array([one.label == other.label])
     if isinstance(one, Mask) and isinstance(other, Mask):
@@ -160,7 +160,7 @@ def hold_same(wanted: list[Result], found: list[Result]) -> None:
 
 
 def told(results: list[Result]) -> list[Any]:
-    """What a result says, to the last bit: classes with probabilities, or bytes of pixels with their shape."""
+    """Return the exact contents of results: classes with probabilities, or shape and bytes of pixels."""
     return [
         one.to_dict()
         if isinstance(one, Classes)
@@ -170,13 +170,13 @@ def told(results: list[Result]) -> list[Any]:
 
 
 def lost(bundle: Bundle, precision: str) -> float:
-    """Points of the metric, on export's held-out pictures."""
+    """Return the loss of the metric, in points, on export's held-out images."""
     agreement = bundle.graph("onnx", precision).agreement
     return float(agreement["reference"] - agreement["graph"])
 
 
 def predicted(bundle: Bundle, precision: str, photos: Path, files: list[Path], folder: Path) -> list[Any]:
-    """What `imagier predict` writes."""
+    """Return what `imagier predict` writes."""
     words = [f"ckpt={bundle.folder}", f"source={photos}", f"precision={precision}", "runtime=onnx", "threads=1"]
     words += [] if bundle.description.task == "classify" else [f"tile={TILE}"]
     output = folder / f"predicted-{precision}"
@@ -189,7 +189,7 @@ def predicted(bundle: Bundle, precision: str, photos: Path, files: list[Path], f
 
 
 def served(predictor: Predictor, files: list[Path]) -> list[Any]:
-    """What a server answers."""
+    """Return what the server responds."""
     app = make_app([Opened(predictor.description, predictor)], Limits())
     with TestClient(app) as client:
         url = f"/models/{predictor.description.name}/predict"

@@ -1,4 +1,4 @@
-"""Sweeps: every combination is tried or refused beforehand, a kill loses nothing, and a table ends it."""
+"""Sweeps: all combinations run or are refused beforehand, a kill loses nothing, and a table sums them up."""
 
 import csv
 import json
@@ -93,7 +93,7 @@ def test_values_of_an_experiments_file_and_of_a_pattern_vary(here: Path, monkeyp
     ]
 
 
-# the words -> what the sentence must say
+# arguments -> parts of the error message
 SLIPS = {
     "-m task=classify model=cnn,mlp,cmm": ("model=cmm is not known", "densenet"),
     "-m task=classify model=cnn,mlp model.width=8,16": (
@@ -226,7 +226,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
     folder = here / "runs" / "sweeps" / "named"
     assert [row["state"] for row in rows(folder)] == ["done"] * 2
     with (folder / "study.journal").open("a") as journal:
-        journal.write('{"op_code":')  # and the disk was full
+        journal.write('{"op_code":')  # as if the disk had been full
 
     sweep(SEARCH, quadratic(here / "of"))
     resumed = read_records(folder)
@@ -244,7 +244,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(here: Path, monkeypatch: 
 
     best = next(record for record in ranked(list(read_records(folder).values())) if record.state == "done")
     assert best.run is not None
-    shutil.rmtree(best.run)  # its score is told nevertheless
+    shutil.rmtree(best.run)  # its score is kept in the record
     again = sweep(SEARCH, quadratic(here / "never", kill_at=1))
     assert len(again) == 6
     assert not (here / "never").exists()
@@ -294,16 +294,16 @@ def test_a_run_is_resumed_once(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_killed_process_fails_its_own_trials_and_the_others_begin(here: Path) -> None:
     words = ["-m", "task=classify", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4,5"]
     (here / "of").mkdir()
-    (here / "of" / "fatal").touch()  # to whoever is the first to find it
+    (here / "of" / "fatal").touch()  # to the first run that finds it
     records = sweep([word for word in words if word != "-m"], quadratic(here / "of", trap=here / "of" / "fatal"))
     states = [record.state for record in sorted(records, key=lambda record: record.number)]
     assert set(states) == {"done", "failed"}
-    assert states.count("done") >= 4  # with it goes what joblib had begun beside it
+    assert states.count("done") >= 4  # joblib also loses the trial that ran beside it
     assert states[-1] == "done"
 
 
 def test_a_job_of_a_cluster_that_dies_ends_no_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra's launcher tells of the first job that died, while the second still trains."""
+    """Hydra's launcher reports the first job's death while the second is still training."""
 
     def launcher(context: Any, job: TrialJob, cfg: Any) -> Any:
         first, second = job.batch
@@ -361,7 +361,7 @@ def test_trials_run_side_by_side(here: Path) -> None:
     words = ["sweep.trials=3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     records = sweep([*SEARCH, *words], quadratic(here / "of"))
     assert [record.state for record in records] == ["done"] * 3
-    assert len({str(record.run).rpartition("-")[0] for record in records}) > 1  # processes
+    assert len({str(record.run).rpartition("-")[0] for record in records}) > 1  # from several processes
 
 
 @pytest.mark.slow
@@ -372,7 +372,7 @@ def test_hopeless_trials_are_pruned_and_a_failed_one_is_noted(
     words += ["data.batch_size=30", "data.workers=0", "trainer=cpu", "trainer.max_epochs=3", "sweep=optuna"]
     words += ["optimizer.lr=choice(1e-3,1e-9)", "optimizer.weight_decay=0", "scheduler=constant", "augment=none"]
     words += ["sweep.pruner.n_startup_trials=1", "sweep.pruner.n_warmup_steps=1", "sweep.name=prune", "sweep.trials=3"]
-    words += ["sweep/sampler=random", "report=false", "seed=5"]  # which draws 1e-9 with 0.2, then 1e-9 with 1.5
+    words += ["sweep/sampler=random", "report=false", "seed=5"]  # draws lr 1e-9 with dropout 0.2, then 1e-9 with 1.5
     monkeypatch.setattr(sys, "argv", ["train", *words, "model.dropout=choice(0.2,1.5)"])
     cli.main("train")
     folder = here / "runs" / "sweeps" / "prune"

@@ -1,4 +1,4 @@
-"""`imagier transfer-report`, and the link that it sends over."""
+"""`imagier transfer-report`, and the throttled link that it measures with."""
 
 import csv
 import math
@@ -45,7 +45,7 @@ def test_every_form_goes_over_every_link(house: Path) -> None:
     assert len(rows) == 2 * (2 + 1 + 6 + 6 + 6)
     for row in rows:
         assert float(row["bpp"]) == pytest.approx(8 * int(row["bytes"]) / int(row["pixels"]))
-        assert float(row["transfer 2 Mbit/s"]) >= 8 * int(row["bytes"]) / 2e6  # no link is faster than it says
+        assert float(row["transfer 2 Mbit/s"]) >= 8 * int(row["bytes"]) / 2e6  # no link is faster than its rate
         assert (float(row["psnr"]) == 100) == (row["form"] == "PNG")
     assert (house / "sent" / "time.png").is_file()
     assert (house / "sent" / "rate-distortion.png").is_file()
@@ -97,7 +97,7 @@ def interrupted(_response: HTTPResponse) -> bytes:
 
 def test_a_link_is_as_fast_as_it_says() -> None:
     data = np.random.default_rng(0).bytes(50_000)
-    with Link(8) as link:  # a megabyte a second
+    with Link(8) as link:  # a megabyte per second
         seconds = link.fetch(data)
     assert 0.05 <= seconds < 0.5
 
@@ -127,7 +127,7 @@ def test_times_are_of_what_was_done() -> None:
 
 
 def test_means_are_over_pictures_that_have_every_score(tmp_path: Path) -> None:
-    """A thumbnail without MS-SSIM would be in a point's bits and not in its quality."""
+    """Otherwise an image too small for MS-SSIM would count in a point's bits but not in its quality."""
 
     def passed(name: str, form: str, quality: int, size: int, similarity: float) -> Passage:
         return Passage(name, form, quality, 800, size, 0.1, 0.1, {"loopback": 0.1}, 20.0 + quality, 0.5, similarity)

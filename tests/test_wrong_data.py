@@ -1,4 +1,4 @@
-"""What broken or missing data gets: one sentence naming file, value and cure, exit code 3, before any training."""
+"""Broken or missing data: one message with file, value and fix, and exit code 3, before any training."""
 
 import gzip
 import shutil

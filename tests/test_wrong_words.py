@@ -1,4 +1,4 @@
-"""What a slip of the tongue gets: one clear sentence with the cure, exit code 2, no traceback, no run folder."""
+"""Mistakes on the command line: one clear message with the fix, exit code 2, no traceback, no run folder."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from imagier import cli
 from imagier.sentence import completed
 
-# the words -> what the sentence must say
+# arguments -> parts of the error message
 SLIPS = {
     "": ("task is not given", "classify, compress, denoise, segment"),
     "task=segmnt": ("task=segmnt is not known", "classify, compress, denoise, segment", "Did you mean 'segment'?"),
@@ -122,7 +122,7 @@ def test_a_slip_is_answered_in_one_sentence(
 
 NET = "from torch import nn\n\nclass Ringnet(nn.Linear):\n    def __init__(self, width: int) -> None:\n        {line}\n"
 SOUND = NET.format(line="super().__init__(1, width)")
-# What the file of one's own net holds, and what is said of it
+# fault -> (file of a custom network, class name in its configuration, part of the error message)
 NETS = {
     "a class that is misspelt": (SOUND, "RingNet", "module mine has no RingNet. Did you mean 'Ringnet'?"),
     "a slip of syntax": (NET.format(line="super(.__init__()"), "Ringnet", "mine.py, line 5)."),
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
         ("evaluate", "output=null", "output=null"),
         ("doctor", "data.root=/data/new!", "data.root='/data/new!'"),
         ("doctor", "data.root=/data/a,b", "data.root='/data/a,b'"),
-        ("train", "data.root=/data/a,/data/b", "data.root=/data/a,/data/b"),  # with -m, one after the other
+        ("train", "data.root=/data/a,/data/b", "data.root=/data/a,/data/b"),  # with -m, a sweep over both
         ("predict", "source=/data/B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher", "source='/data/Bücher'"),
         ("serve", "token=0123", "token='0123'"),
         ("serve", "token=true", "token='true'"),
