@@ -30,7 +30,7 @@ class Stopwatch(Callback):
         self.last = last
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the recorded times."""
         Stopwatch.ends = []
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
@@ -54,7 +54,7 @@ class TakingTurns(Callback):
         self.skipped, self.last = skipped, last
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the recorded times."""
         TakingTurns.ours, TakingTurns.theirs = [], []
         self.since = time.perf_counter()
 
@@ -76,7 +76,7 @@ class EpochWatch(Callback):
     begins: list[float]  # of the most recent run
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the recorded times."""
         EpochWatch.begins = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Before anything is trained, a list of transforms is tried on blanks of the sizes that the set has."""
+"""Before training, a list of transforms is tried on blank images of the sizes that occur in the data set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Samples kept decoded, against reading them anew."""
+"""Decoded samples in the cache, against reading the files."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Samples kept decoded where files, disks and processes fail."""
+"""The cache of decoded samples when files, disks and processes fail."""
 
 import logging
 import multiprocessing

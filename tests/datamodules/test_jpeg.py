@@ -1,4 +1,4 @@
-"""The fast way to decode JPEG files, against Pillow."""
+"""The fast JPEG decoder, against Pillow."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pictures with masks of one's own."""
+"""A user's own images with masks."""
 
 import json
 import shutil

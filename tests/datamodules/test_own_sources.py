@@ -1,4 +1,4 @@
-"""What the base catches in data sets that somebody else wrote."""
+"""Errors that the base class detects in custom data sets."""
 
 from pathlib import Path
 from typing import Any

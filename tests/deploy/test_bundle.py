@@ -1,4 +1,4 @@
-"""Bundles: what is in them, and that nothing wrong gets into or out of them."""
+"""Bundles: their contents, and that wrong graphs are not published and damaged bundles not opened."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Codecs in bundles: files are the same kind, wherever they are written and read, and nothing else is read."""
+"""Codecs in bundles: checkpoint, bundle and graphs read one another's files, and any other file is refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pictures in, answers out, whatever the picture comes as."""
+"""The predictor, given images in every supported form."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""Tiles against the whole picture."""
+"""Prediction in tiles, against the whole image."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""A doubled map and the convolution after it as one transposed convolution: the same answers, where it is the same."""
+"""Merging a 2x upsampling and its convolution into one transposed convolution: outputs equal, or left unmerged."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Losses against torch, a library and formulas written out; and what they make of ignored labels."""
+"""Losses against torch, a library and explicit formulas; and their treatment of ignored labels."""
 
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""Losses of pictures against pictures."""
+"""Losses between images."""
 
 import importlib
 import math

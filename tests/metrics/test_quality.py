@@ -1,4 +1,4 @@
-"""Picture quality against torchmetrics, formulas written out, and the corners where those give up."""
+"""Image quality against torchmetrics and explicit formulas, and in the edge cases that these do not cover."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A compressed file that is not intact, or not this net's, is refused with a sentence."""
+"""A compressed file that is damaged, or of another network, is refused with a clear message."""
 
 import copy
 import struct

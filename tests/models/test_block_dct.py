@@ -1,4 +1,4 @@
-"""The transforms with which a codec begins: a DCT that loses nothing but what it leaves out."""
+"""The block transforms of a codec: a DCT that is lossless except for the coefficients it drops."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What every codec promises: the file gives the picture that `forward` gives, at the price that it names."""
+"""Guarantees of every codec: its file decodes to the image that `forward` returns, at the rate that it predicts."""
 
 import copy
 from collections.abc import Callable

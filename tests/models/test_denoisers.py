@@ -1,4 +1,4 @@
-"""What nets that answer a picture with a picture promise: sizes, counts, gradients, and what they are known for."""
+"""Guarantees of image-to-image networks: sizes, parameter counts, gradients, and their characteristic properties."""
 
 import pytest
 import torch

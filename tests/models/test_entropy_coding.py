@@ -1,4 +1,4 @@
-"""Whole numbers to bytes and back, the densities behind them, and divisive normalisation."""
+"""Integers to bytes and back, the densities behind the coder's tables, and divisive normalisation."""
 
 import numpy as np
 import pytest

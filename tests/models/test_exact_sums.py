@@ -1,4 +1,4 @@
-"""Sums that come out the same in any order, and so on any machine."""
+"""Sums that are identical in any order of addition, and so on any machine."""
 
 import copy
 import zlib

@@ -1,4 +1,4 @@
-"""What every net promises: shapes, counts, gradients, and that its config builds it."""
+"""Guarantees of every network: shapes, parameter counts, gradients, and that its configuration builds it."""
 
 import importlib
 from pathlib import Path

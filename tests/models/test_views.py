@@ -1,4 +1,4 @@
-"""Answers averaged over views: what is averaged, and that a net's option does it in evaluation alone."""
+"""Outputs averaged over views: what is averaged, and that a network's option does so only in evaluation mode."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is asked at once is answered together."""
+"""Concurrent requests are processed in one batch."""
 
 import threading
 import time

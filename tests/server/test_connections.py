@@ -1,4 +1,4 @@
-"""What a server does about connections that bring no request."""
+"""How the server handles connections that send no complete request, or are too many."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The page as a person meets it, in a Chromium without a window."""
+"""The page as a user sees it, in headless Chromium."""
 
 import os
 import shutil

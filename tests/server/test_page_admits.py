@@ -1,4 +1,4 @@
-"""What the page lets in, asked as a program would ask: no browser is needed."""
+"""What the page admits, tested by HTTP requests without a browser."""
 
 import io
 import os

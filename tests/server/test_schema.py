@@ -1,4 +1,4 @@
-"""The API keeps what its own schema promises, whatever it is sent."""
+"""The API conforms to its own schema for any request."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whose data set is served, and what is said when its files are not what they were."""
+"""For which network the data set is served, and the message when its files have changed."""
 
 from types import SimpleNamespace
 from typing import Any

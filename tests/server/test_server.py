@@ -1,4 +1,4 @@
-"""The API as its clients meet it."""
+"""The API as its clients use it."""
 
 import dataclasses
 import io

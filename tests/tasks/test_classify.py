@@ -1,4 +1,4 @@
-"""The task classify: what mixing images does to them and to the loss."""
+"""The task classify: the effect of mixing images on them and on the loss."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The task compress, with a codec so plain that everything it should measure can be worked out by hand."""
+"""The task compress, with a codec simple enough to compute every expected score by hand."""
 
 import zlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The task denoise: which noise is drawn when, what is counted, and a whole run."""
+"""The task denoise: which noise is drawn when, what is measured, and a whole run."""
 
 import json
 import sys

@@ -1,7 +1,8 @@
-"""On a GPU a training step asks the device for nothing: the host prepares the next step while this one is computed.
+"""A training step never synchronises with the GPU: the host prepares the next step while this one is computed.
 
-A "meta" tensor has no values. Whatever would wait for one (`.item()`, `bool`, `bincount`, a boolean mask) fails on it.
-What is copied there would wait too, unless it was pinned; `NothingCopied` sees that.
+These tests run on the "meta" device, whose tensors have no values: every operation that would wait for a value
+(`.item()`, `bool`, `bincount`, a boolean mask) fails. A copy from the host would wait too, unless it is pinned;
+`NothingCopied` detects that.
 """
 
 from contextlib import nullcontext

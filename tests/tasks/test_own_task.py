@@ -1,4 +1,4 @@
-"""A task or a net of one's own: what it forgets is said in a sentence before it is trained for nothing."""
+"""Custom tasks and networks: what they lack is reported before training time is wasted."""
 
 import json
 from pathlib import Path

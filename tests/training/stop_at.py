@@ -1,4 +1,4 @@
-"""A callback for tests: the process sends itself a signal before a given optimiser step."""
+"""A callback for tests that makes a process send itself a signal before a given optimiser step."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class StopAt(Callback):
-    """Sends `name` (SIGKILL, SIGTERM or SIGINT) to this process when `step` steps have been taken.
+    """Sends `name` (SIGKILL, SIGTERM or SIGINT) to this process once `step` optimiser steps have been taken.
 
-    With -1 it does so before the first one, while a run is made ready. Of several processes, only `rank` does so, or
-    all of them.
+    With step=-1 it does so during the sanity check before training. Of several processes, only `rank` does so; None
+    means all.
     """
 
     def __init__(self, step: int, name: str = "SIGKILL", rank: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""No checkpoint is lost to a full disk."""
+"""A full disk destroys no existing checkpoint."""
 
 import resource
 from pathlib import Path

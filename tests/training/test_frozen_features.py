@@ -1,4 +1,4 @@
-"""Training on features that were computed once, against computing them in every step."""
+"""Training on cached features of a frozen network, against computing them in every step."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Threads, workers and precision that a sentence means on this machine."""
+"""Threads, workers, precision and memory that a configuration means on this machine."""
 
 import platform
 import subprocess

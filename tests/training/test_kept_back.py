@@ -1,4 +1,4 @@
-"""Pictures that were kept back from training, in a folder that has nothing else, measured by the same sentence."""
+"""Evaluation on a folder that contains only held-out images, with the command that evaluates the whole data set."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a user compares runs for: which setting is better, by how much, and whether chance explains it."""
+"""The leaderboard: which setting is better, by how much, and whether chance explains the difference."""
 
 import json
 import os

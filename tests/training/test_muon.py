@@ -1,4 +1,4 @@
-"""Muon's steps: orthogonal for kernels, AdamW's for the rest, of lengths that go by one rate."""
+"""Muon: orthogonalised steps for kernels, AdamW's for other parameters, both scaled by one learning rate."""
 
 import copy
 from pathlib import Path

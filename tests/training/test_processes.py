@@ -1,4 +1,4 @@
-"""Two processes are one run: the same samples, losses and scores; and when one of them ends, both do."""
+"""Two processes train as one would: the same samples, losses and scores; and if one of them ends, both do."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How a run goes on, what it says on the way, and when it ends."""
+"""Progress of a run: validation, log lines, plots, and when it ends."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the report shows of tasks that make pictures: denoise and compress."""
+"""The report for tasks whose outputs are images: denoise and compress."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends with the very numbers of the unbroken one."""
+"""A run that is killed and resumed ends with exactly the numbers of an uninterrupted one."""
 
 import re
 import shutil

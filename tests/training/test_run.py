@@ -1,4 +1,4 @@
-"""A whole run, in this process: what it leaves, and that its checkpoint alone is enough afterwards."""
+"""A whole run in this process: the files it leaves, and that its checkpoint alone suffices afterwards."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Where a run lies, and the name by which the newest is found."""
+"""Names of run folders, and the link to the latest one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rates as functions of the share of the run."""
+"""Learning-rate schedules as functions of a run's progress, and the budgets that end runs."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""W&B without a network: what is in the file that `wandb sync` would send."""
+"""W&B offline: the contents of the file that `wandb sync` would send."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""A callback for tests: every process writes down what it sees and does, step by step."""
+"""A callback for tests with which every process records its samples, learning rate and loss, step by step."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Witness(Callback):
-    """Adds a line a step to INTO/RANK.jsonl: epoch, step, the samples, the learning rate, the mean loss of all."""
+    """Appends a line per batch to INTO/RANK.jsonl: epoch, step, sample ids, learning rate, loss over all processes."""
 
     def __init__(self, into: str) -> None:
         self.folder = Path(into)

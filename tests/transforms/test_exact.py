@@ -1,4 +1,4 @@
-"""The house's own transforms against albumentations and plain NumPy."""
+"""imagier's exact transforms against albumentations and plain NumPy."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""Noise is as strong as it says, and depends on its seed alone."""
+"""Noise has the stated strength, and depends only on its seed."""
 
 import re
 from pathlib import Path
