@@ -71,7 +71,10 @@ def describe(
 
 
 def _size_in_use(cfg: DictConfig, facts: Facts) -> tuple[int, int] | None:
-    """Return the (height, width) that images are resized to, or None: denoise and compress would lose detail."""
+    """Return the (height, width) that images are resized to, or None to keep their size.
+
+    denoise and compress never resize, since that would lose detail.
+    """
     if cfg.task.name == "classify":
         return facts.size
     size = cfg.data.get("size")
