@@ -91,7 +91,7 @@ def test_pictures_of_equal_names_are_all_there(tmp_path: Path) -> None:
     data = opened(tmp_path)
     assert data.sources["train"].ids == ["aachen/0", "aachen/1", "bonn/0", "bonn/1"]
     data.join()
-    assert len(data.sources["all"]) == 6  # the test split is the validation split
+    assert len(data.sources["all"]) == 6  # the validation split stands in for test and counts once
 
 
 def test_what_macos_leaves_beside_files_is_no_sample(root: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_official_archives_may_stay_nested(root: Path) -> None:
     for name, folder in (("leftImg8bit", "leftImg8bit_trainvaltest"), ("gtFine", "P8_Cityscapes_gtFine_trainvaltest")):
         (root / folder).mkdir()
         (root / name).rename(root / folder / name)
-    (root / "leftImg8bit_trainextra" / "leftImg8bit" / "train_extra").mkdir(parents=True)  # of more frames
+    (root / "leftImg8bit_trainextra" / "leftImg8bit" / "train_extra").mkdir(parents=True)  # the extra frames
     assert len(opened(root).sources["train"]) == 3
 
 

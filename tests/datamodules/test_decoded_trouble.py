@@ -94,7 +94,7 @@ def test_a_set_without_room_in_the_cache_is_not_read_whole_again(
     look = survey.look_closely
     monkeypatch.setattr(survey, "look_closely", lambda *given: read.append(given) or look(*given))
     assert ready(Photos, root).findings == first
-    assert len(read) == len(SPLITS)  # one each, to see that there is no room still
+    assert len(read) == len(SPLITS)  # one sample per split, to check whether there is room now
 
 
 @pytest.mark.parametrize("place", ["cache", "cache/decoded", "cache/examined"])
@@ -197,7 +197,7 @@ def test_a_folder_of_another_user_is_read_and_what_passes_removes_none(
     monkeypatch.setattr(format_of_decoded.os, "utime", refuse)
     assert kept(ready(Photos, root))
     before = folders(root)
-    monkeypatch.setattr(format_of_decoded.mmap, "mmap", refuse)  # as where too many files are open
+    monkeypatch.setattr(format_of_decoded.mmap, "mmap", refuse)  # as if too many files were open
     folder = tmp_path / "cache" / format_of_decoded.FOLDER / before[0]
     assert format_of_decoded.open_decoded(ready(Photos, root, decode_once=False).sources["val"], folder) is None
     assert folders(root) == before

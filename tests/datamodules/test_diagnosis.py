@@ -67,7 +67,7 @@ def test_problems_and_shared_samples_are_told(tmp_path: Path) -> None:
 def test_a_picture_that_was_put_into_two_splits_is_told(tmp_path: Path, layout: str, decode_once: bool) -> None:
     draw = np.random.default_rng(0)
     for split in ("train", "val", "test"):
-        for number in range(3):  # of equal names and sizes in all splits, but one picture each
+        for number in range(3):  # equal names and sizes in all splits, but different pixels
             for kind in ("images", "masks") if "kind" in layout else ("cat", "dog"):
                 folder = (
                     tmp_path / "set" / (layout if "kind" in layout else "{split}/{kind}").format(split=split, kind=kind)
@@ -116,7 +116,7 @@ def test_what_is_odd_about_files_is_said_of_the_first(tmp_path: Path) -> None:
             Image.fromarray(np.full((8, 8), value + number, np.uint16)).save(root / name / f"{number}.png")
     pages = [Image.new("L", (8, 8), number) for number in range(3)]
     pages[0].save(root / "bright" / "pages.tif", save_all=True, append_images=pages[1:])
-    (root / "__MACOSX").mkdir()  # where zip files are made
+    (root / "__MACOSX").mkdir()  # macOS adds it to zip files
     data = Photos(name="photos", root=root, cache=tmp_path / "cache", split=(0.8, 0.2, 0.0))
     data.setup()
     told = {kind: told_of(root / name) for kind, name in (("faint", "faint/0.png"), ("pages", "bright/pages.tif"))}

@@ -15,7 +15,7 @@ FILLS = {"train": [0, 0, 1, 2, 255, 9], "val": [1, 2], "test": [0]}
 
 
 class MaskFiles:
-    """Samples from text files that hold one value each: a mask of that value. A value of 9 cannot be read."""
+    """Samples from text files with one number each: a mask of that value. The value 9 cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         self.names = {"classes": ["a", "b"]}
@@ -152,7 +152,7 @@ def test_a_sample_that_became_readable_is_counted(
     monkeypatch.setattr(
         MaskFiles, "read", lambda self, index: (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8))
     )
-    for _ in range(2):  # the second time from what was kept
+    for _ in range(2):  # the second time from the cache
         findings = examine(sources(folder), tmp_path / "cache", "raise")
         assert findings.class_counts("train", 3).tolist() == [60, 24, 20]
         assert findings.problems == ()

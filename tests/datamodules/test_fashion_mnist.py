@@ -82,7 +82,7 @@ def test_validation_is_stratified_and_the_same_in_every_run(root: Path) -> None:
     assert data.class_counts().tolist() == [18] * 10
     val = data.sources["val"]
     assert np.bincount([val.read(index)[1] for index in range(len(val))]).tolist() == [2] * 10
-    # Golden: a new version that moved samples between the splits would spoil every comparison with older scores.
+    # Golden values: moving samples between the splits would make scores incomparable with those of older versions.
     assert val.ids[:4] == ["train-00001", "train-00015", "train-00016", "train-00034"]
     wider = set(_open(root, val_fraction=0.3).sources["val"].ids)
     assert wider > set(val.ids)

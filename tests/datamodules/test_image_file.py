@@ -31,7 +31,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     Image.fromarray(GREY_HW).save(tmp_path / f"a.{suffix}", exif=exif, lossless=True)
     assert read_image(tmp_path / f"a.{suffix}", 1)[:, :, 0].tolist() == UPRIGHT[orientation]
     assert picture_size(tmp_path / f"a.{suffix}") == np.shape(UPRIGHT[orientation])
-    # Not read yet, and not by its path: Pillow 12.3 then mixes up the pixels of such a TIFF.
+    # Not loaded yet, and opened from memory: from its path, Pillow 12.3 mixes up the pixels of such a TIFF.
     with Image.open(io.BytesIO((tmp_path / f"a.{suffix}").read_bytes())) as image:
         assert pixels_of(image, 1)[:, :, 0].tolist() == UPRIGHT[orientation]
 

@@ -51,7 +51,7 @@ def test_what_is_not_plain_is_left_to_pillow() -> None:
     Image.new("CMYK", (8, 8)).save(cmyk, "JPEG")
     whole = encoded(40, 40)
     assert decode_jpeg(whole, 3) is not None
-    assert decode_jpeg(whole, 1) is None  # libjpeg's grey of a coloured picture is not Pillow's
+    assert decode_jpeg(whole, 1) is None  # libjpeg converts colour to grey differently from Pillow
     assert decode_jpeg(encoded(40, 40, exif=turned), 3) is None
     assert decode_jpeg(cmyk.getvalue(), 3) is None
     for damaged in (b"", b"\xff\xd8", whole[:-2], whole[: len(whole) // 2], b"GIF89a" + whole, b"\xff\xd8\xff\xd9"):

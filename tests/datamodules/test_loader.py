@@ -15,7 +15,7 @@ from imagier.transforms.exact import D4, HorizontalFlip, RandomCrop, Shift
 
 
 class Noise:
-    """Random pictures with masks; index 5 is broken, and index 7 is smaller, where a test wants them so."""
+    """Random images with masks; on request, index 5 is broken and index 7 smaller."""
 
     def __init__(self, size: int = 20, broken: bool = False, uneven: bool = False) -> None:
         self.ids = [f"n{index}" for index in range(size)]
@@ -33,7 +33,7 @@ class Noise:
 
 
 class Pictures(Noise):
-    """Samples whose target is the picture itself, or a class index."""
+    """The same images, with targets made from them by a function."""
 
     def __init__(self, target: Callable[[np.ndarray], Any]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Pictures(Noise):
 
 
 class Rows(Noise):
-    """The same samples as rows of arrays."""
+    """The same images as rows of an array, with several kinds of targets."""
 
     def __init__(self, target: str, shape: tuple[int, int, int] | None) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
 
 
 def test_workers_start_after_a_large_picture_was_resized_in_the_main_process() -> None:
-    # OpenCV's threads, once begun, are missing in a forked worker, which would wait for them for ever.
+    # OpenCV's threads, once started, do not exist in a forked worker, which would wait for them forever.
     resize_image(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))
     assert_equal(epoch(loader(Noise(), workers=1), 0), epoch(loader(Noise()), 0))
 
@@ -185,7 +185,7 @@ def test_resuming_with_another_batch_size_continues_after_the_same_samples() -> 
     resumed.load_state_dict(killed.state_dict())
     rest = [name for batch in epoch(resumed, 0) for name in batch["id"]]
     whole = [name for batch in epoch(loader(Noise(), batch_size=20), 0) for name in batch["id"]]
-    assert seen + rest == whole[:18]  # two batches of seven fit into the sixteen that are left
+    assert seen + rest == whole[:18]  # two batches of seven fit into the remaining sixteen samples
 
 
 def test_two_processes_share_what_one_would_see() -> None:

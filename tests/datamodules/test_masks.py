@@ -22,7 +22,7 @@ SIZE = (24, 32)
 def write(
     root: Path, count: int, values: tuple[int, ...] = (0, 1), images: str = "images", masks: str = "masks"
 ) -> Path:
-    """Pictures whose left is dark and of the first class, whose right is bright and of the second."""
+    """Write images with masks: the dark left part is the first class, the bright right part the second."""
     for folder in (images, masks):
         (root / folder).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(count)
@@ -37,7 +37,7 @@ def write(
 
 
 def unlabel(root: Path, value: int) -> None:
-    """Give the upper third of each mask this value."""
+    """Set the upper third of each mask to this value."""
     for path in (root / "masks").iterdir():
         with Image.open(path) as mask:
             values = np.array(mask)
@@ -66,12 +66,12 @@ def test_one_folder_is_cut_and_stays_as_it_is_when_others_are_added(tmp_path: Pa
     assert first.facts.classes == ("ground", "thing")
     image, mask = first.sources["train"].read(0)
     assert image.shape == (*SIZE, 3)
-    assert (np.where(image.mean(axis=2) > 120, 1, 0) == mask).mean() > 0.95  # this picture's mask, and no other's
+    assert (np.where(image.mean(axis=2) > 120, 1, 0) == mask).mean() > 0.95  # the mask belongs to this image
 
 
 @pytest.mark.parametrize("layout", [("images/{}", "masks/{}"), ("{}/images", "{}/masks")])
 def test_splits_that_lie_in_folders_stay_there(tmp_path: Path, layout: tuple[str, str]) -> None:
-    (tmp_path / "set" / "previews").mkdir(parents=True)  # is none of them
+    (tmp_path / "set" / "previews").mkdir(parents=True)  # not a split
     for split, count in (("train", 6), ("val", 3), ("test", 2)):
         write(tmp_path / "set", count, (0, 1), *(place.format(split) for place in layout))
     assert names(opened(tmp_path / "set")) == {"train": 6, "val": 3, "test": 2}
@@ -100,7 +100,7 @@ def test_names_may_lie_in_a_file_and_masks_may_have_a_palette(tmp_path: Path) ->
     (root / "classes.txt").write_text("street\n\ncar\n", encoding="utf-8-sig")  # as Windows saves it
     for path in (root / "masks").iterdir():
         with Image.open(path) as mask:
-            mask.putpalette([9, 9, 9, 200, 100, 50])  # which makes its values indices
+            mask.putpalette([9, 9, 9, 200, 100, 50])  # makes its values palette indices
             mask.save(path)
     data = opened(root, classes=None)
     assert data.facts.classes == ("street", "car")
@@ -162,7 +162,7 @@ def test_a_first_look_may_show_one_class(tmp_path: Path) -> None:
     root = write(tmp_path / "set", 12)
     for path in (root / "masks").iterdir():
         Image.fromarray(np.full(SIZE, 255 if int(path.stem) % 2 else 0, np.uint8)).save(path)
-    assert opened(root, values=[0, 1]).class_counts()[1] == 0  # as was said
+    assert opened(root, values=[0, 1]).class_counts()[1] == 0  # the given values are kept
     assert opened(root, limit=5).class_counts()[1] == 0
 
 
@@ -276,7 +276,7 @@ def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
 
 
 def test_no_mask_is_a_program(tmp_path: Path) -> None:
-    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    """Pillow passes EPS to Ghostscript, whatever the file's suffix."""
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="eps")
     with pytest.raises(DataError, match="is not an image"):
         read_mask(tmp_path / "mask.png", "")
@@ -295,7 +295,7 @@ def test_from_a_folder_to_a_measured_net(tmp_path: Path, capsys: pytest.CaptureF
     words += [f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/cache", "report=false"]
     assert refused("train", *words) == 2
     assert "'data.values=[0,255]'" in capsys.readouterr().err
-    (tmp_path / "set" / "classes.txt").write_text("ground\nthing\n")  # the checkpoint knows them from then on
+    (tmp_path / "set" / "classes.txt").write_text("ground\nthing\n")  # the checkpoint stores these names
     say("train", *words, "data.values=[0,255]")
     say("train", f"resume={tmp_path}/runs/latest", "trainer.max_epochs=9")
     other = write(tmp_path / "other", 5, (0, 255))

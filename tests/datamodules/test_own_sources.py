@@ -13,7 +13,7 @@ from imagier.errors import ConfigError, DataError
 
 
 class Made:
-    """Ten samples, the fourth of which is `odd`."""
+    """Ten samples; the fourth is `odd`."""
 
     in_memory = True
 
@@ -85,7 +85,7 @@ def test_an_empty_split_names_set_and_place(tmp_path: Path) -> None:
 
 
 class Measured(Made):
-    """Ten pictures with a number each, of which the fourth is `odd`."""
+    """Ten images with a number as target; the fourth target is `odd`."""
 
     def read(self, index: int) -> tuple[Any, Any]:
         return np.full((8, 8, 3), index, np.uint8), self.odd if index == 3 else index + 0.25
@@ -101,10 +101,10 @@ class Numbers(Own):
 
 @pytest.mark.parametrize("decode_once", [True, False])
 def test_a_fraction_is_not_cut_to_a_whole_number(tmp_path: Path, decode_once: bool) -> None:
-    for _ in range(2):  # the second finds what the first has kept
+    for _ in range(2):  # the second time from the cache
         data = Numbers(np.float32(7.5), cache=tmp_path, decode_once=decode_once, batch_size=10, workers=0)
         data.setup()
-        for loader in (data.loader("val"), data.loader("train", shuffle=True)):  # one by one, and together
+        for loader in (data.loader("val"), data.loader("train", shuffle=True)):  # read one by one, and in whole batches
             targets = torch.cat([batch["target"] for batch in loader])
             assert targets.dtype == torch.float32
             assert sorted(targets.tolist()) == [0.25, 1.25, 2.25, 4.25, 5.25, 6.25, 7.25, 7.5, 8.25, 9.25]

@@ -70,9 +70,9 @@ def test_shares_are_kept_and_the_cut_is_golden() -> None:
     parts = cut([f"cat/{index:05d}.jpg" for index in range(5000)], (0.7, 0.1, 0.2))
     shares = [parts.count(split) / 5000 for split in SPLITS]
     assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.02)
-    # Golden: a new version that moved pictures between the splits would spoil every comparison with older scores.
+    # Golden values: moving images between the splits would make scores incomparable with those of older versions.
     assert "".join(part[:2] for part in parts[:12]) == "trtrvatrtrtrtrtrtrtrtrtr"
-    # The same name as Linux and as macOS spell it.
+    # The same name in the Unicode forms of Linux and of macOS.
     names = [f"caf\u00e9/{index}.jpg" for index in range(50)]
     assert cut(names, (0.5, 0.2, 0.3)) == cut([name.replace("\u00e9", "e\u0301") for name in names], (0.5, 0.2, 0.3))
 
@@ -174,14 +174,14 @@ def test_a_net_may_be_asked_about_pictures_that_lack_a_class(tmp_path: Path) -> 
     assert data.facts.classes == known
     assert data.findings.class_counts("train", 3)[0] == 0
     assert data.sources["val"].read(0)[1] in (1, 2)
-    assert _open(root, known=("ant", "cat")).facts.classes == ("cat", "dog")  # others than it knows, which is refused
+    assert _open(root, known=("ant", "cat")).facts.classes == ("cat", "dog")  # not the known ones: refused later
 
 
 def test_the_first_samples_are_a_mixture(tmp_path: Path) -> None:
     data = _open(_classes(tmp_path / "set", count=40), limit=16)
     assert len(data.sources["train"]) == 16
     labels = [name.split("/")[0] for name in data.sources["train"].ids]
-    assert data.class_counts().tolist() == [labels.count(name) for name in data.facts.classes]  # what weighs the loss
+    assert data.class_counts().tolist() == [labels.count(name) for name in data.facts.classes]  # used for class weights
     assert 0 < labels.count(data.facts.classes[0]) < 16
     assert sum(data.findings.sizes("train").values()) == 16
 
@@ -246,7 +246,7 @@ def test_photographs_of_several_sizes_train_on_crops_and_are_measured_whole(tmp_
     assert {tuple(batch["image"].shape[1:]) for batch in batches} == {(3, 8, 8)}
     seen = sorted(int(index) for batch in batches for index in batch["index"])
     assert len(set(seen)) == len(seen)
-    assert max(seen) >= 2 * count  # the third time through
+    assert max(seen) >= 2 * count  # the third pass
     whole = [tuple(batch["image"].shape) for batch in data.loader("val")]
     assert len(whole) == len(data.sources["val"]) > 1
     assert {shape[0] for shape in whole} == {1}
@@ -256,7 +256,7 @@ def test_photographs_of_several_sizes_train_on_crops_and_are_measured_whole(tmp_
 def test_augmenting_first_cuts_from_pictures_as_they_are(tmp_path: Path) -> None:
     import albumentations
 
-    for number in range(12):  # columns of black and white, which resizing to half the size makes grey
+    for number in range(12):  # black and white columns, grey at half the size
         path = tmp_path / "set" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.tile(np.array([0, 255], np.uint8), (20, 8)).repeat(3).reshape(20, 16, 3)).save(path)
@@ -309,7 +309,7 @@ def test_broken_picture_stops_or_is_skipped(tmp_path: Path) -> None:
     root = _classes(tmp_path / "set")
     (root / "cat" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"1 sample of 41 cannot be read(.|\n)*bad\.png is not an image"):
-        _open(root, split=[0.8, 0.2, 0.0])  # of which validation is tested too
+        _open(root, split=[0.8, 0.2, 0.0])  # the validation split stands in for test
     names = set().union(*_ids(_open(root, on_error="skip")).values())
     assert len(names) == 40
 
@@ -322,7 +322,7 @@ def _raises(root: Path, said: str, **options: Any) -> None:
 def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     _raises(tmp_path / "gone", r"data\.root=.*gone is not a folder")
     (tmp_path / "mk.py").touch()
-    _raises(tmp_path / "mk.py", r"mk\.py is not a folder\. Set it to")  # and no other name is proposed than its own
+    _raises(tmp_path / "mk.py", r"mk\.py is not a folder\. Set it to")  # and the message suggests no similar name
     (tmp_path / "empty").mkdir()
     _raises(tmp_path / "empty", "empty has no images.* set data.root to")
     (tmp_path / "texts").mkdir()

@@ -52,7 +52,7 @@ def test_other_programs_ask_the_graph_as_the_bundle_says(
     monkeypatch.chdir(folder)
     image = pictures(1, (28, 28), seed=1)
     image = image if description.channels == 1 else np.repeat(image[:, :1], 3, 1)
-    Image.fromarray(image[0, 0]).save("photo.jpg", format="PNG")  # what it holds counts
+    Image.fromarray(image[0, 0]).save("photo.jpg", format="PNG")  # the content counts, not the suffix
     (code,) = re.findall(r"```python\n(import numpy.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
     found: dict[str, Any] = {}
     exec(code, found)
@@ -70,7 +70,7 @@ def test_a_predictor_goes_to_another_process(form: str, tmp_path: Path) -> None:
 
 
 def sure(net: torch.nn.Module) -> torch.nn.Module:
-    """The net with answers that are sure of themselves, as trained ones are."""
+    """Scale the last layer's weights, so that the network is as confident as a trained one."""
     with torch.no_grad():
         [layer for layer in net.modules() if isinstance(layer, torch.nn.Linear)][-1].weight.mul_(5)
     return net
@@ -100,7 +100,7 @@ def test_int8_alone_leaves_no_other_graph_behind(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def densenet(short_densenet: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Exported, with channels of very different scale, as training may leave them."""
+    """An exported DenseNet whose channels differ widely in scale, as training may leave them."""
     net, description = net_of("classify", "densenet", ("model.stem=small",), (32, 32))
     with torch.no_grad():
         net.net.features.denseblock1.denselayer1.conv2.weight.mul_(torch.logspace(-1, 1, 32).view(-1, 1, 1, 1))
@@ -138,7 +138,7 @@ def test_what_a_concatenation_joins_has_one_range(densenet: Bundle) -> None:
     for node in joints:
         found = [steps[whole[name].input[1]] for name in node.input]
         apart += sum(step != steps[back[node.output[0]].input[1]] for step in found)
-    assert apart == 6  # the six of the first block that begin with the stem's, which a ReLU has cut
+    assert apart == 6  # the first block's six: their inputs start with the stem's, clipped by a ReLU
     image = pictures(4, (32, 32), seed=3)
     exact, near = (open_runtime(densenet, "onnx", precision)(image) for precision in ("fp32", "int8"))
     assert 0 < np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
@@ -159,7 +159,7 @@ def test_sums_of_kernels_stay_when_weights_are_rounded(tmp_path: Path) -> None:
                  for constant in onnx.load(tmp_path / "int8.onnx").graph.initializer}  # fmt: skip
     whole, step = constants["logits.1_quantized"], constants["logits.1_scale"][:, None, None]
     lost = whole.sum((2, 3), dtype=np.int64)[..., None] * step - kernels.sum((2, 3))[..., None]
-    assert np.abs(lost / step).max() < 0.51  # by itself each weight may be half a step away, of 49
+    assert np.abs(lost / step).max() < 0.51  # each of the 49 weights alone may be off by half a step
     assert np.abs(whole * step[..., None] - kernels).max() < 1.01 * step.max()
 
 
@@ -200,7 +200,7 @@ def test_an_answer_that_is_no_number_is_not_published(tmp_path: Path, monkeypatc
     class Undefined(OnnxRuntime):
         def __call__(self, image_BCHW: np.ndarray) -> np.ndarray:
             answer = super().__call__(image_BCHW)
-            answer[0, answer[0].argmin()] = np.nan  # which decides nothing
+            answer[0, answer[0].argmin()] = np.nan  # changes no decision
             return answer
 
     monkeypatch.setattr(publishing, "OnnxRuntime", Undefined)
@@ -234,7 +234,7 @@ def test_what_lies_in_a_bundle_beside_it_is_not_lost(tmp_path: Path, caplog: pyt
 
 
 def forged(data: bytes) -> bytes:
-    """With a checksum that fits, which anybody can compute."""
+    """Return the description with a valid checksum, which anyone can compute."""
     plain = json.loads(data)
     del plain["checksum"]
     checksum = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -28,14 +28,14 @@ CODECS = ("factorized", "hyperprior", "pair", "sliced")
 
 
 def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
-    """Colours with some grain, uint8 [H, W, C]."""
+    """Return a smooth image with some grain, uint8 [H, W, C]."""
     smooth = pictures(1, (height, width), seed=height)[0, :channels].transpose(1, 2, 0)
     grain = np.random.default_rng(0).integers(-8, 9, smooth.shape)
     return (smooth + grain).clip(0, 255).astype(np.uint8)
 
 
 def made(folder: Path, model: str, channels: int = 3, **options: Any) -> tuple[PictureCodec, Path]:
-    """A codec as its checkpoint gives it, and its bundle."""
+    """Return a codec as its checkpoint holds it, and the folder of its bundle."""
     net, description = net_of("compress", model, channels=channels)
     return PictureCodec(description, net), bundle_of(net, description, folder / "bundle", **options).folder
 
@@ -48,7 +48,7 @@ def opened(folder: Path, **options: Any) -> PictureCodec:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[PictureCodec, Path]]:
-    """What `made` gives of a codec, exported once for all that only read it."""
+    """Results of `made`, each codec exported once and shared by tests that only read it."""
 
     @cache
     def once(model: str) -> tuple[PictureCodec, Path]:
@@ -122,7 +122,7 @@ def test_without_a_word_the_runtime_is_the_checkpoints_own_and_the_decoders_grap
 def test_a_file_gives_the_same_pixels_at_any_number_of_threads(
     hyperprior: tuple[PictureCodec, Path], runtime: str
 ) -> None:
-    data = hyperprior[0].compress(picture(300, 420), 3)  # large enough to be shared out
+    data = hyperprior[0].compress(picture(300, 420), 3)  # large enough to be split between threads
     one, *others = (opened(hyperprior[1], runtime=runtime, threads=count).decompress(data) for count in (1, 2, 3))
     assert all(np.array_equal(one, other) for other in others)
     assert torch.get_num_threads() == 3
@@ -210,7 +210,7 @@ def test_int8_and_openvino_are_not_for_codecs(tmp_path: Path) -> None:
 
 
 def damaged(data: bytes, draw: np.random.Generator) -> bytes:
-    """With a bit changed, a piece cut out or chance bytes put in."""
+    """Return the data with a bit flipped, a piece removed or random bytes inserted."""
     place, kind = int(draw.integers(len(data))), draw.integers(3)
     if kind == 0:
         return data[:place] + bytes([data[place] ^ 1 << int(draw.integers(8))]) + data[place + 1 :]

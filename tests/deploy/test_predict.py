@@ -86,7 +86,7 @@ def test_classes_as_a_table(tmp_path: Path, classifier: Path) -> None:
     assert rows[0].split(",")[1] == package.load(classifier)(tmp_path / "photos" / "one" / "0.png").label
     predict(f"ckpt={classifier}", "source=photos", "output=all", "top=99", cwd=tmp_path)
     columns = [len(line.split(",")) for line in (tmp_path / "all" / "classes.csv").read_text().splitlines()]
-    assert columns == [7] * 6  # a file's name, and three classes
+    assert columns == [7] * 6  # the file name, and label and probability of three classes
 
 
 def test_answers_of_another_net_of_the_same_name_are_not_taken_for_this_ones(tmp_path: Path, classifier: Path) -> None:

@@ -30,7 +30,7 @@ def description(task: str, **given: Any) -> Description:
 
 
 def brightness(image_BCHW: np.ndarray) -> np.ndarray:
-    """Is a pixel bright? Logits of no and yes."""
+    """Return logits of two classes, dark and bright, for each pixel."""
     bright_BHW = image_BCHW.mean(1) / 255 - 0.5
     return np.stack([-bright_BHW, bright_BHW], axis=1).astype(np.float32)
 
@@ -57,7 +57,7 @@ def test_a_picture_may_come_as_anything(tmp_path: Path) -> None:
 def test_turned_grey_and_transparent_pictures(tmp_path: Path) -> None:
     predictor, pixels = Predictor(description("denoise"), lambda x: x.astype(np.float32) / 255), colours()
     exif = Image.Exif()
-    exif[274] = 6  # to be turned by a quarter
+    exif[274] = 6  # rotated by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
     assert predictor(tmp_path / "turned.png").pixels.shape == (50, 40, 3)
     grey = predictor(pixels[:, :, 0]).pixels

@@ -9,12 +9,12 @@ from imagier.deploy.tiling import AUTO_TILE, Answer, answers_in_bands, tile_for
 
 
 def brightness(image_BCHW: np.ndarray) -> np.ndarray:
-    """A dense net that looks at each pixel by itself: every tiling must answer the same."""
+    """A network that processes each pixel by itself, so that any tiling must give the same output."""
     return np.concatenate([image_BCHW / 255, 1 - image_BCHW / 255], axis=1).astype(np.float32)
 
 
 def answered(image: np.ndarray, answer: Answer, tile: int | None, stride: int = 1) -> np.ndarray:
-    """Of the whole picture, whose bands follow its longer side."""
+    """Return the output for the whole image, joined from its bands along the longer side."""
     bands = list(answers_in_bands(image, answer, tile, stride))
     return np.concatenate(bands, axis=2 if image.shape[1] > image.shape[0] else 1)
 
@@ -41,7 +41,7 @@ def test_tiles_are_never_larger_and_blend_where_answers_differ() -> None:
     row = answer[0, 20]
     assert row[0] == 1
     assert row[-1] == len(shapes)
-    assert abs(np.diff(row)).max() < 0.11  # no step between one tile and the next
+    assert abs(np.diff(row)).max() < 0.11  # no seam between tiles
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_tiles_begin_where_a_net_pools_in_the_whole_picture(size: tuple[int, int
 def test_what_stands_at_the_pictures_own_border_is_taken_from_the_tile_that_sees_it() -> None:
     def inner(image_BCHW: np.ndarray) -> np.ndarray:
         answer = np.zeros((1, 1, *image_BCHW.shape[2:]), np.float32)
-        if image_BCHW[0, 0, 0, -1]:  # the picture's last column is in sight
+        if image_BCHW[0, 0, 0, -1]:  # the tile contains the image's last column
             answer[:] = 1
         return answer
 
@@ -83,7 +83,7 @@ def test_memory_holds_one_row_of_tiles(size: tuple[int, int]) -> None:
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 6 * 4 * image.shape[0] * image.shape[1] / 5  # a fifth of what all answers would take
+    assert peak < 6 * 4 * image.shape[0] * image.shape[1] / 5  # a fifth of the memory for the whole output
 
 
 def test_auto_tiles_large_pictures_alone() -> None:

@@ -17,7 +17,7 @@ from imagier.deploy.upsampling import joined
 
 
 class Decoder(nn.Module):
-    """A map of half the picture's size enlarged to what it is joined with, and one convolution."""
+    """Upsamples a half-size feature map, concatenates it with skip connections, and applies one convolution."""
 
     def __init__(
         self, skips: tuple[int, int], dilation: int = 1, mode: str = "nearest", scale: float | None = 2
@@ -39,7 +39,7 @@ class Decoder(nn.Module):
 
 
 def graph_of(net: nn.Module, path: Path, even: bool = True) -> onnx.ModelProto:
-    """For pictures of any size, or any even size."""
+    """Export the network for images of any even size, or of any size."""
     height, width = Dim("height", min=3), Dim("width", min=3)
     axes = {0: Dim("batch", min=1), 2: 2 * height if even else height, 3: 2 * width if even else width}
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ from imagier.losses.sum import Sum
 
 K = 4
 ALL = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
-CONFIGS = [path for path in ALL if "classify" in yaml.safe_load(path.read_text())["tasks"]]  # others take pictures
+CONFIGS = [path for path in ALL if "classify" in yaml.safe_load(path.read_text())["tasks"]]  # the others are for images
 
 
 def build(path: Path, **facts: object) -> nn.Module:
@@ -47,7 +47,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def chances(logits: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [N, K] and labels [N] of what is not ignored, in NumPy."""
+    """Return probabilities [N, K] and labels [N] of the pixels that are not ignored, in NumPy."""
     flat = logits.double().movedim(1, -1).reshape(-1, K).numpy()
     raised = np.exp(flat - flat.max(axis=1, keepdims=True))
     labels = target.flatten().numpy()

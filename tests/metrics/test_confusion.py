@@ -53,7 +53,7 @@ def test_a_truth_outside_the_classes_is_refused(stray: int, ignore: int | None) 
 
 @pytest.mark.parametrize("level", ["train", "category"])
 def test_iou_agrees_with_the_official_evaluator(level: str) -> None:
-    """The same predictions, as label ids, through cityscapesScripts' confusion matrix and ours."""
+    """Feed the same predictions, as label ids, to cityscapesScripts' confusion matrix and to ours."""
     evaluator = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     from imagier.datamodules.labels import find_label_set
 

@@ -14,7 +14,7 @@ from imagier.metrics.weighted_mean import EXACT
 
 @pytest.fixture
 def pair() -> tuple[Tensor, Tensor]:
-    """Three pictures, uint8 [3, 3, 180, 200], each less noisy than the one before, and the clean ones."""
+    """Three images of decreasing noise, uint8 [3, 3, 180, 200], and the clean ones."""
     draw = torch.Generator().manual_seed(0)
     ramp = torch.linspace(0, 255, 200).expand(3, 3, 180, 200)
     strength = torch.tensor([40.0, 20.0, 5.0]).view(3, 1, 1, 1)
@@ -27,7 +27,7 @@ def test_each_picture_has_its_own_psnr(pair: tuple[Tensor, Tensor]) -> None:
     assert values.dtype == torch.float64
     for row in range(3):
         library = peak_signal_noise_ratio(noisy[row].double() / 255, clean[row].double() / 255, data_range=1.0)
-        assert values[row].item() == pytest.approx(library.item(), rel=1e-6)  # it takes its logarithms in float32
+        assert values[row].item() == pytest.approx(library.item(), rel=1e-6)  # its logarithms are float32
     assert values[0] < values[1] < values[2]
 
 

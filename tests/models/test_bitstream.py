@@ -49,14 +49,14 @@ def test_the_fingerprint_is_summed_once_and_anew_after_every_change(monkeypatch:
     monkeypatch.setattr(zlib, "crc32", counted)
     first, whole = codec.fingerprint(), len(summed)
     assert codec.fingerprint() == first
-    assert len(summed) < whole + 4  # of its tables alone
+    assert len(summed) < whole + 4  # only the tables' checksums
     weights = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
     with torch.no_grad():
         codec.analysis[0].weight[0] += 1
     other = codec.fingerprint()
     codec.load_state_dict(weights)
     assert codec.fingerprint() == first != other
-    assert codec.half().float().fingerprint() != first  # rounded, and maybe where the weights were
+    assert codec.half().float().fingerprint() != first  # rounded weights, perhaps at the same address
     assert copy.deepcopy(codec).fingerprint() == codec.fingerprint()
 
 

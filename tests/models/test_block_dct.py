@@ -11,7 +11,7 @@ from imagier.models.sliced import Sliced
 
 
 def alone(transform: nn.Sequential) -> nn.Module:
-    """Its DCT without the net beside it."""
+    """Return the transform's DCT without the network added to it."""
     (both,) = transform
     assert isinstance(both, Sum)
     return both.branches[0]
@@ -29,7 +29,7 @@ def test_all_coefficients_give_the_picture_back(channels: int) -> None:
 def test_what_a_net_adds_at_first_is_hardly_seen() -> None:
     image = torch.rand(2, 3, 48, 32)
     there, back = analysis(3, 64, 192), synthesis(192, 64, 3)
-    assert (there(image) - alone(there)(image)).std() < 0.1  # of a step
+    assert (there(image) - alone(there)(image)).std() < 0.1  # quantisation steps
     assert (back(there(image)) - alone(back)(there(image))).std() < 0.01
 
 

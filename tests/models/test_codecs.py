@@ -32,12 +32,12 @@ LEARNED = [name for name in NETS if name != "pair"]
 
 
 def make(name: str, channels: int = 3, loudness: float = 20.0) -> FromPixels:
-    """A net whose latents span many symbols, as a trained one's do."""
+    """Return a codec whose latents span many symbols, as a trained one's do."""
     torch.manual_seed(0)
     net = NETS[name](channels)
     if name != "pair":
         first, last = net.analysis[-1], net.synthesis[0]
-        if isinstance(net, Sliced):  # whose DCT is as loud as that from the start
+        if isinstance(net, Sliced):  # its DCT has that scale from the start
             (first,), (last,), loudness = first.branches[0], last.branches[0], loudness / 20
         with torch.no_grad():
             first.weight *= loudness
@@ -46,7 +46,7 @@ def make(name: str, channels: int = 3, loudness: float = 20.0) -> FromPixels:
 
 
 def scene(channels: int, height: int, width: int) -> Tensor:
-    """Waves with some grain: uint8 [C, H, W]."""
+    """Return an image of waves with some grain, uint8 [C, H, W]."""
     y, x = torch.meshgrid(torch.linspace(0, 9, height), torch.linspace(0, 7, width), indexing="ij")
     waves = torch.stack([(x * (c + 1)).sin() * (y + c).cos() for c in range(channels)])
     return (127 + 90 * waves + 8 * torch.randn_like(waves)).clamp(0, 255).to(torch.uint8)
@@ -114,7 +114,7 @@ def test_the_price_of_a_large_file_is_right_within_a_percent(name: str) -> None:
 def test_a_net_codes_with_the_tables_of_another_machine(name: str) -> None:
     net, image = make(name), scene(3, 80, 80)
     there = {key: Tables(one.low, one.start, one.counts.copy()) for key, one in net.net.tables().items()}
-    for one in there.values():  # logarithms that come out a little otherwise
+    for one in there.values():  # as if another machine rounded logarithms differently
         first = int(one.start[1]) - 2
         one.counts[first : first + 2] += np.array([1, -1]) * (1 if one.counts[first + 1] > 1 else -1)
     here = copy.deepcopy(net)
@@ -163,14 +163,14 @@ def test_a_larger_lambda_starts_with_a_larger_file(name: str) -> None:
 @pytest.mark.parametrize("name", LEARNED)
 def test_tables_follow_the_weights(name: str) -> None:
     net, image = make(name), scene(3, 80, 80)
-    before = compress(net, image)  # fills whatever is kept
+    before = compress(net, image)  # fills the caches
     start = copy.deepcopy(net.state_dict())
     optimizer = torch.optim.Adam(net.parameters(), lr=0.05, fused=True)
     answer(net.train(), image).bits.sum().backward()
     optimizer.step()
     net.eval()
     for value in net.parameters():
-        value.data.mul_(1.01)  # which no version counter sees
+        value.data.mul_(1.01)  # bypasses the version counter
     after = compress(net, image)
     fresh = FromPixels(NETS[name](3), [0.5] * 3, [0.25] * 3).eval()
     fresh.load_state_dict(net.state_dict())

@@ -59,7 +59,7 @@ def test_training_reaches_every_parameter(name: str) -> None:
     net = wrap(NETS[name](3)).train()
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for _ in range(3):  # what begins at zero blocks what stands before it for a step
+    for _ in range(3):  # layers initialised to zero block gradients for a step
         optimizer.zero_grad()
         (net(image) - image.flip(-1) / 255).square().mean().backward()
         optimizer.step()
@@ -109,7 +109,7 @@ def test_nets_that_learn_the_noise_begin_as_the_identity(net: nn.Module) -> None
 
 
 def test_dncnn_soon_takes_noise_off() -> None:
-    """With other first weights it stays for long where it leaves the noise alone."""
+    """With another initialisation, training stays at the identity for a long time."""
     torch.manual_seed(0)
     net = DnCNN(1, depth=6, width=16)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)

@@ -49,7 +49,7 @@ def test_scales_go_to_the_nearest_and_never_beyond_the_ends() -> None:
 
 
 def test_gaussian_tables_leave_room_for_another_machines_rounding() -> None:
-    """No scale lies so near to a step of the grid that another machine's power function could move it."""
+    """No scale is so close to a rounding boundary that another machine's power function could move it across."""
     scales = NARROWEST * (WIDEST / NARROWEST) ** np.linspace(0, 1, len(gaussian_scales()))
     fraction = scales * 2**20 % 1
     assert np.abs(fraction - 0.5).min() > 1e-4
@@ -71,7 +71,7 @@ def test_a_finer_step_makes_cells_of_the_same_density() -> None:
     density = FactorizedDensity(1, spread=20.0)
     tables = density.tables(torch.tensor([[1.0], [2.0]]))
     coarse, fine = (tables.bits(np.array([value]), np.array([row])) for row, value in ((0, 3), (1, 6)))
-    assert fine - coarse == pytest.approx(1, abs=0.05)  # half as wide, half as probable
+    assert fine - coarse == pytest.approx(1, abs=0.05)  # half the width, half the probability
 
 
 def test_training_pays_what_the_coder_will_by_a_learned_density() -> None:

@@ -42,7 +42,7 @@ def given(batch: int = 2) -> Tensor:
 
 
 def mixed(layers: nn.Sequential) -> nn.Sequential:
-    """The same net with the channels inside it in another order, and so with its sums in another order."""
+    """Return the same network with its inner channels permuted, and so with its sums in another order."""
     layers, order = copy.deepcopy(layers), torch.arange(12)
     last = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1]
     for layer in layers:
@@ -77,7 +77,7 @@ def test_branches_are_added_as_they_are_computed_alone() -> None:
 
 
 def folded(x: Tensor, weight: Tensor, bias: None, stride: tuple[int, int], pad: Tensor, extra: Tensor) -> Tensor:
-    """A transposed convolution as a product of matrices, whose columns are added up one by one."""
+    """A transposed convolution as a matrix product whose columns are added one by one."""
     kernel, (height, width) = weight.shape[2:], x.shape[2:]
     size = [
         (n - 1) * s - 2 * p + k + e for n, s, p, k, e in zip((height, width), stride, pad, kernel, extra, strict=True)
@@ -87,7 +87,7 @@ def folded(x: Tensor, weight: Tensor, bias: None, stride: tuple[int, int], pad: 
 
 
 def unfolded(x: Tensor, weight: Tensor) -> Tensor:
-    """A convolution whose products are added up tap by tap, the last first."""
+    """A convolution whose products are added tap by tap, in reverse order."""
     height, width = (size - kernel + 1 for size, kernel in zip(x.shape[2:], weight.shape[2:], strict=True))
     sums = x.new_zeros(len(x), len(weight), height, width)
     for channel in reversed(range(x.shape[1])):
@@ -100,7 +100,7 @@ def unfolded(x: Tensor, weight: Tensor) -> Tensor:
 @every_net
 def test_another_algorithm_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = run_exactly(NETS[name], given())
-    monkeypatch.setattr(exact, "_UNFOLDED", 1)  # a row at a time
+    monkeypatch.setattr(exact, "_UNFOLDED", 1)  # one row at a time
     assert torch.equal(run_exactly(NETS[name], given()), answered)
     monkeypatch.setattr(exact.F, "conv_transpose2d", folded)
     monkeypatch.setattr(exact.F, "conv2d", unfolded)
@@ -117,7 +117,7 @@ def threads() -> Iterator[None]:
 @pytest.mark.usefixtures("threads")
 @every_net
 def test_any_number_of_threads_gives_the_same(name: str) -> None:
-    x = given(1).repeat(1, 1, 5, 5)  # large enough to be shared out
+    x = given(1).repeat(1, 1, 5, 5)  # large enough to be split between threads
     answers = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
@@ -140,7 +140,7 @@ def spread(shape: torch.Size, seed: int) -> Tensor:
 
 
 def test_the_arithmetic_is_that_of_all_files_of_this_version() -> None:
-    """Another number here makes older files unreadable: raise VERSION in imagier.models.bitstream with it."""
+    """If this number changes, older files become unreadable: then raise VERSION in imagier.models.bitstream."""
     tail = [nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(), nn.Upsample(scale_factor=2)]
     layers = nn.Sequential(*synthesis(12, 8, 3), *tail)
     with torch.no_grad():

@@ -27,7 +27,7 @@ from imagier.models.unet import UNet
 from imagier.models.wide_resnet import WideResNet
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
-# Each net as small as its options make it.
+# Each network as small as its options allow.
 DENSE = {
     "unet": lambda c, k: UNet(c, k, width=4, depth=3),
     "pspnet": lambda c, k: PSPNet(c, k, backbone="resnet18"),
@@ -123,7 +123,7 @@ def test_members_learn_from_parts_of_a_batch_and_answer_together() -> None:
     net, images = Airbench(3, 5, widths=[4, 6, 6], members=3).train(), torch.randn(7, 3, 32, 32)
     logits = net(images)
     assert logits.shape == (7, 5)
-    logits[:3].sum().backward()  # of seven, the first has three
+    logits[:3].sum().backward()  # the first member gets three of the seven
     reached = [any(parameter.grad.any() for parameter in member.parameters()) for member in net.members]
     assert reached == [True, False, False]
     net.eval()
@@ -133,7 +133,7 @@ def test_members_learn_from_parts_of_a_batch_and_answer_together() -> None:
 
 
 def test_frozen_features_do_not_drift() -> None:
-    net = DenseNet121(3, 5, stem="small", freeze=True)  # as it was made: Lightning does not call train()
+    net = DenseNet121(3, 5, stem="small", freeze=True)  # in its initial mode: Lightning does not call train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
     F.cross_entropy(net(torch.randn(2, 3, 16, 16)), torch.tensor([0, 1])).backward()
@@ -167,7 +167,7 @@ def test_fcn8_starts_by_bilinear_interpolation() -> None:
 
 def test_swiftnet_drops_whole_channels_of_what_a_block_adds_and_only_in_training() -> None:
     block = SwiftNet(3, 5, width=8, ladder=4, dropout=0.5).levels[-1][-1]
-    nn.init.ones_(block.norm.weight)  # which begins at nought, where a block adds nothing
+    nn.init.ones_(block.norm.weight)  # it is initialised to zero, so that a block adds nothing
     image_BCHW = torch.rand(4, 32, 6, 6)
 
     def changed() -> torch.Tensor:  # share of each channel's pixels
@@ -206,7 +206,7 @@ def test_resnet9_with_mirror_answers_an_image_and_its_mirror_image_alike() -> No
     plain, mirror = ResNet9(1, 10, width=4), ResNet9(1, 10, width=4, mirror=True)
     mirror.load_state_dict(plain.state_dict())
     image = torch.randn(3, 1, 28, 28)
-    torch.testing.assert_close(mirror.train()(image), plain.train()(image))  # training sees the image alone
+    torch.testing.assert_close(mirror.train()(image), plain.train()(image))  # training uses only the image itself
     plain.load_state_dict(mirror.state_dict())
     plain.eval(), mirror.eval()
     with torch.no_grad():

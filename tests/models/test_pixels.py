@@ -17,7 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Seen(nn.Module):
-    """Returns its input, and keeps it."""
+    """Returns its input and stores it."""
 
     def __init__(self, stride: int | None = None) -> None:
         super().__init__()

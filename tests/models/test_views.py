@@ -53,7 +53,7 @@ def test_a_net_with_the_option_answers_alike_to_its_views_in_evaluation_alone(na
     torch.manual_seed(0)
     image = torch.rand(2, 3, 32, 48)
     once, often = NETS[name](False), NETS[name](True)
-    for parameter in once.parameters():  # blocks that begin as the identity would hide what they do
+    for parameter in once.parameters():  # blocks initialised as the identity would make the test trivial
         nn.init.normal_(parameter, std=0.4)
     often.load_state_dict(once.state_dict())
     with torch.no_grad():

@@ -28,7 +28,7 @@ def small(num_classes: int = 4, path: Path | None = None, in_channels: int = 3) 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any weights, whose network may not be touched."""
+    """A machine without cached weights, on which any download fails."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
@@ -48,7 +48,7 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path, suffix: str) -> None:
         safetensors.torch.save_file(net.state_dict(), path)
     elif suffix == ".pth":
         torch.save(net.state_dict(), path)
-    else:  # as a checkpoint of a task holds a wrapped net
+    else:  # as in a task's checkpoint, with the network wrapped
         wrapped = FromPixels(net, [0.5] * 3, [0.5] * 3).state_dict(prefix="net.")
         torch.save({"state_dict": wrapped, "epoch": 3}, path)
     for name, value in small(path=path).state_dict().items():
@@ -71,7 +71,7 @@ def test_a_head_is_forgotten_in_every_member_and_nothing_else_is() -> None:
     assert changed == {"members.0.classifier.weight", "members.1.classifier.weight"}
     assert not any(net.state_dict()[name].any() for name in changed)
     other = torch.nn.ModuleDict({"body": torch.nn.Sequential(torch.nn.Linear(2, 2)), "head": torch.nn.Linear(2, 2)})
-    other["tail"] = torch.nn.Sequential(torch.nn.Linear(2, 3))  # of a name that ends as the first's does
+    other["tail"] = torch.nn.Sequential(torch.nn.Linear(2, 3))  # its name ends as the first one's does
     weights.forget_classes(other)
     left = [bool(layer.weight.any()) for layer in (other["body"][0], other["head"], other["tail"][0])]
     assert left == [True, True, False]
@@ -95,7 +95,7 @@ def test_a_backbones_own_file_fits(tmp_path: Path) -> None:
     smp = SMP(3, 4, encoder="resnet18", weights=str(tmp_path / "resnet18.pth"))
     assert torch.equal(smp.net.encoder.layer4[1].conv2.weight, files["resnet18"].layer4[1].conv2.weight)
 
-    # As the published file names them.
+    # Named as in the published file.
     old = {name.replace(".norm1", ".norm.1"): value for name, value in files["densenet"].state_dict().items()}
     torch.save(old, tmp_path / "densenet.pth")
     with pytest.warns(UserWarning, match=r"classifier\.weight, classifier\.bias"):
@@ -118,7 +118,7 @@ def test_imagenet_weights_come_from_torch_hubs_folder(machine: Path) -> None:
 
 
 def test_timm_and_smp_load_from_the_hubs_cache(machine: Path) -> None:
-    published = zoo.resnet18()  # timm and torchvision name its tensors alike
+    published = zoo.resnet18()  # timm and torchvision use the same tensor names
     for repository, revision in (("timm--resnet18.a1_in1k", "a" * 40), ("smp-hub--resnet18.imagenet", None)):
         revision = revision or smp_revision()
         folder = machine / "hub" / f"models--{repository}"

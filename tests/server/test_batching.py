@@ -11,7 +11,7 @@ from imagier.server.batching import Batched
 
 
 def ask_at_once(images: list[np.ndarray]) -> tuple[dict[int, np.ndarray], list[int]]:
-    """The answers to pictures that all come while the net is busy with the first, and the sizes of its batches."""
+    """Send images while the network is busy with the first; return all outputs and the batch sizes."""
     slow, sizes, answers = Slow(), list[int](), dict[int, np.ndarray]()
     batched = Batched(slow, most=4, tell=sizes.append)
 

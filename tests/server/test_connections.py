@@ -20,7 +20,7 @@ cli.main("serve")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that waits for a second."""
+    """The address of a server whose timeout is one second."""
     folder = tmp_path_factory.mktemp("house")
     bundle = bundle_of(*net_of("classify", "cnn", (), (28, 28)), folder / "bundle").folder
     script = folder / "brief.py"
@@ -40,7 +40,7 @@ def test_a_head_that_does_not_arrive_is_not_waited_for(server: str) -> None:
         slow.sendall(b"GET /hea")
         assert b" 408 " in slow.recv(1000)
         assert slow.recv(1000) == b""
-    with opened(server) as again:  # nor the next one of a connection
+    with opened(server) as again:  # the same for a later request on a connection
         again.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
         assert b" 200 " in again.recv(1000)
         again.sendall(b"GET /hea")

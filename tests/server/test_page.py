@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, streets_root: Path) -> Iterator[Page]:
-    """The page of a server with a net of each task and a data set; asking another host is a failure."""
+    """The page of a server with a network for each task and a data set; a request to any other host is a failure."""
     folder = tmp_path_factory.mktemp("house")
     data = ["data=cityscapes", f"data.root={streets_root}", "data.label_set=category", "data.size=[32,64]"]
     imagier("task=segment", "model.width=8", *data, "trainer=cpu", "trainer.max_epochs=1", "test=false", cwd=folder)
@@ -42,7 +42,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, streets_root: Path) -> Iterat
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of an odd size."""
+    """An image with odd height and width."""
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     Image.fromarray(pictures(1, (61, 83))[0].transpose(1, 2, 0)).save(path)
     return path
@@ -62,7 +62,7 @@ def send(page: Page, panel: Locator, path: Path, button: str) -> None:
 
 
 def seen(page: Page, name: str) -> None:
-    """Keep a picture of the page where somebody wants to look at it."""
+    """Save a screenshot if the environment variable IMAGIER_SCREENSHOTS names a folder."""
     if folder := os.environ.get("IMAGIER_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
@@ -93,7 +93,7 @@ def test_a_picture_is_classified(page: Page, photo: Path) -> None:
 
 
 def test_a_drawing_is_classified(page: Page) -> None:
-    page.reload()  # there is no answer yet
+    page.reload()  # clear earlier results
     panel = tab(page, "Classify")
     panel.get_by_role("tab", name="Draw").click()
     box = panel.locator("canvas").filter(visible=True).first.bounding_box()

@@ -34,7 +34,7 @@ def test_the_page_asks_for_the_token_and_holds_to_the_limits(tmp_path: Path, mon
         assert large.status_code == 413
         several = [("files", (f"{number}.png", bytes(60_000))) for number in range(4)]
         assert person.post(f"{base}/page/gradio_api/upload", files=several).status_code == 413
-        with httpx2.Client() as stranger:  # who is not let in fills no memory either
+        with httpx2.Client() as stranger:  # clients without the token cannot fill memory either
             said = stranger.post(f"{base}/page/gradio_api/queue/join", content=bytes(2_000_000))
             assert said.status_code == 413
             assert stranger.get(f"{base}/page/gradio_api/run-history/buckets").status_code == 404
@@ -52,7 +52,7 @@ def test_what_is_sent_to_the_page_does_not_fill_the_disk(tmp_path: Path) -> None
 
 
 def asked_for(person: httpx2.Client, base: str, field: str, payload: Any) -> str:
-    """What the page answers to whoever speaks its protocol without it, a `field` filled with `payload`."""
+    """Return the page's response to a client that uses its protocol directly, with `payload` in a `field`."""
     page = person.get(f"{base}/page/config").json()
     fields = {one["id"]: one["type"] for one in page["components"]}
     number = next(one["id"] for one in page["dependencies"] if [fields.get(i) for i in one["inputs"]][:1] == [field])
@@ -74,7 +74,7 @@ def test_the_page_reads_no_file_that_was_not_sent_to_it(tmp_path: Path) -> None:
                 told = asked_for(person, base, field, payload)
                 assert '"success":false' in told
                 assert "sidewalk" not in told
-        for size, success in (((20, 30), True), ((200, 300), False)):  # a drawing is held to the limits as well
+        for size, success in (((20, 30), True), ((200, 300), False)):  # the limits apply to drawings as well
             picture = io.BytesIO()
             Image.fromarray(pictures(1, size)[0].transpose(1, 2, 0)).save(picture, format="PNG")
             files = {"files": ("a.png", picture.getvalue())}
@@ -87,7 +87,7 @@ def test_the_page_reads_no_file_that_was_not_sent_to_it(tmp_path: Path) -> None:
 
 def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = bundle_of(*net_of("classify", "mlp", size=(28, 28)), tmp_path / "bundle").folder
-    left = f"imagier-page-99999999-{socket.gethostname()}-left"  # by a server that was killed
+    left = f"imagier-page-99999999-{socket.gethostname()}-left"  # left by a killed server
     (tmp_path / "tmp" / left).mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with serving(f"ckpt={bundle}", cwd=tmp_path) as (base, server), httpx2.Client() as person:

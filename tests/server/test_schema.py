@@ -23,7 +23,7 @@ def test_no_request_breaks_it(opened: list[Any], shown: Pictures, token: str | N
 
 
 def _hold(operation: Any) -> None:
-    """Whatever fits the schema, or nearly fits it, is answered with a status and a body that the schema names."""
+    """Check that requests which match the schema, or nearly do, get a status and a body that the schema documents."""
 
     @given(case=operation.as_strategy())
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)

@@ -29,7 +29,7 @@ from imagier.datamodules.folder import cut
 def serving(
     *words: str, cwd: Path, script: Path = REPOSITORY / "scripts" / "serve.py"
 ) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """The address of a server in a process of its own."""
+    """Start a server in its own process; yield its address and the process."""
     command = [sys.executable, str(script), "port=0", *words]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -43,14 +43,14 @@ def serving(
 
 
 def requests_held(base: str) -> int:
-    """How many requests about pictures a server is at."""
+    """Return the number of image requests that a server is processing."""
     told = httpx2.get(base + "/metrics").text
     return sum(int(float(line.split()[1])) for line in told.splitlines() if line.startswith("imagier_requests_held "))
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle."""
+    """The bundle of a classifier."""
     net, about = net_of("classify", "cnn", size=(28, 28))
     return bundle_of(net, about, tmp_path_factory.mktemp("classify") / "bundle").folder
 
@@ -63,7 +63,7 @@ def test_a_data_set_is_answered_about_as_evaluate_measures_it(
     imagier("task=segment", "model.width=8", *data, "data.size=[32,64]", *once, cwd=tmp_path)
     imagier("ckpt=runs/latest", "split=test", "output=.", cwd=tmp_path, script="scripts/evaluate.py")
     measured = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
-    nets = f"ckpt={classifier},runs/latest"  # the first one's size is of no meaning for streets
+    nets = f"ckpt={classifier},runs/latest"  # the first one's size must not be applied to streets
     with serving(nets, *data[:2], cwd=tmp_path) as (base, _), httpx2.Client(base_url=base, timeout=60) as api:
         ids = api.get("/data/images").json()["ids"]
         assert len(ids) == api.get("/data").json()["images"] > 0
@@ -71,7 +71,7 @@ def test_a_data_set_is_answered_about_as_evaluate_measures_it(
         answers = [api.get(f"/data/images/{name}/comparison", params=which).json() for name in ids]
         assert api.head("/health").status_code == 200
         assert api.head("/health").content == b""
-    labelled = [1 - answer["truth"]["shares"].get("unlabelled", 0) for answer in answers]  # of frames of one size
+    labelled = [1 - answer["truth"]["shares"].get("unlabelled", 0) for answer in answers]  # all frames have one size
     right = sum(answer["accuracy"] * share for answer, share in zip(answers, labelled, strict=True))
     assert right / sum(labelled) == pytest.approx(measured["accuracy"], abs=1e-5)
 
@@ -86,12 +86,12 @@ def test_photographs_that_trained_are_not_shown_as_held_out(tmp_path: Path) -> N
     names = [path.name for path in (tmp_path / "photos").iterdir()]
     held_out = {name for name, part in zip(names, cut(names, (0.5, 0.5, 0.0)), strict=True) if part == "val"}
     with serving(f"ckpt={bundle}", *data, cwd=tmp_path) as (base, _):
-        assert httpx2.get(base + "/data").json()["split"] == "val"  # which test is
+        assert httpx2.get(base + "/data").json()["split"] == "val"  # it stands in for test
         assert set(httpx2.get(base + "/data/images").json()["ids"]) == held_out
 
 
 def test_a_signal_ends_it_once_all_is_answered(tmp_path: Path, classifier: Path) -> None:
-    size = (1500, 2000)  # takes a while to read
+    size = (1500, 2000)  # slow to decode
     sent, answers = png(pictures(1, size)[0].transpose(1, 2, 0)), list[Any]()
     with serving(f"ckpt={classifier}", cwd=tmp_path) as (base, process):
         url = f"{base}/models/cnn-garments/predict"
@@ -143,7 +143,7 @@ def test_a_bundle_is_served_without_torch(tmp_path: Path, classifier: Path) -> N
 
 
 def uploads() -> list[bytes]:
-    """Fifty files that are broken in as many ways: those that somebody has thought of, and those that chance has."""
+    """Return fifty broken files: some designed, the others damaged at random."""
     draw = np.random.default_rng(0)
     image, made = (
         Image.fromarray(pictures(1, (120, 160))[0].transpose(1, 2, 0)),
@@ -154,7 +154,7 @@ def uploads() -> list[bytes]:
         file = io.BytesIO()
         image.save(file, kinds[len(made) % len(kinds)])
         broken = np.frombuffer(file.getvalue(), np.uint8).copy()
-        where = draw.integers(0, min(len(broken), 600), 8)  # most of them in the heads, where sizes are told
+        where = draw.integers(0, min(len(broken), 600), 8)  # mostly in the headers, which contain sizes
         broken[where] = draw.integers(0, 256, 8)
         made.append(broken[: draw.integers(10, len(broken))].tobytes())
     return made
@@ -167,7 +167,7 @@ def test_fifty_hostile_uploads_leave_no_trace(tmp_path: Path, classifier: Path) 
             before, sizes = client.post(url, content=png()).json(), list[float]()
             for _ in range(6):
                 codes = [client.post(url, content=data).status_code for data in uploads()]
-                assert set(codes) <= {200, 400, 413}  # what chance has broken may be a picture still
+                assert set(codes) <= {200, 400, 413}  # a randomly damaged file may still be an image
                 assert codes.count(400) > 20
                 said = client.get(base + "/metrics").text
                 sizes.append(float(said.split("\nprocess_resident_memory_bytes ")[1].split()[0]) / 1e6)

@@ -20,7 +20,7 @@ FACTS = Facts("made", 3, (8, 8), (0.5,) * 3, (0.2,) * 3, ("road", "sidewalk", "s
 
 @pytest.fixture
 def nets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Three nets that know the same classes; the data are damaged to the first, and trained the last."""
+    """Three networks with the same classes: the data fail with the first one's settings, and trained the last."""
     about = net_of("segment", "unet")[1]
     nets: list[Any] = [
         SimpleNamespace(name=name, task="segment", classes=about.classes, provenance={"data_fingerprint": name})

@@ -47,7 +47,7 @@ def png(pixels: np.ndarray = PIXELS) -> bytes:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """A net of each task, as `imagier serve` opens them."""
+    """A network for each task, as `imagier serve` opens it."""
     made = {
         "segment": ("unet", (), None),
         "classify": ("cnn", (), (28, 28)),
@@ -66,7 +66,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def shown() -> Pictures:
-    """Two pictures with masks, one of them in a folder."""
+    """A data set of two images with masks, one of them in a subfolder."""
     images = pictures(2, (32, 48), seed=3).transpose(0, 2, 3, 1)
     masks = np.random.default_rng(0).integers(0, 3, (2, 32, 48), np.uint8)
     masks[:, :4] = 255
@@ -78,7 +78,7 @@ def shown() -> Pictures:
 
 @pytest.fixture(scope="module")
 def client(opened: list[Any], shown: Pictures) -> Iterator[TestClient]:
-    """A client of a server with all of them."""
+    """A client of a server with all these networks and the data set."""
     with TestClient(make_app(opened, Limits(megabytes=1, megapixels=1), pictures=shown)) as client:
         yield client
 
@@ -154,7 +154,7 @@ def test_pictures_of_a_data_set_by_their_ids(client: TestClient, opened: list[An
     counts.update(torch.from_numpy(predicted), torch.from_numpy(mask))
     assert list(said["iou_per_class"].values()) == pytest.approx(intersection_over_union(counts.counts), abs=1e-6)
     assert {one["class"] for one in said["truth"]["masks"]} == {*CLASSES, "unlabelled"}
-    assert client.get("/data/images/one/prediction").status_code == 422  # which of the nets?
+    assert client.get("/data/images/one/prediction").status_code == 422  # several networks, and none named
     other = name_of(opened, "denoise")
     assert client.get("/data/images/one/comparison", params={"model": other}).status_code == 404
 
@@ -249,7 +249,7 @@ def test_a_token(opened: list[Any], shown: Pictures) -> None:
 def test_a_token_of_other_letters(opened: list[Any]) -> None:
     token = "schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel"
     with TestClient(make_app(opened[:1], Limits(token=token))) as client:
-        for written in ("utf-8", "latin-1"):  # as curl and as browsers send it
+        for written in ("utf-8", "latin-1"):  # the encodings of curl and of browsers
             right = {"authorization": f"Bearer {token}".encode(written)}
             assert client.get("/models", headers=right).status_code == 200
     with TestClient(make_app(opened[:1], Limits(token=chr(0x43F) * 6))) as client:
@@ -258,7 +258,7 @@ def test_a_token_of_other_letters(opened: list[Any]) -> None:
 
 @contextmanager
 def really_served(app: FastAPI) -> Iterator[str]:
-    """The address of a server in a thread of its own; a test client asks one question at a time."""
+    """Run a server in its own thread and yield its address: a test client sends only one request at a time."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -36,7 +36,7 @@ def test_generates_once_and_says_so_once(name: str, tmp_path: Path, capsys: pyte
     assert capsys.readouterr() == ("", "")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert list(folder.parent.iterdir()) == [folder]
-    again = ensure(name, tmp_path / "elsewhere")  # an equal set, by whose fingerprint runs are set side by side
+    again = ensure(name, tmp_path / "elsewhere")  # an equal set with an equal fingerprint, so that runs can be compared
     assert {path.relative_to(again): path.stat().st_mtime_ns for path in again.rglob("*") if path.is_file()} == {
         path.relative_to(folder): time for path, time in before.items() if path.is_file()
     }

@@ -16,7 +16,7 @@ from imagier.synthetic.leaves import generate, picture
 
 @pytest.fixture(scope="module")
 def pictures() -> np.ndarray:
-    """Float64 [N, H, W, 3] in [0, 1]."""
+    """Generated images, float64 [N, H, W, 3] in [0, 1]."""
     return np.stack([picture(generator("leaves", 0, i)) for i in range(24)]) / 255
 
 
@@ -45,14 +45,14 @@ def test_photos_read_the_set_without_labels(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_power_falls_with_frequency_as_in_photographs(pictures: np.ndarray) -> None:
-    """About f^-2; on 300 photographs the exponent is -2.3 on average, and four in five lie between -2.8 and -1.8."""
+    """About f^-2: on 300 photographs the mean exponent is -2.3, and four in five are between -2.8 and -1.8."""
     slopes = np.array([_slope(luma(one)) for one in pictures])
     assert -2.9 < np.median(slopes) < -1.9
     assert np.ptp(slopes) > 0.7
 
 
 def test_steps_between_pixels_are_few_and_large_as_in_photographs(pictures: np.ndarray) -> None:
-    """The kurtosis of photographs is between 8 and 44 in four of five; that of a normal distribution is 3."""
+    """Four of five photographs have a kurtosis between 8 and 44; that of a normal distribution is 3."""
     steps = np.diff(luma(pictures), axis=2).reshape(len(pictures), -1)
     steps -= steps.mean(1, keepdims=True)
     kurtosis = (steps**4).mean(1) / (steps**2).mean(1) ** 2
@@ -73,7 +73,7 @@ def test_colours_agree_as_in_photographs(pictures: np.ndarray) -> None:
 
 
 def test_colours_are_coarser_than_brightness_as_in_files_of_cameras(pictures: np.ndarray) -> None:
-    """What changes from pixel to pixel and back is brightness: on 50 photographs, that of blue is a tenth of it."""
+    """Fine detail is in brightness: on 50 photographs, the detail in blue minus brightness is a tenth of it."""
     gray = luma(pictures)
     gray_change, blue_change = (
         np.sqrt((np.diff(one, 2, axis=2) ** 2).mean()) for one in (gray, pictures[..., 2] - gray)
@@ -87,14 +87,14 @@ def test_some_pictures_are_calm_and_some_are_busy(pictures: np.ndarray) -> None:
     tiles = luma(pictures).reshape(len(pictures), 32, 8, 32, 8).std((2, 4)).reshape(len(pictures), -1)
     typical = np.median(tiles, 1)
     assert np.percentile(typical, 90) > 3 * np.percentile(typical, 10)
-    assert np.median(np.percentile(tiles, 10, 1)) < 0.03  # most have a smooth place
+    assert np.median(np.percentile(tiles, 10, 1)) < 0.03  # most images have a smooth region
 
 
 def test_radii_are_scale_invariant() -> None:
     drawn = radii(generator("radii"), 40_000, 2, 200)
     assert drawn.min() >= 2
     assert drawn.max() <= 200
-    for octave in (2, 4, 8):  # r^-3: each doubling leaves a quarter
+    for octave in (2, 4, 8):  # density r^-3: a quarter are larger than twice the size
         assert (drawn > 2 * octave).sum() / (drawn > octave).sum() == pytest.approx(0.25, abs=0.03)
 
 
@@ -106,7 +106,7 @@ def test_leaves_cover_about_what_a_disc_does() -> None:
 
 
 def _slope(luma_HW: np.ndarray) -> float:
-    """Exponent of the power spectrum over the distance from frequency 0."""
+    """Return the exponent of the radially averaged power spectrum."""
     side = luma_HW.shape[0]
     window = np.hanning(side)[:, None] * np.hanning(side)
     power = np.abs(np.fft.fft2((luma_HW - luma_HW.mean()) * window)) ** 2

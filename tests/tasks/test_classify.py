@@ -13,7 +13,7 @@ FACTS = Facts("photos", 1, (8, 8), (0.5,), (0.25,), ("cat", "dog", "frog"))
 
 
 class ShareOfWhite(nn.Module):
-    """Logits that tell how white an image is."""
+    """A network whose logits depend on an image's mean brightness."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         white = image.float().mean((1, 2, 3)) / 255
@@ -104,7 +104,7 @@ def test_every_process_mixes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         task.on_train_batch_start(batch, 7)
         drawn.append((task.measure(batch, "train")[0].item(), torch.rand(1).item()))
     assert drawn[0][0] == drawn[1][0]
-    assert drawn[0][1] != drawn[1][1]  # what is dropped
+    assert drawn[0][1] != drawn[1][1]  # dropout differs between processes
 
 
 def test_nothing_is_mixed_outside_of_training() -> None:

@@ -30,11 +30,11 @@ LAMBDAS = (0.001, 0.01, 0.1)
 
 
 class Steps(Codec):
-    """Cuts pixels to fewer levels and squeezes them with zlib.
+    """Quantises pixels to fewer levels and compresses them with zlib.
 
     Args:
-        promised: bytes by which it overstates its files.
-        shift: by which its decoder is off, of 0 to 1.
+        promised: bytes by which it overestimates the size of its files.
+        shift: error of its decoder, for pixels from 0 to 1.
     """
 
     stride = 2
@@ -43,7 +43,7 @@ class Steps(Codec):
         super().__init__(lambdas)
         self.levels = nn.Parameter(torch.tensor([2.0**power for power in range(1, 1 + len(self.lambdas))]))
         self.promised, self.shift = promised, shift
-        self.seen: list[tuple[float, int]] = []  # a pixel of each training picture, and its rate
+        self.seen: list[tuple[float, int]] = []  # a pixel of each training image, and its rate
 
     def relaxed(self, image_BCHW: Tensor, rate_B: Tensor) -> Coded:
         self.seen += zip(image_BCHW[:, 0, 0, 0].mul(255).round().tolist(), rate_B.tolist(), strict=True)
@@ -71,7 +71,7 @@ class Steps(Codec):
 
 
 class Batches:
-    """Batches of pictures that tell their index by their first pixel, as a data module would hand them out."""
+    """Batches as from a data module, in the given order."""
 
     def __init__(self, pictures_NCHW: Tensor, order: Sequence[Sequence[int]]) -> None:
         self.pictures, self.order = pictures_NCHW, order
@@ -128,7 +128,7 @@ def test_the_measure_is_of_real_files() -> None:
     assert scores["mismatches"] == scores["misestimates"] == 0
     assert 0 < scores["estimate_error"] < 64
     assert scores["psnr"] == pytest.approx(sum(scores[f"psnr/{one:g}"] for one in LAMBDAS) / 3)
-    assert "ms_ssim" not in scores  # not defined for so small a picture
+    assert "ms_ssim" not in scores  # not defined for such small images
     assert scores["psnr/0.001"] < scores["psnr/0.01"] < scores["psnr/0.1"]
 
 
@@ -147,7 +147,7 @@ def test_batches_of_any_size_measure_the_same() -> None:
 @pytest.mark.parametrize(
     ("codec", "mismatches", "misestimates"),
     [
-        (Steps(shift=1 / 255), 1, 0),  # one step of a byte is enough
+        (Steps(shift=1 / 255), 1, 0),  # one grey level is enough
         (Steps(promised=60), 0, 0),
         (Steps(promised=200), 0, 1),
     ],

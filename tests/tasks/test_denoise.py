@@ -26,7 +26,7 @@ FACTS = Facts("photos", 3, None, (0.5,) * 3, (0.25,) * 3)
 
 
 class Identity(nn.Module):
-    """Gives back what it is given, and remembers it."""
+    """Returns its input, times a parameter that is 1, and stores it."""
 
     stride, unit_range = 1, True
 
@@ -62,7 +62,7 @@ def loader(*batches: Batch) -> Any:
 
 
 def noise_in_training(seed: int, epochs: int, *batches: Batch) -> Tensor:
-    """What the net was given: float [samples of all epochs, 3, H, W]."""
+    """Return the network's inputs in training, from 0 to 255: float [samples of all epochs, 3, H, W]."""
     net = Identity()
     trainer(max_epochs=epochs, log_every_n_steps=1).fit(make(net, seed=seed), loader(*batches))
     return torch.cat(net.seen)
@@ -134,8 +134,8 @@ def test_a_run_is_resumed_with_other_levels() -> None:
     kept: dict[str, Any] = {}
     before.on_save_checkpoint(kept)
     after.on_load_checkpoint(kept)
-    assert after.mean_loss["train"].compute() == 2  # counts what it has counted
-    assert after.means["train"].counts.sum() == 0  # begins anew
+    assert after.mean_loss["train"].compute() == 2  # restored
+    assert after.means["train"].counts.sum() == 0  # starts empty
 
 
 def test_predict_takes_pictures_and_noisy_values() -> None:

@@ -45,8 +45,8 @@ def test_a_training_step_does_not_wait(
     task: str, model: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = task_of(task, model, words, SIZE)[0].to("meta").train()
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" knows no mixed precision,
-    if task == "denoise":  # and has no generator of random numbers
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" has no mixed precision,
+    if task == "denoise":  # and no random number generator
         monkeypatch.setattr(net, "noise", lambda image, seeds: image.float() + len(seeds))
     image = torch.zeros(4, 3, *SIZE, dtype=torch.uint8, device="meta")
     labels = {"segment": torch.zeros(4, *SIZE, dtype=torch.uint8), "classify": torch.zeros(4, dtype=torch.int64)}
@@ -63,7 +63,7 @@ def test_a_training_step_does_not_wait(
 
 
 class NothingCopied(TorchDispatchMode):
-    """Lets nothing be copied from the host to the device."""
+    """Raises AssertionError if a tensor is copied from one device to another."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -73,7 +73,7 @@ class NothingCopied(TorchDispatchMode):
 
 
 def made_on_the_host(*given: Any, make: Any = torch.tensor, **options: Any) -> torch.Tensor:
-    """`torch.tensor`, whose own copy to a device no mode sees."""
+    """`torch.tensor`, but only on the CPU: a dispatch mode would not see its copy to a device."""
     tensor: torch.Tensor = make(*given, **options)
     assert tensor.device.type == "cpu", "numbers are copied to the device"
     return tensor
@@ -114,7 +114,7 @@ class Net(LightningModule):
 
 
 def test_averaged_weights_are_kept_where_the_net_is_trained() -> None:
-    """While callbacks are set up the net is still on the CPU; an average left there copies all of it in every step."""
+    """During callbacks' setup the network is still on the CPU; an average left there is copied in every step."""
     callback, net = ExponentialMovingAverage(0.9), Net()
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
     callback.setup(cast(Any, trainer), cast(Any, net), "fit")
@@ -122,7 +122,7 @@ def test_averaged_weights_are_kept_where_the_net_is_trained() -> None:
     assert average is not None
     assert {tensor.device.type for tensor in average.module.state_dict().values()} == {"meta"}
     net.to("meta")
-    for trainer.global_step in (1, 2, 2, 3):  # a step of a half of a batch is none
+    for trainer.global_step in (1, 2, 2, 3):  # an unchanged step is not averaged twice
         with NothingCopied():
             callback.on_train_batch_end(cast(Any, trainer), net, None, None, 0)
     assert int(average.n_averaged) == 3

@@ -30,7 +30,7 @@ SEGMENT = [
 
 
 class Off(Task):
-    """How far off the most probable class is, as a plain number."""
+    """Scores the distance of the predicted class index from the true one, as a plain number."""
 
     monitor, mode = "val/error", "min"
 
@@ -55,25 +55,25 @@ class Off(Task):
 
 
 class Silent(Task):
-    """Forgets what a report asks, and which checkpoint is the best."""
+    """Lacks `judge`, `monitor` and `mode`."""
 
     measure, count, scores = Classify.measure, Classify.count, Classify.scores
 
 
 class Misspelt(Off):
-    """Goes by what it does not score."""
+    """Monitors a score that it does not compute."""
 
     monitor = "val/errror"
 
 
 class Upwards(Off):
-    """Does not say in a known word what is better."""
+    """Has an unknown mode."""
 
     mode = "up"
 
 
 class Halved(nn.Module):
-    """Logits of half the size."""
+    """Returns logits of half the image's size."""
 
     stride = 2
 
@@ -86,14 +86,14 @@ class Halved(nn.Module):
 
 
 class Named(Halved):
-    """As torchvision's nets answer."""
+    """Returns a dictionary, as torchvision's segmentation networks do."""
 
     def forward(self, image: Tensor) -> Any:
         return {"out": self.layer(image)}
 
 
 class Strict(Halved):
-    """Halves three times, and says once."""
+    """Downsamples by 8, but declares a stride of 2."""
 
     def forward(self, image: Tensor) -> Any:
         made = self.layer(image)
@@ -102,7 +102,7 @@ class Strict(Halved):
 
 
 class Own(nn.Module):
-    """A net of another package."""
+    """A network of another package."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_what_a_task_lacks_is_said_before_it_is_trained(
 
 @pytest.fixture
 def unlabelled(tmp_path: Path) -> Path:
-    """Pictures, of which neither the first to validate nor the first to test has a labelled pixel."""
+    """A data set whose first validation and first test sample have no labelled pixel."""
     root = tmp_path / "set"
     for split in ("train", "val", "test"):
         write(root, 3, images=f"images/{split}", masks=f"masks/{split}")
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_the_sizes_of_a_net_is_said(
 
 @pytest.fixture
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of one's own, laid out as conf/, that offers a task and a net."""
+    """A user's own folder, laid out like conf/, with a task and a network."""
     conf = tmp_path / "conf"
     for group, kind, words in (("task", Off, "labelled: true"), ("model", Own, "tasks: [classify]")):
         (conf / group).mkdir(parents=True)
@@ -226,7 +226,7 @@ def test_what_torch_offers_trains_and_is_measured(garments_root: Path, tmp_path:
     lossy = ["callbacks.early_stopping.patience=1", "+callbacks.early_stopping.monitor=val/loss"]
     assert "+callbacks.early_stopping.mode=max or min" in spoken("train", *words, *lossy, cwd=tmp_path, code=2)
     spoken("train", *words, *others, *lossy, "+callbacks.early_stopping.mode=min", cwd=tmp_path)
-    assert "accuracy" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)  # for which no optimiser is made
+    assert "accuracy" in spoken("evaluate", "ckpt=runs/latest", cwd=tmp_path)  # evaluation builds no optimiser
     said = spoken("train", *words, "loss._target_=torch.nn.CrossEntropyLoss", cwd=tmp_path)
     assert "loading the checkpoint will need torch.nn.CrossEntropyLoss for its loss" in said
 

@@ -19,7 +19,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     WholeFileIO().save_checkpoint({"step": 1}, path)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # no file may grow further, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # limits file sizes, as a full disk would
     try:
         with pytest.raises(TrainingError, match=r"cannot write .*last\.ckpt.*untouched.*Free space"):
             WholeFileIO().save_checkpoint({"step": 2, "weights": torch.zeros(1_000_000)}, path)

@@ -36,7 +36,7 @@ def test_they_change_nothing_but_the_time(garments_root: Path, tmp_path: Path, m
     assert "features of the frozen part: 40 train samples" in said(tmp_path / "cached")
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(FrozenFeatures, "_computed", None)  # what was computed is found again
+        patch.setattr(FrozenFeatures, "_computed", None)  # the cached features are used
         assert train(garments_root, tmp_path / "again", own) == cached
         patch.setattr(FrozenFeatures, "on_fit_start", lambda *given: None)
         plain = train(garments_root, tmp_path / "plain", own)
@@ -50,7 +50,7 @@ def test_a_mean_over_two_views_is_measured_without_them(
 ) -> None:
     words = ["model.mirror=true", "trainer.max_epochs=1", f"paths.cache={tmp_path / 'cache'}"]
     cached = train(garments_root, tmp_path / "cached", *words)
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # training's, which sees one view
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # only for training, which sees one view
     monkeypatch.setattr(FrozenFeatures, "on_fit_start", lambda *given: None)
     for one, other in zip(cached, train(garments_root, tmp_path / "plain", *words), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
@@ -66,7 +66,7 @@ def test_what_they_depend_on_makes_new_ones(garments_root: Path, tmp_path: Path)
 def test_augmentation_is_told_to_forbid_it(garments_root: Path, tmp_path: Path) -> None:
     train(garments_root, tmp_path / "runs", f"paths.cache={tmp_path / 'cache'}", "augment=flip", "trainer.max_epochs=1")
     assert "with augment=none its features are computed only once" in said(tmp_path / "runs")
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # validation's, which nothing changes
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1  # only for validation, which is not augmented
 
 
 def test_a_sample_that_is_gone_shifts_no_other(

@@ -31,7 +31,7 @@ def threads_as_before() -> Iterator[None]:
 def settled(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, environment: bool = False, **settings: Any
 ) -> int:
-    """Threads that a CPU run computes with."""
+    """Return the number of threads that a CPU run uses."""
     monkeypatch.setattr(hardware, "available_cores", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if environment:
@@ -73,7 +73,7 @@ def test_the_fastest_precision_is_the_processors_own(
 def test_what_a_user_says_of_workers_changes_no_thread(
     garments_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
-    # For then it would change the last digits of every sum.
+    # A different number of threads would change the last digits of every sum.
     monkeypatch.setattr(base, "available_cores", lambda: cores)
     usual = set()
     for workers in (None, 0, 2):
@@ -126,7 +126,7 @@ def test_a_full_memory_is_told_with_what_helps(tmp_path: Path, size: int, gather
 
 
 def test_a_full_memory_tells_which_pictures_filled_it() -> None:
-    """Whole photographs are asked about one by one, whatever data.batch_size says."""
+    """Whole photographs are evaluated one by one, whatever data.batch_size is."""
 
     class Full(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -144,6 +144,6 @@ def test_a_gpu_that_imitates_bf16_computes_in_fp16(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: real)
     assert half_precision() == precision
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", ["task=denoise", "trainer=gpu"])  # which clips
-    assert _fused(cfg) == real  # a fused optimiser cannot clip what is scaled
+        cfg = compose("train", ["task=denoise", "trainer=gpu"])  # clips gradients
+    assert _fused(cfg) == real  # with a fused optimiser, scaled gradients cannot be clipped
     assert hardware.trainer_settings(cfg)["precision"] == precision

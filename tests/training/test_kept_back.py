@@ -88,6 +88,6 @@ def test_a_run_is_measured_and_goes_on_from_any_folder(garments_root: Path, tmp_
     shutil.rmtree(tmp_path / "here" / "first")
     run = f"{tmp_path}/here/runs/latest"
     spoken("evaluate", f"ckpt={run}", "paths.cache=other", cwd=tmp_path)
-    assert (tmp_path / "other" / "examined").is_dir()  # and not where the trainer kept it
+    assert (tmp_path / "other" / "examined").is_dir()  # not in the training run's cache
     assert not list(tmp_path.rglob("first"))
     spoken("train", f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path)

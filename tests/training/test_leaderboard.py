@@ -44,7 +44,7 @@ def write_run(
     machine: str = "AMD EPYC",
     **changes: Any,
 ) -> Path:
-    """A finished run in the layout that training leaves; `changes` are keys of the configuration with __ for a dot."""
+    """Write a finished run as training leaves it; `changes` are configuration keys with __ instead of a dot."""
     kind = TASKS[task]
     folder = runs / task / f"{model}-{kind['data']}" / (stamp or f"2026-01-01_00-00-{seed:02d}")
     folder.mkdir(parents=True)
@@ -98,7 +98,7 @@ def boards_of(runs: Path, seeds: int | None = None) -> list[Board]:
 
 @pytest.fixture
 def two_tasks(tmp_path: Path) -> Path:
-    """2 nets x 3 seeds x 2 tasks; the nets of each task differ by 0.1, and by a little more or less with the seed."""
+    """2 networks x 3 seeds x 2 tasks; the networks of a task differ by 0.1, plus 0.01 per seed number."""
     for task, nets in (("segment", ("unet", "pspnet")), ("classify", ("cnn", "mlp"))):
         for seed in range(3):
             for place, model in enumerate(nets):
@@ -124,13 +124,13 @@ def test_runs_become_the_tables_of_the_reports(two_tasks: Path, capsys: pytest.C
     folder = two_tasks / "leaderboard"
     page = (folder / "leaderboard.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']+""", page)
-    assert page.count("72.0 ± 2.0 %") >= 3  # card, board and nothing but the same number
+    assert page.count("72.0 ± 2.0 %") >= 3  # in the card and in the tables, always the same number
     assert page.count("data:image/png") == 6
     for name in ("segment-streets-test", "segment-streets-test-iou", "classify-garments-test-curves"):
         with Image.open(folder / f"{name}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
-    say(f"runs={two_tasks}/segment", f"output={two_tasks}/elsewhere")  # what it wrote is no run; one task alone
+    say(f"runs={two_tasks}/segment", f"output={two_tasks}/elsewhere")  # one task; its own output is not taken for a run
     assert "cnn" not in capsys.readouterr().out
     page_file = two_tasks / "elsewhere" / "leaderboard.html"
     assert page_file.is_file()
@@ -293,14 +293,14 @@ def test_the_paired_comparison_is_students(tmp_path: Path) -> None:
 def test_one_seed_says_nothing_about_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert spread([0.5]).deviation is None
     assert paired({0: 0.7}, {0: 0.6}).p is None
-    assert spread([0.1] * 3).deviation == 0  # not what rounding leaves
+    assert spread([0.1] * 3).deviation == 0  # exactly, without rounding errors
     assert paired({0: 0.7}, {1: 0.6}).count == 0
-    assert paired({0: 0.81, 1: 0.75}, {0: 0.8, 1: 0.74}).p is None  # of steps that small sets have, no certainty
+    assert paired({0: 0.81, 1: 0.75}, {0: 0.8, 1: 0.74}).p is None  # equal differences prove nothing
     ones, others = (
         {seed: float(np.float32(score)) for seed, score in enumerate(scores)}
         for scores in ((0.91, 0.85, 0.88), (0.9, 0.84, 0.87))
     )
-    assert paired(ones, others).p is None  # as they are measured, in single precision
+    assert paired(ones, others).p is None  # also in the single precision of measured scores
     write_run(tmp_path, seed=0)
     write_run(tmp_path, seed=0, model="pspnet", score=0.6)
     write_run(tmp_path, seed=1, model="fcn8", score=0.5)

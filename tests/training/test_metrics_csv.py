@@ -26,12 +26,12 @@ def test_a_row_without_a_new_column_is_added_to_the_file(tmp_path: Path) -> None
     table.log_metrics({"train/loss": 0.25, "epoch": 1}, step=3)
     table.save()
     table.save()
-    assert path.stat().st_ino == before  # else every row would cost as much as all before it
+    assert path.stat().st_ino == before  # appended to: rewriting would cost as much as all earlier rows
     assert [row["train/loss"] for row in read_rows(path)] == [1.5, 0.5, -0.5, 0.25]
     table.log_metrics({"val/loss": 0.75, "epoch": 1}, step=4)
     table.save()
     assert [row.get("val/loss") for row in read_rows(path)] == [None] * 4 + [0.75]
-    path.write_text(path.read_text() + "1,5")  # and the power was gone
+    path.write_text(path.read_text() + "1,5")  # as after a power failure
     assert [row["step"] for row in read_rows(path)] == [0, 1, 2, 3, 4]
 
 

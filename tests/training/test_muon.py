@@ -62,9 +62,9 @@ def test_kernels_take_steps_as_long_as_adamws_and_the_rest_take_adamws() -> None
     for (name, _), old, mine, adamws in zip(one.named_parameters(), before, states(one), states(other), strict=True):
         if name in ("0.weight", "4.weight"):
             assert 0.14e-2 < (mine - old).square().mean().sqrt() < 0.25e-2
-        else:  # biases, normalisation, kernels of a channel each
+        else:  # biases, normalisation, depthwise kernels
             torch.testing.assert_close(mine, adamws, msg=name)
-            assert not torch.equal(mine, old) or name == "0.bias"  # which the normalisation takes off again
+            assert not torch.equal(mine, old) or name == "0.bias"  # normalisation cancels this bias
 
 
 def test_weight_decay_is_that_of_adamw() -> None:
@@ -94,7 +94,7 @@ def test_a_net_in_shards_takes_the_same_steps(tmp_path: Path) -> None:
 
 
 def compare_shards(rank: int, path: str) -> None:
-    """Half of the net's channels are here, or two or three of five."""
+    """Run one of two processes, which holds half of the network's channels, or two or three of five."""
     distributed.init_process_group("gloo", store=distributed.FileStore(path, 2), rank=rank, world_size=2)
     whole, sharded = net(), net()
     shard(sharded, init_device_mesh("cpu", (2,)))

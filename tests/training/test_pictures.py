@@ -48,7 +48,7 @@ def test_overlay_blends_exact_colours() -> None:
     half = mask_overlay(image, mask, FACTS, alpha=0.5)
     assert half[0, 0].tolist() == [114, 82, 114]
     assert half[0, 2].tolist() == [114, 82, 114]
-    assert half[0, 3].tolist() == list(FACTS.colors[0])  # the last column before another class
+    assert half[0, 3].tolist() == list(FACTS.colors[0])  # the class border is opaque
     assert half[0, 4].tolist() == list(FACTS.colors[1])
     assert len(set(half[7, 7].tolist())) == 1  # ignored is grey
     assert half[7, 7, 0] < 100  # and darker than the picture
@@ -107,7 +107,7 @@ def test_mask_grid(shape: tuple[int, int, int]) -> None:
     assert grid.shape[1] < 1700
     assert shows(grid, RED)
     assert shows(grid, FACTS.colors[1])  # in the legend
-    assert not shows(grid, FACTS.colors[2])  # a class that cannot be seen is not
+    assert not shows(grid, FACTS.colors[2])  # absent classes are not listed
     assert is_picture(batch_grid(samples, FACTS))
 
 

@@ -18,20 +18,20 @@ from tests.conftest import REPOSITORY, imagier
 from tests.training.test_resume import differences, last
 from tests.training.witness import lines
 
-ENDED = 143  # by SIGTERM
+ENDED = 143  # exit code after SIGTERM
 OWN = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Batches of four samples; the last one of the validation has one, hence none for the second process."""
+    """Batches of four samples; the last validation batch has one, and so none for the second process."""
     from imagier.synthetic import garments
 
     root = tmp_path_factory.mktemp("garments")
     garments.generate(root, train=300, test=20)
     return [
-        "task=classify", "task.class_weights=[1,2,3,4,5,1,2,3,4,5]",  # shares of a batch have unequal weights
+        "task=classify", "task.class_weights=[1,2,3,4,5,1,2,3,4,5]",  # processes' shares of a batch differ in weight
         "model=mlp", "model.hidden=[1300,16]", "model.dropout=0", "optimizer=sgd",
         "data=fashion_mnist", f"data.root={root}", "data.batch_size=4", "data.limit=29", "augment=shift",
         "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "callbacks.checkpoints.every_n_steps=2", "report=false",
@@ -75,7 +75,7 @@ def torchrun(*words: str, cwd: Path, code: int = 0) -> str:
 
 
 def srun(*words: str, cwd: Path) -> list[tuple[int, str]]:
-    """Two processes as SLURM's srun would start them; their exit codes and what they said."""
+    """Run two processes as SLURM's srun would start them; return their exit codes and outputs."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -127,7 +127,7 @@ def test_two_processes_score_what_one_scores(alone: Path, both: Path) -> None:
     measured = json.loads((both / "runs" / "latest" / "metrics.json").read_text())
     told = [
         row["val/loss"] for row in scores(both, "val/loss") if row
-    ]  # measured by two, and the best once more by one
+    ]  # evaluated by two processes, and the best checkpoint again by one
     assert min(abs(measured["val"]["loss"] - loss) for loss in told) < 1e-6
 
 
@@ -150,7 +150,7 @@ def test_a_whole_optimiser_is_not_split(alone: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         say("resume=runs/latest", "trainer=fsdp", *OWN[1:], "trainer.max_epochs=9", cwd=alone)
     assert "trainer.strategy=fsdp cannot shard the optimizer state in" in capsys.readouterr().err
-    assert (alone / "runs" / "latest" / "metrics.json").is_file()  # nothing has been begun
+    assert (alone / "runs" / "latest" / "metrics.json").is_file()  # the earlier run's results are still there
 
 
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -194,7 +194,7 @@ def test_a_signal_to_one_process_of_srun_saves_and_ends_both(words: list[str], t
     assert last(tmp_path / "runs" / "latest")["global_step"] == 4
     assert (tmp_path / "runs" / "slurm-7").resolve() == (tmp_path / "runs" / "latest").resolve()
     clock = [[line["lr"] for line in lines(tmp_path / "seen", rank)] for rank in (0, 1)]
-    assert clock[0] == clock[1]  # with a budget, the rate goes by the time that has passed
+    assert clock[0] == clock[1]  # with a budget, the learning rate depends on elapsed time
 
 
 def test_what_is_wrong_is_said_once(words: list[str], tmp_path: Path) -> None:

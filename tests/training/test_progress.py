@@ -27,7 +27,7 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_cure(
 def test_weights_that_are_no_numbers_are_not_saved(
     garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, where not every loss is looked at."""
+    """As on a GPU, where not every loss is checked."""
 
     def look_the_other_way(*_: Any) -> None:
         pass
@@ -62,7 +62,7 @@ def test_pictures_are_drawn_where_validations_are_rare(garments_root: Path, tmp_
     words = [*CLASSIFY, f"data.root={garments_root}", f"paths.runs={tmp_path}", "trainer.max_epochs=8", *SHORT]
     say("train", *words, "trainer.check_val_every_n_epoch=2", "callbacks.pictures.every_n_epochs=3")
     drawn = sorted(path.name for path in (tmp_path / "latest" / "pictures").glob("epoch_*.png"))
-    assert drawn == [f"epoch_000{epoch}.png" for epoch in (2, 4, 8)]  # of epochs 1, 4 and 7, at the next validation
+    assert drawn == [f"epoch_000{epoch}.png" for epoch in (2, 4, 8)]  # due in epochs 1, 4 and 7
 
 
 def test_shares_of_batches_that_are_none_are_refused_before_training(
@@ -98,7 +98,7 @@ def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Pat
         return [row["epoch"] for row in read_rows(tmp_path / "latest" / "metrics.csv") if "val/loss" in row]
 
     assert validated() == [0, 1, 2]
-    say("train", f"resume={tmp_path}/latest")  # as one does where the report was not written
+    say("train", f"resume={tmp_path}/latest")  # as after a missing report
     assert validated() == [0, 1, 2]
     say("train", f"resume={tmp_path}/latest", "callbacks.early_stopping.patience=3")
     assert validated() == [0, 1, 2, 3]
@@ -107,7 +107,7 @@ def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Pat
 def test_a_step_is_of_the_mean_over_the_batches_that_there_are(garments_root: Path, tmp_path: Path) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", "trainer.limit_train_batches=2", "trainer.max_epochs=1", *SHORT]
     words += ["optimizer=sgd", "optimizer.lr_scaling=none"]
-    for gathered in (2, 4):  # an epoch of two batches, in a step that would gather four
+    for gathered in (2, 4):  # an epoch has two batches, fewer than a step of four
         say("train", *words, f"trainer.accumulate_grad_batches={gathered}", f"paths.runs={tmp_path}/{gathered}")
     one, other = (
         torch.load(tmp_path / name / "latest/checkpoints/last.ckpt", weights_only=True)["state_dict"] for name in "24"

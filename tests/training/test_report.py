@@ -20,7 +20,7 @@ METRICS = "epoch,step,time,train/loss,val/loss,val/iou\n0,1,0.1,2.0,,\n0,2,0.2,,
 
 
 class Page(HTMLParser):
-    """Collects tags and visible text, and checks that what is opened is closed."""
+    """Collects tags and visible text, and checks that all tags are closed."""
 
     VOID = ("meta", "img", "br", "link")
 

@@ -30,7 +30,7 @@ FLAT = np.full((160, 240, 3), 120, np.uint8)
 
 
 def photograph(height: int = 321, width: int = 481, channels: int = 3) -> np.ndarray:
-    """Blobs with one corner of fine texture, below at the right."""
+    """Return a blurry image with fine texture in its lower right corner."""
     coarse = Image.fromarray(DRAWS.integers(0, 256, (6, 9, 3), dtype=np.uint8))
     image = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
     image[-height // 4 :, -width // 4 :] = DRAWS.integers(0, 256, image[-height // 4 :, -width // 4 :].shape)
@@ -186,7 +186,7 @@ def test_the_detail_is_exact_and_where_the_texture_is() -> None:
     grid = sample_grid([noisy_sample(clean)], FACTS)
     windows = np.lib.stride_tricks.sliding_window_view(clean, (4, 4, 3))[:, :, 0]
     found = []
-    for row, column in ((-170, 830), (-120, 1000), (-80, 1100)):  # inside the last column's detail
+    for row, column in ((-170, 830), (-120, 1000), (-80, 1100)):  # inside the detail of the last column
         patch = grid[row : row + 12, column : column + 12]
         offsets = [(y, x) for y in range(3) for x in range(3)]
         hits = [np.argwhere((windows == patch[y::3, x::3][:4, :4]).all((2, 3, 4))) for y, x in offsets]

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY, imagier, spoken
 
 STOP = "+callbacks.stop._target_=tests.training.stop_at.StopAt"
 PHOTOS = ["data=photos", "data.batch_size=3", "data.repeat=2"]
-BY_MUON = ["optimizer=muon", "scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # rate and momentum move
+BY_MUON = ["optimizer=muon", "scheduler=one_cycle", "callbacks.early_stopping.patience=9"]  # rate and momentum vary
 SHARED = ["trainer.max_epochs=2", "callbacks.checkpoints.every_n_steps=2", "callbacks.ema.decay=0.9", "test=false"]
 SHARED += ["report=false"]
 
@@ -26,12 +26,12 @@ SHARED += ["report=false"]
 def words_of(task: str, root: Path) -> list[str]:
     data = {
         "segment": ["data=cityscapes", "data.size=[32,64]", "data.batch_size=4", "augment=streets", "model.width=4"],
-        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", *BY_MUON],  # dropout in the net
+        "classify": ["data=fashion_mnist", "data.batch_size=45", "augment=shift", *BY_MUON],  # the network has dropout
         "denoise": [*PHOTOS, "model.widths=[4,8]", "model.depth=1"],
         "compress": [*PHOTOS, "model=hyperprior", "model.width=6", "model.latents=8"],
     }
-    end = ["trainer.max_epochs=9", "trainer.max_steps=10"] if task == "segment" else []  # in place of two epochs
-    return [f"task={task}", f"data.root={root}", *data[task], *SHARED, *end]  # six steps an epoch
+    end = ["trainer.max_epochs=9", "trainer.max_steps=10"] if task == "segment" else []  # instead of two epochs
+    return [f"task={task}", f"data.root={root}", *data[task], *SHARED, *end]  # six steps per epoch
 
 
 def root_of(task: str, request: pytest.FixtureRequest) -> Path:
@@ -57,7 +57,7 @@ def last(run: Path) -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    """The places at which two nested states differ, to the last bit."""
+    """Return the places at which two nested states differ in any bit."""
     if isinstance(one, dict):
         assert one.keys() == other.keys(), where
         return [line for key in one for line in differences(one[key], other[key], f"{where}/{key}")]
@@ -106,7 +106,7 @@ def test_a_signal_in_the_last_step_lets_it_be_validated(garments_root: Path, tmp
     stop = [STOP, "+callbacks.stop.step=3", "+callbacks.stop.name=SIGTERM", "trainer.max_steps=4"]
     imagier(*words_of("classify", garments_root), *stop, cwd=tmp_path, code=143)
     run = tmp_path / "runs" / "latest"
-    assert [row["step"] for row in read_rows(run / "metrics.csv") if "val/loss" in row] == [3]  # the fourth
+    assert [row["step"] for row in read_rows(run / "metrics.csv") if "val/loss" in row] == [3]  # the fourth step
     said = imagier("resume=runs/latest", "~callbacks.stop", cwd=tmp_path)
     assert "the best checkpoint is from epoch 1" in said
     assert last(run)["global_step"] == 4

@@ -24,7 +24,7 @@ FACTS = Facts("leaves", 3, None, (0.5,) * 3, (0.2,) * 3, ("a", "b"))
 
 
 class Pictures:
-    """As much of a data module as is asked: one validation picture a batch."""
+    """The part of a data module that is needed here: validation batches of one image each."""
 
     def __init__(self, *pictures_HWC: np.ndarray) -> None:
         self.pictures = pictures_HWC
@@ -76,7 +76,7 @@ def test_so_many_pictures_are_looked_at_and_no_more(monkeypatch: pytest.MonkeyPa
     comparison = compare(codec(lambdas=(0.01,)), small)
     assert comparison is not None
     assert comparison.pictures == 16
-    assert np.isnan(comparison.curves[0].quality["ms_ssim"]).all()  # too small for it
+    assert np.isnan(comparison.curves[0].quality["ms_ssim"]).all()  # the images are too small
     monkeypatch.setattr(rivals, "MOST_PIXELS", 300)
     comparison = compare(codec(lambdas=(0.01,)), small)
     assert comparison is not None
@@ -96,7 +96,7 @@ def test_bd_rates_are_those_of_the_curves() -> None:
     decibels, bits = np.array([30.0, 32.0, 35.0]), np.array([0.5, 0.8, 1.4])
     ours, half = Curve("this network", bits, {"psnr": decibels}), Curve("JPEG", 2 * bits, {"psnr": decibels})
     assert bd_rates(Comparison(1, [ours, half])) == {"bd_rate/JPEG": pytest.approx(-0.5)}
-    far = Curve("WebP", bits, {"psnr": decibels + 10})  # none of our qualities
+    far = Curve("WebP", bits, {"psnr": decibels + 10})  # no overlap in quality
     assert bd_rates(Comparison(1, [ours, half, far])).keys() == {"bd_rate/JPEG"}
 
 
@@ -111,7 +111,7 @@ def test_formats_take_grey_and_colour(name: str, channels: int) -> None:
     image = leaves(2, 37, 50, channels)
     read = decode(RIVALS[name].encode(image, 90), channels)
     assert read.shape == image.shape
-    assert np.abs(read.astype(int) - image).mean() < 8  # colour is stored at half the resolution
+    assert np.abs(read.astype(int) - image).mean() < 8  # chroma is stored at half the resolution
 
 
 def test_the_jpeg_beside_a_file_is_the_best_that_is_no_larger() -> None:

@@ -85,7 +85,7 @@ def test_without_a_report_there_is_none_not_even_of_an_earlier_end(garments_root
     assert training_pictures(run / "checkpoints" / "best.ckpt").keys() == {"curves", "confusion"}
     say("train", f"resume={run}", "trainer.max_epochs=2", "report=false")
     assert not (run / "report.html").exists()
-    assert not training_pictures(run / "checkpoints" / "best.ckpt")  # of another checkpoint, maybe
+    assert not training_pictures(run / "checkpoints" / "best.ckpt")  # they may be of another checkpoint
     assert "report:" not in (run / "log.txt").read_text().partition("epoch 2/2")[2]
     assert json.loads((run / "metrics.json").read_text())["val"]["accuracy"] > 0
 
@@ -100,7 +100,7 @@ def test_the_checkpoint_alone_is_evaluated_to_the_same_scores(
         assert record["metrics"] == told[split]
         assert sum(map(sum, record["confusion"])) > 0
     assert "iou/vehicle" in capsys.readouterr().out
-    say("evaluate", f"ckpt={segmented}", "split=val", "data.size=[32,64]")  # beside the others
+    say("evaluate", f"ckpt={segmented}", "split=val", "data.size=[32,64]")  # goes beside the other evaluations
     smaller = json.loads((segmented / "evaluate" / "cityscapes-32x64-val" / "metrics.json").read_text())
     assert (smaller["size"], record["size"]) == ([32, 64], [48, 96])
 
@@ -116,7 +116,7 @@ def test_measurements_of_two_checkpoints_lie_side_by_side_and_no_place_to_write_
     net.write_bytes((segmented / "checkpoints" / "best.ckpt").read_bytes())
     say("evaluate", f"ckpt={net}", "split=val")
     assert (net.parent / "evaluate" / "cityscapes-net-val" / "metrics.json").is_file()
-    monkeypatch.setattr(evaluation, "measure", None)  # it would take minutes
+    monkeypatch.setattr(evaluation, "measure", None)  # must not be reached: it could take minutes
     assert refused("evaluate", f"ckpt={net}", f"output={net}/below") == 2
     assert f"output={net}/below cannot be written" in capsys.readouterr().err
     kept = (segmented / "metrics.json").read_text()
@@ -154,11 +154,11 @@ def test_what_the_last_validation_found_is_not_measured_again(
     assert set(scores) == {"val", "test"}
     assert (scores["val"] == scores["test"]) == ("test" not in asked)
     report = (tmp_path / "latest" / "report.html").read_text()
-    assert ("Accuracy, test" in report) == ("test" in asked)  # what stands in for it is not called so
+    assert ("Accuracy, test" in report) == ("test" in asked)  # a split that stands in for test is not called test
     say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val")
     (record,) = tmp_path.glob("classify/*/*/evaluate/photos-val/metrics.json")
     assert json.loads(record.read_text())["metrics"] == scores["val"]
-    # Said anew, the data are shared out as they were for training.
+    # Given again, the data are split as they were for training.
     anew = ["data=photos", f"data.root={materials_root}", f"output={tmp_path}"]
     say("evaluate", f"ckpt={tmp_path / 'latest'}", "split=val", *anew)
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == scores["val"]
@@ -177,7 +177,7 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     assert json.loads((tmp_path / "metrics.json").read_text())["samples"] == 8
     few = ["data.batch_size=2", "trainer.limit_val_batches=1"]
     say("evaluate", f"ckpt={segmented}", "split=val", f"data.root={tmp_path}/other", *few)
-    (part,) = (segmented / "evaluate").glob("*-first-2-of-val")  # beside what was measured of all
+    (part,) = (segmented / "evaluate").glob("*-first-2-of-val")  # beside the evaluation of all samples
     assert json.loads((part / "metrics.json").read_text())["samples"] == 2
     say("evaluate", *words, "data=cityscapes", "data.label_set=category", f"data.root={tmp_path}/other")
     capsys.readouterr()
@@ -207,8 +207,8 @@ def test_a_net_built_for_one_size_says_so_when_it_meets_another(
         ("optimizer=sgd", "optimizer was torch.optim.AdamW in"),
         ("data.label_set=train", "the list of classes was flat, construction"),
         ("trainer.max_epochs=1", "has already been trained for 2 epochs"),
-        ("data.limit=3", "data.limit was None in"),  # the best score so far would be one of other pictures
-        ("trainer.limit_val_batches=1", "trainer.limit_val_batches was 1.0 in"),  # and 1 is not 1.0 here
+        ("data.limit=3", "data.limit was None in"),  # the best score so far would be on other images
+        ("trainer.limit_val_batches=1", "trainer.limit_val_batches was 1.0 in"),  # 1 batch is not 1.0, the whole split
     ],
 )
 def test_a_resumption_that_does_not_fit_is_refused_and_changes_nothing(
@@ -242,7 +242,7 @@ def test_pictures_of_another_size_are_measured_at_the_size_trained_for(materials
         )  # fmt: skip
         told.append(json.loads((measured / "metrics.json").read_text())["metrics"])
     assert told[0] == told[1] == told[2]
-    assert refused("export", f"ckpt={tmp_path}/latest", "data.size=[64,64]") == 2  # a graph is of one size
+    assert refused("export", f"ckpt={tmp_path}/latest", "data.size=[64,64]") == 2  # a classifier's graph has one size
 
 
 def test_a_checkpoint_loads_without_executing_anything(segmented: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_checkpoint_may_have_nothing_called_but_what_the_configuration_offers(
 def test_a_set_that_is_read_for_the_first_time_changes_no_weight(
     materials_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey, "_MANY", 1)  # by processes, as large sets are
+    monkeypatch.setattr(survey, "_MANY", 1)  # read by processes, as large sets are
     words = ["task=classify", "model=mlp", "model.hidden=[8]", "data=photos", f"data.root={materials_root}", *QUICK]
     words += ["data.size=[16,16]", "trainer.max_epochs=1", *SHORT, f"paths.cache={tmp_path}/cache"]
     trained = []

@@ -57,7 +57,7 @@ def test_a_budget_that_is_none_is_refused(word: str | int) -> None:
 
 
 def resumed(schedule: Schedule, epoch: int) -> Any:
-    """Where Lightning takes a run up in the middle of an epoch, whose start it does not tell."""
+    """Resume in the middle of an epoch, where Lightning does not call on_train_epoch_start."""
     trainer: Any = SimpleNamespace(
         current_epoch=epoch, max_epochs=7, check_val_every_n_epoch=5, global_step=40, should_stop=False
     )
@@ -108,4 +108,4 @@ def test_a_budget_that_a_validation_has_spent_begins_no_other_epoch(every: int, 
         current_epoch=3, check_val_every_n_epoch=every, should_stop=False, global_step=40, optimizers=[optimizer]
     )
     schedule.on_train_epoch_end(trainer, SimpleNamespace(log=lambda *given: None))  # type: ignore[arg-type]
-    assert trainer.should_stop == ends  # what was not validated goes on to its last validation
+    assert trainer.should_stop == ends  # without a validation in this epoch, the run continues to one

@@ -13,12 +13,12 @@ from imagier.training.run import _new_wandb_id
 from imagier.training.wandb_logger import wandb_logger
 from tests.conftest import imagier, spoken
 
-BLOCK, HEADER = 32 * 1024, 7  # of LevelDB's log format, which W&B's file follows
+BLOCK, HEADER = 32 * 1024, 7  # of LevelDB's log format, which W&B's files use
 WORDS = ["task=classify", "model=mlp", "model.hidden=[16]", "data=fashion_mnist", "data.batch_size=90", "test=false"]
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The records of a W&B file: chunks of blocks of 32 KiB, each with checksum, length and type."""
+    """Yield the records of a W&B file: chunks in blocks of 32 KiB, each with checksum, length and type."""
     content = path.read_bytes()
     place, parts = HEADER, []
     while place + HEADER <= len(content):
@@ -29,13 +29,13 @@ def records(path: Path) -> Iterator[bytes]:
         _, length, kind = struct.unpack("<IHB", content[place : place + HEADER])
         parts.append(content[place + HEADER : place + HEADER + length])
         place += HEADER + length
-        if kind in (1, 4):  # whole, or the last of several
+        if kind in (1, 4):  # a whole record, or its last chunk
             yield b"".join(parts)
             parts = []
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """What W&B knows of a run's configuration."""
+    """Return a run's configuration as W&B recorded it."""
     from wandb.proto import wandb_internal_pb2 as protocol
 
     found: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 
 def read(run: Path) -> tuple[list[str], list[dict[str, Any]], list[str]]:
-    """W&B's run ids, rows of history, and files of every W&B file under a run folder, oldest first."""
+    """Return run ids, rows of history and image files of all W&B files under a run folder, oldest first."""
     from wandb.proto import wandb_internal_pb2 as protocol
 
     ids, rows, files = [], [], []

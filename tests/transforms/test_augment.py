@@ -41,7 +41,7 @@ def scene(height: int = 48, width: int = 64, channels: int = 3) -> tuple[np.ndar
     )
     mask = np.repeat(np.repeat(rng.integers(0, 4, (6, 8), np.uint8), height // 6, 0), width // 8, 1)
     for array in (image, mask):
-        array.setflags(write=False)  # sets in memory must not be drawn upon
+        array.setflags(write=False)  # data sets in memory must not be modified
     return image, mask
 
 
@@ -71,11 +71,11 @@ def test_a_spawned_process_gives_the_same() -> None:
 def test_transforms_draw_independently_of_one_another() -> None:
     across, down = A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)
     image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    # In a row, and on either side of one of this house's own, which parts them into two stages.
+    # Consecutive, and separated by one of imagier's own transforms, which splits them into two stages.
     for transforms in ([across, down], [across, HorizontalFlip(p=0), down]):
         augment = Augment(transforms)
         seen = {augment(image, 0, seed)[0].ravel().tolist()[0] for seed in range(40)}
-        assert seen == {0, 1, 2, 3}  # with equal draws a picture would be flipped both ways or not at all
+        assert seen == {0, 1, 2, 3}  # with equal draws an image would be flipped both ways or not at all
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -185,7 +185,7 @@ def test_shrinking_averages_and_growing_interpolates() -> None:
 
 def test_resizing_last_shows_the_transforms_each_picture_as_it_is() -> None:
     image, mask = scene()
-    corner = A.Crop(0, 0, 32, 24)  # a quarter of the picture, and of the resized one more
+    corner = A.Crop(0, 0, 32, 24)  # a quarter of the image, but more of the resized one
     first = Augment([corner], (24, 32), 4, 255)(image, mask, 0)
     last = Augment([corner], (24, 32), 4, 255, resize_last=True)(image, mask, 0)
     assert equal(last, (image[:24, :32], mask[:24, :32]))

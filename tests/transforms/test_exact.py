@@ -15,7 +15,7 @@ from imagier.transforms.exact import D4, Erase, HorizontalFlip, RandomCrop, Rand
 
 rng = np.random.default_rng(5)
 PICTURES = [
-    rng.integers(0, 256, shape, np.uint8)  # small and large, since these take different ways
+    rng.integers(0, 256, shape, np.uint8)  # small and large, since they use different code paths
     for shape in ((6, 9, 1), (6, 9, 3), (6, 9), (120, 90, 1), (120, 90, 3), (120, 90))
 ]
 for picture in PICTURES:
@@ -23,7 +23,7 @@ for picture in PICTURES:
 
 
 def everything(transform: Transform, picture: np.ndarray, fill: int = 7) -> set[bytes]:
-    """All results of a transform, as bytes."""
+    """Return all results of a transform over 400 random draws, as bytes."""
     numbers = rng.random((400, transform.draws)).tolist()
     return {transform.apply(picture, row, fill).tobytes() for row in numbers}
 
@@ -150,7 +150,7 @@ def test_numbers_of_neighbours_are_uniform_and_unrelated() -> None:
     numbers = uniforms(sample_seeds(3, np.arange(40000)), 3)
     assert ((numbers >= 0) & (numbers < 1)).all()
     tenths = Counter((numbers[:, 0] * 10).astype(int).tolist())
-    assert all(abs(count - 4000) < 5 * 60 for count in tenths.values())  # five deviations
+    assert all(abs(count - 4000) < 5 * 60 for count in tenths.values())  # five standard deviations
     columns = np.concatenate([numbers[:-1], numbers[1:]], 1)
     assert np.abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.025
     assert not np.array_equal(numbers, uniforms(sample_seeds(4, np.arange(40000)), 3))
@@ -167,6 +167,6 @@ def test_parts_are_of_the_shares_and_shapes_that_are_asked_for() -> None:
     assert 0.48 < shapes.min() < 0.6
     assert 1.4 < shapes.max() < 2.05
     assert all(np.shares_memory(part, picture) for part in parts)
-    assert RandomPart((1.0, 1.0), 1.0).apply(picture, [0.5] * 4, 0).shape == (90, 104, 3)  # no longer than it is
+    assert RandomPart((1.0, 1.0), 1.0).apply(picture, [0.5] * 4, 0).shape == (90, 104, 3)  # no larger than the image
     with pytest.raises(ConfigError, match=r"RandomPart has area=\[0, 1\]"):
         RandomPart((0, 1))

@@ -26,7 +26,7 @@ def test_noise_is_white_gaussian_of_its_level() -> None:
         assert one.mean().item() == pytest.approx(0, abs=0.5)
         assert one.std().item() == pytest.approx(25, rel=0.02)
         assert (one.abs() < 25).double().mean().item() == pytest.approx(0.6827, abs=0.01)
-        assert (one[:, 1:] * one[:, :-1]).mean().item() == pytest.approx(0, abs=10)  # of a variance of 625
+        assert (one[:, 1:] * one[:, :-1]).mean().item() == pytest.approx(0, abs=10)  # the variance is 625
     assert (noise[0] * noise[1]).mean().item() == pytest.approx(0, abs=10)
 
 
@@ -50,7 +50,7 @@ def test_a_sample_is_the_same_in_any_batch() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     assert torch.equal(noise(grey(3), [5, 6, 7]), together)
-    assert torch.equal(torch.get_rng_state(), before)  # nothing is taken from the global generator
+    assert torch.equal(torch.get_rng_state(), before)  # the global generator is not used
 
 
 def test_it_is_the_same_in_whatever_precision_a_trainer_computes() -> None:

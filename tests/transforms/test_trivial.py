@@ -11,8 +11,8 @@ from imagier.transforms.augment import Augment, Chance
 from imagier.transforms.trivial import TrivialAugment
 
 KINDS = 14
-STRENGTH = 0.8  # the number that says 0.6 in [-1, 1)
-FACTOR = 1.54  # what brightness, contrast, saturation and sharpness are multiplied by then
+STRENGTH = 0.8  # a draw from [0, 1) that means 0.6 in [-1, 1)
+FACTOR = 1.54  # the resulting factor of brightness, contrast, saturation and sharpness
 THEIRS: dict[int, Callable[[Tensor], Tensor]] = {
     5: lambda image: image,
     6: lambda image: theirs.adjust_brightness(image, FACTOR),
@@ -41,9 +41,9 @@ def test_colours_change_as_torchvision_changes_them(kind: int, channels: int) ->
     image = picture(channels)
     expected = THEIRS[kind](torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     ours = changed(kind, image)
-    inner = (slice(1, -1), slice(1, -1)) if kind == 9 else ()  # they leave the edge as it was
+    inner = (slice(1, -1), slice(1, -1)) if kind == 9 else ()  # torchvision leaves the edge unchanged
     difference = np.abs(ours[inner].astype(int) - expected[inner].astype(int))
-    assert difference.max() <= (4 if kind == 13 else 1)  # equalised by other roundings of the same counts
+    assert difference.max() <= (4 if kind == 13 else 1)  # equalisation rounds the same counts differently
 
 
 def test_a_picture_and_its_mask_move_alike_and_only_by_shear_shift_and_turn() -> None:
@@ -85,4 +85,4 @@ def test_batches_are_changed_as_one_by_one() -> None:
     alone = [augment.apply(image, 0, draw)[0] for image, draw in zip(images, augment.draw(chance), strict=True)]
     assert np.array_equal(together, np.stack(alone))
     different = len(np.unique(together.reshape(50, -1), axis=0))
-    assert different > 30  # leaving alone, stretching and the like have no strength
+    assert different > 30  # some kinds, such as the identity, have no strength
