@@ -91,7 +91,7 @@ def _entries(cache: Path) -> Iterator[Entry]:
                 files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
                 sizes = [file.stat().st_size for file in files]
                 used = max((file.stat().st_mtime for file in (path, *files)), default=0.0)
-            except FileNotFoundError:  # another process has finished writing it and renamed it meanwhile
+            except FileNotFoundError:  # another process has finished writing it and renamed it
                 continue
             yield Entry(kind, path, _what(kind, path), sum(sizes), used)
 

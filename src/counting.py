@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_TABLES, _BINS = 64, 1 << 22  # at most 64 tables, and 4 Mi entries in all of them together: 32 MiB
+_TABLES, _BINS = 64, 1 << 22  # tables at most, and entries in all of them: 32 MiB, or one larger table
 
 
 def counted(index_N: Tensor, bins: int) -> Tensor:
