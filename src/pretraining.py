@@ -19,8 +19,8 @@ from imagier.launch import RUN_FOLDER
 from imagier.offered import CONF
 from imagier.training.hardware import process_count, trainer_settings
 
-# Command-line settings that apply to both trainings: paths, hardware and the network. The length and the training
-# settings of the first one come from its own experiment.
+# Command-line settings that apply to both trainings: paths, hardware, network, labels and splits. The length and the
+# other training settings of the first one come from its own experiment.
 _SHARED = (
     "seed",
     "debug",
