@@ -93,7 +93,7 @@ def parameters_of(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
         parameters = list(inspect.signature(maker).parameters.values())
         open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
         by_name = (one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
-        named |= {one.name: one for one in by_name if one.name != "self"}
+        named |= {one.name: one for one in by_name if one.name not in {"self", *named}}  # a subclass's own win
         if not open_ended:
             return named, False
     return named, bool(makers)

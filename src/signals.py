@@ -15,4 +15,4 @@ def answered_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[Non
         yield
     finally:
         for number, earlier in before.items():
-            signal.signal(number, earlier)
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)  # None: it was not Python's

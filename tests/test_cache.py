@@ -33,7 +33,7 @@ def test_lists_and_clears(
     listed = say(cache, **tell)
     assert "mine train" in listed
     assert str(materials_root) in listed
-    assert "unfinished" in listed
+    assert "incomplete" in listed
     decoded = sorted(path for path in (cache / "decoded").iterdir() if not path.name.startswith("."))
     assert len(decoded) == 3
     assert "cleared 1 of" in say(cache, f"clear={decoded[0].name}", **tell)

@@ -69,9 +69,9 @@ def _broken_chunk(path: Path) -> None:
     ("spoil", "sentence"),
     [
         (lambda folder: (folder / "valannot" / "0006R0_f00930.png").unlink(), "0006R0_f00930.png is missing"),
-        (lambda folder: (folder / "val").rename(folder / "v"), "holds test, testannot, train, trainannot, v, valannot"),
+        (lambda folder: (folder / "val").rename(folder / "v"), "has test, testannot, train, trainannot, v, valannot"),
         (lambda folder: Image.new("L", (32, 24), 30).save(folder / "valannot" / "0006R0_f00930.png"), "the value 30"),
-        (lambda folder: Image.new("RGB", (9, 9), "red").save(folder / "valannot" / "0006R0_f00930.png"), "no colours"),
+        (lambda folder: Image.new("RGB", (9, 9), "red").save(folder / "valannot" / "0006R0_f00930.png"), "one channel"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").rename(folder / "val" / "a.png"), "is not named as"),
         (lambda folder: (folder / "val" / "0006R0_f00930.png").unlink(), "val holds no .png"),
         (lambda folder: _broken_chunk(folder / "valannot" / "0006R0_f00930.png"), "cannot be decoded"),

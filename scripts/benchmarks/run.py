@@ -19,7 +19,9 @@ def main() -> None:
     """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is named")
-    parser.add_argument("--data", type=Path, help="folder with FashionMNIST/ and objects32/; else they are generated")
+    parser.add_argument(
+        "--data", type=Path, help="folder with FashionMNIST/, objects32/ and photos/; else they are generated"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a comparison")
     parser.add_argument("--keras", type=Path, help="a Python that has keras and tensorflow; else one is made")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")

@@ -186,13 +186,14 @@ def _call(*words: str) -> None:
 
 
 def _forget(path: Path, verb: str, row: dict[str, Any]) -> None:
-    """Discard this machine's rows, and those with other --words."""
+    """Discard this machine's rows, and those with other --words; of comparisons, this machine's with these words."""
     kept = _kept(path)
-    kept[verb] = [
-        one
-        for one in kept.get(verb, [])
-        if one["machine"] != row["machine"] and one.get("words", words_of(one)) == row["words"]
-    ]
+
+    def stays(one: dict[str, Any]) -> bool:
+        here, alike = one["machine"] == row["machine"], one.get("words", words_of(one)) == row["words"]
+        return not (here and alike) if verb == "compare" else alike and not here
+
+    kept[verb] = [one for one in kept.get(verb, []) if stays(one)]
     _write(path, kept)
 
 

@@ -29,7 +29,9 @@ def to_pixels(given: Given, channels: int) -> np.ndarray:
     if isinstance(given, Image.Image):
         return pixels_of(given, channels)
     if not isinstance(given, np.ndarray):
-        raise DataError(f"an image cannot be a {type(given).__name__}: give a path, bytes, an array or a PIL image.")
+        raise DataError(
+            f"an image cannot be given as {type(given).__name__}: give a path, bytes, an array or a PIL image."
+        )
     return _of_array(given, channels)
 
 
@@ -37,7 +39,7 @@ def _of_array(given: np.ndarray, channels: int) -> np.ndarray:
     image_HWC = given[:, :, None] if given.ndim == 2 else given
     if given.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] not in (1, 3) or not given.size:
         raise DataError(
-            f"an image cannot be an array {given.dtype} {list(given.shape)}: give uint8 [H, W], [H, W, 1] or [H, W, "
+            f"an image cannot be given as {given.dtype} {list(given.shape)}: give uint8 [H, W], [H, W, 1] or [H, W, "
             "3], with values of 0 to 255."
         )
     if image_HWC.shape[2] == channels:

@@ -225,7 +225,7 @@ def test_an_empty_split_is_explained(root: Path) -> None:
     for path in (root / "leftImg8bit" / "val" / "bonn").iterdir():
         path.unlink()
     with pytest.raises(
-        DataError, match=r"leftImg8bit/val holds no file CITY/\*_leftImg8bit.png.*'val' needs at least one"
+        DataError, match=r"leftImg8bit/val has no file CITY/\*_leftImg8bit.png.*'val' needs at least one"
     ):
         opened(root)
 

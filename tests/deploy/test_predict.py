@@ -284,7 +284,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
         (["source=null"], "source=null is out of range: source is a path", 2),
         ([f"source={'a' * 300}"], "cannot be used: File name too long. Name another path", 2),
         (["source=photos", "format=coco"], "format=coco is not known", 2),
-        (["source=photos", "format=cityscapes"], "does classify", 2),
+        (["source=photos", "format=cityscapes"], "is for task=classify", 2),
         ([], "source is not given", 2),
     ],
 )

@@ -78,7 +78,7 @@ def test_turned_grey_and_transparent_pictures(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_picture_gets_a_sentence(given: Any) -> None:
-    with pytest.raises(DataError, match=r"picture"):
+    with pytest.raises(DataError, match=r"image"):
         Predictor(description("segment"), brightness)(given)
 
 

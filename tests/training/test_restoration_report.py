@@ -206,7 +206,7 @@ def test_differences_are_amplified_around_grey_and_the_factor_is_told(monkeypatc
         grid = sample_grid([sample], FACTS)
         expected = np.array([128 + factor * step] * 3)
         assert (grid == expected).all(2).sum() > 10_000
-        assert told[-2] == (f"difference, {factor} times" if factor > 1 else "difference")
+        assert told[-2] == (f"difference, x {factor}" if factor > 1 else "difference")
 
 
 def test_the_jpeg_has_the_size_of_the_file() -> None:
