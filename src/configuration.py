@@ -87,7 +87,8 @@ def _check_places(cfg: DictConfig) -> None:
     for place in [said] if Path(said).expanduser().exists() else said.split(","):
         if place and not Path(place).expanduser().exists():
             raise ConfigError(
-                f"{place} does not exist; name a run folder (runs/latest is the newest), a bundle or a checkpoint file."
+                f"{place} does not exist; name a run folder (runs/latest is the newest), a checkpoint file, or a "
+                "bundle that `imagier export` has made."
             )
 
 

@@ -186,7 +186,7 @@ class ImageData(LightningDataModule):
 
     def let_val_be_test(self, reason: str) -> Split:
         """Record, with a note, that "val" stands in for "test", and return "val"."""
-        self.notes.append(f"data={self.name}: {reason}, so the validation split is used as test split.")
+        self.notes.append(f"data={self.name}: {reason}, so the validation split is used as the test split.")
         self.stand_ins["test"] = "val"
         return "val"
 

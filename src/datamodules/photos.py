@@ -236,7 +236,7 @@ class Photos(ImageData):
                 raise DataError(
                     f"{folder / name} is not in a class folder: with data.labels=true each image must be in a "
                     f"subfolder of {folder} named after its class. Move it there; images without classes are for "
-                    "task=denoise and task=compress, elsewhere with data.labels=false."
+                    "task=denoise and task=compress, or need data.labels=false."
                 )
             if self.chosen is None or label in self.chosen:
                 groups[label if self.labels else ""].append(name)
@@ -281,5 +281,6 @@ def _check_options(channels: int, size: Any, split: Sequence[float]) -> None:
     if size != "auto" and not (
         isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     ):
-        raise ConfigError(f"data.size={size} is not a size; give [height, width], such as [224,224], or auto.")
+        said = "null" if size is None else size
+        raise ConfigError(f"data.size={said} is not a size; give [height, width], such as [224,224], or auto.")
     check_shares(split)

@@ -82,7 +82,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     limit = f"first-{samples}-of-" if samples < len(data.sources[cfg.split]) else ""
     split = data.stand_ins.get(cfg.split, cfg.split)
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
-    log.info("%s on %s of data=%s, %d samples", path, split, data.name, samples)
+    log.info("%s on %s of data=%s, %s samples", path, split, data.name, f"{samples:,}")
     for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
         log.info("note: %s", note)
     if skipped:
@@ -137,7 +137,7 @@ def _about_the_split(split: str, samples: int, data: ImageData, same: bool, same
         if split == "all":
             yield "these images include those used for training; split=all is meant for other data."
         elif not same:
-            yield "the training data, but split or read differently, or changed since: may include training samples."
+            yield "the training data, but split or read differently, or changed since: some may have been trained on."
     elif split != "all":
         own = [source for name, source in data.sources.items() if name not in data.stand_ins]
         if samples < (total := sum(map(len, own))):

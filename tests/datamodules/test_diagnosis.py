@@ -43,7 +43,7 @@ def test_counts_weights_and_weak_spots_are_told(tmp_path: Path) -> None:
     assert ["flat", "75.000%", "2", "100.000%", "1", "100.000%", "1"] in lines
     assert ["sky", "25.000%", "1", "0.000%", "0", "0.000%", "0"] in lines
     assert "task.class_weights=[0.732, 1, 1, 1, 1.27, 1, 1]" in text
-    assert "so the validation split is used as test split" in text
+    assert "so the validation split is used as the test split" in text
     assert (
         "classes without training samples, which cannot be learned: construction, object, nature, human, vehicle."
         in text
@@ -104,7 +104,7 @@ def test_what_training_would_note_is_told(tmp_path: Path) -> None:
         "note: data=photos: skipped files that are not images: 1 x .heic (HEIC is not read: convert it to JPEG)."
         in text
     )
-    assert "so the validation split is used as test split" in text
+    assert "so the validation split is used as the test split" in text
     assert "the test split is the same as the validation split" not in text
 
 

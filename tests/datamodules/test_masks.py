@@ -183,7 +183,7 @@ def test_a_test_part_in_which_nothing_is_labelled_is_stood_in_for(tmp_path: Path
     data = opened(tmp_path / "set")
     assert data.stand_ins == {"test": "val"}
     assert data.sources["test"].ids == data.sources["val"].ids
-    assert data.notes[-1].endswith("the test split has no labels, so the validation split is used as test split.")
+    assert data.notes[-1].endswith("the test split has no labels, so the validation split is used as the test split.")
     options: dict[str, Any] = {"root": tmp_path / "set", "cache": tmp_path / "cache", "classes": ["ground", "thing"]}
     with pytest.raises(DataError, match="split 'test' belongs to any of its 2 classes"):
         Masks(name="masks", **options).setup(measured="test")

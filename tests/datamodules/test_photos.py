@@ -99,7 +99,7 @@ def test_without_a_share_for_test_validation_takes_its_place_and_that_is_said(tm
     data = _open(_classes(tmp_path / "set"), split=[0.8, 0.2, 0.0])
     assert data.sources["test"].ids == data.sources["val"].ids
     assert len(data.sources["train"]) + len(data.sources["val"]) == 40
-    assert any("the validation split is used as test split" in note for note in data.notes)
+    assert any("the validation split is used as the test split" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("count", range(3, 12))

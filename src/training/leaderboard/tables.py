@@ -21,7 +21,7 @@ _PARTS = {"denoise": "at each noise level", "compress": "at each lambda"}
 
 def caption(board: Board) -> str:
     """Return a sentence on how to read the numbers of a board."""
-    known = f"; data {board.fingerprint}" if board.fingerprint else ""
+    known = f"; data fingerprint {board.fingerprint}" if board.fingerprint else ""
     return (
         f"Scores of the selected checkpoint on the {SPLIT_NAMES[board.split]} split, as mean ± standard deviation "
         f"over seeds; lowest and best validation values over all epochs{known}."
