@@ -295,3 +295,11 @@ def test_what_cannot_be_measured_is_said(
     with pytest.raises(SystemExit):
         asked(monkeypatch, script, *words)
     assert told in capsys.readouterr().err
+
+
+def test_comparisons_by_other_words_and_machines_stay(script: ModuleType, tmp_path: Path) -> None:
+    kinds = [(words, machine) for words in (["a=1"], ["a=2"]) for machine in ("here", "there")]
+    rows = [row("plain", {"accuracy": 0.7}) | {"words": words, "machine": machine} for words, machine in kinds]
+    put(tmp_path, "plain", compare=rows)
+    script._forget(tmp_path / "plain.json", "compare", rows[0])
+    assert json.loads((tmp_path / "plain.json").read_text())["compare"] == rows[1:]
