@@ -81,7 +81,7 @@ class DenseNet121(Mirrored):
         self.classifier = nn.Linear(self.features.norm5.num_features, num_classes)
         initialize(self)
         files = zoo.DenseNet121_Weights
-        load_weights(self, weights, parts=[self.features], imagenet=files.IMAGENET1K_V1.url)
+        load_weights(self, weights, parts=[self.features], imagenet=files.IMAGENET1K_V1)
         self.features.requires_grad_(not freeze)
         self.train()  # apply `train` below to the new network: Lightning keeps the mode that it finds
 

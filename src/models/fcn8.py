@@ -76,7 +76,7 @@ class FCN8(nn.Module):
             initialize(part)
         if isinstance(self.fuse, Skips):
             self.fuse.start_bilinear()
-        load_weights(self, weights, parts=[self.backbone], imagenet=BACKBONES[backbone].IMAGENET1K_V1.url)
+        load_weights(self, weights, parts=[self.backbone], imagenet=BACKBONES[backbone].IMAGENET1K_V1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return the logits."""

@@ -69,7 +69,7 @@ class PSPNet(nn.Module):
         self.auxiliary = _classifier(features // 2, features // 8, num_classes, dropout)
         for part in (self.pyramid, self.head, self.auxiliary):
             initialize(part)
-        load_weights(self, weights, parts=[self.backbone], imagenet=files.IMAGENET1K_V1.url)
+        load_weights(self, weights, parts=[self.backbone], imagenet=files.IMAGENET1K_V1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return the logits, in training together with the auxiliary logits."""

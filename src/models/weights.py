@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import huggingface_hub
 import safetensors
@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from imagier.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 PATIENCE = 5.0  # seconds to wait for a host to respond
-# Mean and deviation of image / 255 that torchvision's pretrained networks were trained with.
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Files written before torchvision 0.3 name the layers of DenseNet `norm.1` instead of `norm1`.
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
@@ -45,7 +46,7 @@ def initialize(net: nn.Module) -> None:
 
 
 def load_weights(
-    net: nn.Module, weights: str | None, *, parts: Sequence[nn.Module] = (), imagenet: str | None = None
+    net: nn.Module, weights: str | None, *, parts: Sequence[nn.Module] = (), imagenet: "WeightsEnum | None" = None
 ) -> None:
     """Load the weights that the option `weights` names into `net`; None leaves it as it is.
 
@@ -55,7 +56,7 @@ def load_weights(
         net: the network to fill; messages name its class.
         weights: None, "imagenet" or the path of a file.
         parts: modules inside `net` that a file may fit instead, such as its backbone.
-        imagenet: URL of the library's file for the first of `parts`, or None if there is none.
+        imagenet: torchvision's weights for the first of `parts`, or None if there are none.
 
     Raises:
         ConfigError: if the file is missing or unreadable, cannot be downloaded, or does not fit.
@@ -68,8 +69,9 @@ def load_weights(
                 f"model.weights=imagenet: there are no ImageNet weights for {type(net).__name__}; leave "
                 "model.weights=null or name a file with model.weights=PATH."
             )
-        load_file(parts[0], torch_hub_file(imagenet))
-        net.learnt_by = _IMAGENET  # type: ignore[assignment]
+        load_file(parts[0], torch_hub_file(imagenet.url))
+        inputs = imagenet.transforms()
+        net.learnt_by = inputs.mean, inputs.std  # type: ignore[assignment]
     else:
         load_file(net, Path(weights).expanduser(), parts)
 

@@ -114,6 +114,7 @@ def test_imagenet_weights_come_from_torch_hubs_folder(machine: Path) -> None:
     folder.mkdir(parents=True)
     torch.save(published.state_dict(), folder / "resnet18-f37072fd.pth")
     net = PSPNet(3, 4, backbone="resnet18", weights="imagenet")
+    assert net.learnt_by == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert torch.equal(net.backbone.conv1.weight, published.conv1.weight)
 
 
