@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from imagier.batch import SPLITS, Batch, Facts, Split
+from imagier.datamodules.blanks import try_on_blanks
 from imagier.datamodules.examination import Findings, among_the_first, class_weights, examine
 from imagier.datamodules.folder import check_utf8
 from imagier.datamodules.keeping import Keep
@@ -18,9 +20,6 @@ from imagier.datamodules.outside import refuse_targets_outside
 from imagier.datamodules.parts import Joined, Subset
 from imagier.errors import ConfigError, DataError
 from imagier.transforms.augment import Augment
-from imagier.transforms.base import refuse_unequal
-
-_DRAWS = 4  # per blank image: reveals a transform whose output size varies
 
 
 class ImageData(LightningDataModule):
@@ -227,8 +226,10 @@ class ImageData(LightningDataModule):
             ignore_index=self.facts.ignore_index,
             resize_last=self.augment_first and shuffle,
         )
-        if shuffle:
-            self._try_on_blanks(transform, alike=self.batch_size > world)
+        if shuffle and (sizes := self.findings.sizes("train")):
+            with suppress(DataError):  # the first sample has gone since the examination; training reports it
+                _, meant = source.read(0)
+                try_on_blanks(transform, sizes, self.facts.channels, meant, alike=self.batch_size > world)
         samples = Samples(source, transform, self.seed, self.on_error)
         if self.batch_size % world:
             raise ConfigError(
@@ -251,28 +252,6 @@ class ImageData(LightningDataModule):
             pin_memory=pin_memory,
             features=self.features.get(split),
         )
-
-    def _try_on_blanks(self, transform: Augment, alike: bool) -> None:
-        """Apply `transform` to blank images of the smallest and largest sizes found, before training starts.
-
-        Raises:
-            ConfigError: a crop is larger than an image, or, with `alike`, the results differ in size.
-        """
-        found = self.findings.sizes("train")
-        if not found:
-            return
-        try:
-            _, meant = self.sources["train"].read(0)
-        except DataError:  # gone since the examination; training reports it
-            return
-        ends = {end(found, key=key) for end in (min, max) for key in (lambda size: size, lambda size: size[::-1])}
-        left = []
-        for size in sorted(ends):
-            image = np.zeros((*size, self.facts.channels), np.uint8)
-            target = meant if not isinstance(meant, np.ndarray) else image[..., 0] if meant.ndim == 2 else image
-            left += [transform(image, target, seed)[0] for seed in range(_DRAWS)]
-        if alike:
-            refuse_unequal(left)
 
     @property
     def samples_an_epoch(self) -> int:
