@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -37,6 +38,8 @@ VERBS = {
     "cache": ("imagier.cache:run", "list the files cached on disk, and clear them"),
 }
 
+# verb -> the key of a path that was given without one; `ckpt` for other verbs
+_OF_A_BARE_PATH = {"train": "data.root", "doctor": "data.root", "leaderboard": "runs", "cache": "paths.cache"}
 
 # Errors of the file system that a user can fix wherever they occur: permissions, and names that are too long.
 _MENDABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
@@ -225,8 +228,11 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
         more = " pip install 'imagier[sweep]' adds joblib, submitit_slurm and submitit_local."
         return ConfigError(sentence + (more if group == "hydra/launcher" and "joblib" not in names else ""))
     if isinstance(error, OverrideParseException):
+        word = str(error.override)
+        key = _OF_A_BARE_PATH.get(verb, "ckpt")
+        meant = f" Did you mean '{key}={word}'?" if "=" not in word and Path(word).expanduser().exists() else ""
         return ConfigError(
-            f"the argument '{error.override}' cannot be parsed; write key=value, with quotes around spaces."
+            f"the argument '{word}' cannot be parsed; write key=value, with quotes around spaces.{meant}"
         )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(

@@ -174,6 +174,12 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     assert f"'trian' is not a command; the commands are: {', '.join(cli.VERBS)}. Did you mean 'train'?" in said
 
 
+@pytest.mark.parametrize(("verb", "key"), [("evaluate", "ckpt"), ("doctor", "data.root"), ("leaderboard", "runs")])
+def test_a_path_without_its_key(verb: str, key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert f"Did you mean '{key}={tmp_path}'?" in sentence(capsys, verb, [str(tmp_path)], 2)
+    assert "Did you mean" not in sentence(capsys, verb, [f"{tmp_path}/none"], 2)
+
+
 def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "ckpt is not given" in sentence(capsys, "evaluate", [], 2)
     assert "does not exist" in sentence(capsys, "evaluate", [f"ckpt={tmp_path}/none"], 2)

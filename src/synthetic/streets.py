@@ -22,7 +22,7 @@ from imagier.synthetic.street_light import draw_light, paint_sky
 from imagier.synthetic.street_things import bicycle, bin_or_box, cyclist, lamp, person, sign, signal, tree
 from imagier.synthetic.street_vehicles import Vehicle
 
-VERSION = 1  # increment whenever the images change
+VERSION = 2  # increment whenever the images change
 CITIES = {
     "train": ("ahornheim", "birkenau", "eschenbach", "fichtenberg"),
     "val": ("lindenfels", "ulmenhof"),
@@ -195,8 +195,8 @@ def _traffic(stage: Stage, street: Street, rng: np.random.Generator) -> list[Thi
     if street.crossing < FAR:
         if rng.random() < 0.6:
             vehicle = Vehicle.draw_lots(rng, kinds[rng.choice(3, p=odds)], towards=False)
-            z, x = street.crossing + rng.uniform(1.5, street.crossing_width - 1.5), rng.uniform(-12, 12)
-            things.append((z, lambda: vehicle.cross(stage, rng, x, z)))
+            ahead, across = street.crossing + rng.uniform(1.5, street.crossing_width - 1.5), rng.uniform(-12, 12)
+            things.append((ahead, lambda: vehicle.cross(stage, rng, across, ahead)))
         for _ in range(rng.integers(0, 4)):
             x, z = rng.uniform(street.left, street.right), street.crossing - rng.uniform(1.5, 3.5)
             things.append(_thing(stage, person(rng), x, z, rng.uniform(1.5, 1.9), 0.5))

@@ -116,7 +116,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
         scores |= measured_rates(task, data, cfg.split, most=samples if limit else None)
         _keep(record, folder)
     finally:
-        print_scores({cfg.split: scores}, facts)  # after writing, even if that failed: stdout may be closed
+        print_scores({split: scores}, facts)  # after writing, even if that failed: stdout may be closed
     log.info("metrics: %s", folder / "metrics.json")
     return scores[task.monitor.removeprefix("val/")]
 

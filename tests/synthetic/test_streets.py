@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,11 @@ import pytest
 from PIL import Image
 
 from imagier.randomness import generator
-from imagier.synthetic.streets import generate, scene
+from imagier.synthetic.stage import Stage
+from imagier.synthetic.street_ground import Street
+from imagier.synthetic.street_light import draw_light
+from imagier.synthetic.street_vehicles import Vehicle
+from imagier.synthetic.streets import _traffic, generate, scene
 
 CATEGORIES = {
     "flat": {7, 8}, "construction": {11, 12, 13}, "object": {17, 19, 20}, "nature": {21, 22}, "sky": {23},
@@ -70,6 +75,21 @@ def test_a_scene_depends_on_seed_split_and_index_alone(root: Path, tmp_path: Pat
         name = path.relative_to(tmp_path / "same")
         assert path.read_bytes() == (root / name).read_bytes()
         assert path.read_bytes() != (tmp_path / "other" / name).read_bytes()
+
+
+def test_a_vehicle_crosses_at_its_distance_whoever_waits_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    crossings: list[float] = []
+    monkeypatch.setattr(Vehicle, "cross", lambda self, stage, rng, x, z: crossings.append(z))
+    for index in range(12):
+        rng = generator("crossing", index)
+        stage = Stage((30, 60), 50, (30, 13), 1.5, draw_light(rng))
+        street = replace(Street.draw_lots(rng), crossing=20.0, crossing_width=9.0)
+        for distance, draw in _traffic(stage, street, rng):
+            met = len(crossings)
+            draw()
+            assert crossings[met:] in ([], [distance])
+    assert len(crossings) > 3
+    assert all(21.5 <= z <= 27.5 for z in crossings)  # behind the people, who wait in front of the crossing
 
 
 def test_every_ground_pixel_lies_below_every_horizon() -> None:
