@@ -61,14 +61,22 @@ def tables(out: Path, recipes: Mapping[str, Any]) -> str:
 
 
 def short_table(out: Path, recipes: Mapping[str, Any]) -> str:
-    """Return one summary table of all recipes with results."""
+    """Return one summary table of all recipes with results: a row each, with the results of its machines in turn."""
     kept = {name: _read(out / f"{name}.json").get("train", []) for name in recipes if name.endswith(("_cpu", "_gpu"))}
-    return _SHORT + "".join(
-        f"| `{_said(name, rows[0])}` | {recipes[name]['learns']} | {_named(recipes[name]['score'])} |"
-        f" {_scores(rows, recipes[name]['score'])} | {_minutes(rows)} | {_machines(rows)} |\n"
-        for name, trained in kept.items()
-        for rows in _by_machine(trained)
-    )
+    return _SHORT + "".join(_short_row(name, recipes[name], trained) for name, trained in kept.items() if trained)
+
+
+def _short_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[str, Any]]) -> str:
+    by_machine = _by_machine(trained)
+    cells = [
+        f"`{_said(name, trained[0])}`",
+        recipe["learns"],
+        _named(recipe["score"]),
+        "; ".join(_scores(rows, recipe["score"]) for rows in by_machine),
+        "; ".join(map(_minutes, by_machine)),
+        "; ".join(map(_machines, by_machine)),
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
