@@ -154,6 +154,17 @@ def test_only_the_seed_makes_no_new_setting_and_names_tell_settings_apart(tmp_pa
     }
 
 
+def test_recipes_bear_their_own_names(tmp_path: Path) -> None:
+    write_run(tmp_path, words=("experiment=baseline_unet",))
+    write_run(tmp_path, seed=1, words=("experiment=baseline_unet", "model=pspnet"), model="pspnet")
+    write_run(tmp_path, seed=2, words=("experiment=camvid_cpu", "optimizer.lr=0.1"), optimizer__lr=0.1)
+    write_run(tmp_path, seed=3, optimizer__lr=0.2)
+    (board,) = boards_of(tmp_path)
+    assert {setting.name for setting in board.settings} == {
+        "baseline_unet", "baseline_unet, model=pspnet", "camvid_cpu", "unet",
+    }  # fmt: skip
+
+
 def test_what_was_trained_first_is_of_one_setting_wherever_it_lies_and_what_was_given_is_not(tmp_path: Path) -> None:
     for seed in (0, 1):
         words = ("model.weights=null",) if seed else ()

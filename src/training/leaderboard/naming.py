@@ -1,4 +1,4 @@
-"""Settings and their names: the network, and the options in which a setting differs from others with the same one."""
+"""Settings and their names: the recipe or the network, and the options that tell it from others of that name."""
 
 import json
 from collections.abc import Sequence
@@ -44,18 +44,27 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 
 def _title(run: Run) -> str:
-    """Return the network's name, with its architecture if it can be any of a library's."""
+    """Return the recipe's name, or else the network's, with its architecture if it can be any of a library's."""
+    if recipe := _recipe(run):
+        return recipe
     return " ".join([run.name("model"), *filter(None, [run.config["model"].get("architecture")])])
+
+
+def _recipe(run: Run) -> str | None:
+    """Return the last NAME of experiment=NAME on the run's command line, if any."""
+    said = [word.partition("=")[2] for word in run.words if word.lstrip("+").startswith("experiment=")]
+    return said[-1] if said and said[-1] != "null" else None
 
 
 def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
     """Return those of the run's command-line options that do not hold for all of `alike`."""
     telling = []
+    shown = ("task", "data", "experiment" if _recipe(run) else "model")
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
-        if key in ("task", "model", "data") or within(key, _NO_SETTING + _learnt_first(run)):
+        if key in shown or within(key, _NO_SETTING + _learnt_first(run)):
             continue
-        unknown = at(run.config, key) is None  # such as experiment=NAME, which sets other keys
+        unknown = at(run.config, key) is None  # such as debug=one_batch, which sets other keys
         if any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
             telling.append(f"{key}={value}")
     return telling
