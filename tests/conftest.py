@@ -27,6 +27,13 @@ FORKS.set_forkserver_preload(PRELOADED)
 REPOSITORY = Path(__file__).parents[1]
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def streets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few embedded street scenes, in Cityscapes' layout."""

@@ -23,6 +23,7 @@ from tests.conftest import REPOSITORY
 from tests.quadratic import quadratic
 from tests.sweeps.test_sweeps import rows
 
+pytestmark = pytest.mark.usefixtures("here")
 SEARCH = ["task=classify", "sweep=optuna", "sweep.name=named", "sweep.trials=5"]
 
 

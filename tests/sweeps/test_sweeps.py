@@ -32,6 +32,8 @@ from imagier.sweeps.words import extremes, read_words
 from tests.quadratic import quadratic
 from tests.test_wrong_words import sentence
 
+pytestmark = pytest.mark.usefixtures("here")
+
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
