@@ -23,9 +23,13 @@ def setting_of(run: Run) -> dict[str, Any]:
 
 def _learnt_first(run: Run) -> tuple[str, ...]:
     """Return the key of the pretrained weights' path, which differs by seed; none if weights were given."""
-    said = [word for word in run.words if word.lstrip("+").startswith("model.weights=")]
-    given = bool(said) and not said[-1].endswith("=null")
-    return ("model.weights",) if run.config.get("pretrain") and not given else ()
+    return ("model.weights",) if run.config.get("pretrain") and _said(run, "model.weights") is None else ()
+
+
+def _said(run: Run, key: str) -> str | None:
+    """Return the last value that the run's command line gives `key`; None if it gives none, or null."""
+    values = [word.partition("=")[2] for word in run.words if word.lstrip("+").startswith(f"{key}=")]
+    return values[-1] if values and values[-1] != "null" else None
 
 
 def named(runs: Sequence[Run]) -> list[str]:
@@ -45,21 +49,15 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 def _title(run: Run) -> str:
     """Return the recipe's name, or else the network's, with its architecture if it can be any of a library's."""
-    if recipe := _recipe(run):
+    if recipe := _said(run, "experiment"):
         return recipe
     return " ".join([run.name("model"), *filter(None, [run.config["model"].get("architecture")])])
-
-
-def _recipe(run: Run) -> str | None:
-    """Return the last NAME of experiment=NAME on the run's command line, if any."""
-    said = [word.partition("=")[2] for word in run.words if word.lstrip("+").startswith("experiment=")]
-    return said[-1] if said and said[-1] != "null" else None
 
 
 def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
     """Return those of the run's command-line options that do not hold for all of `alike`."""
     telling = []
-    shown = ("task", "data", "experiment" if _recipe(run) else "model")
+    shown = ("task", "data", "experiment" if _said(run, "experiment") else "model")
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
         if key in shown or within(key, _NO_SETTING + _learnt_first(run)):
