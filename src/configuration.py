@@ -156,6 +156,9 @@ def _check_parts(cfg: DictConfig) -> None:
             f"{missing[0]} was removed, but a run needs it: remove single entries by name, as in ~callbacks.NAME, or "
             "use logger=none."
         )
+    kept = cfg.callbacks.get("checkpoints")
+    if not kept or None in kept.values():
+        raise ConfigError("callbacks.checkpoints is off, but a run needs its checkpoints; leave it on.")
     if held := [key for key in cfg.trainer if key in _HELD]:
         raise ConfigError(f"trainer.{held[0]} is set by imagier: {_HELD[str(held[0])]}.")
 

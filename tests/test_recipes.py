@@ -58,7 +58,7 @@ def test_a_recipe_stands_beside_its_baseline_with_what_was_said(tables: ModuleTy
     on_cpu, on_gpu = tables.tables(tmp_path, RECIPES).split("On one GPU")
     told = "| `one_cpu` | accuracy | 80.00 % | 90.00 % | 86.00 % ± 1.41 % (2 seeds) | 1.5 | Intel Xeon |"
     assert f"{told} `plain trainer.budget=1m`: 70.00 % in 1.5 minutes |" in on_cpu
-    assert "| `one_gpu` | psnr/25 |  |  | 31.50 | 1.5 | Intel Xeon |  |" in on_gpu
+    assert "| `one_gpu` | psnr/25 |  |  | 31.50 dB | 1.5 | Intel Xeon |  |" in on_gpu
     assert (on_cpu.count("plain"), on_gpu.count("plain")) == (1, 0)  # as the baseline only: it is not a recipe itself
 
 
@@ -69,6 +69,10 @@ def test_each_machine_has_a_row_of_its_own_beside_the_baseline_there(tables: Mod
     fast, slower = [line for line in tables.tables(tmp_path, RECIPES).splitlines() if line.startswith("| `one_cpu`")]
     assert "| 85.00 % | 1.5 | Intel Xeon | `plain`: 70.00 % in" in fast
     assert "| 75.00 % | 1.5 | Slow | `plain`: 50.00 % in" in slower
+    put(tmp_path, "plain", train=[row("plain", {"accuracy": 0.7})])
+    fast, slower = [line for line in tables.tables(tmp_path, RECIPES).splitlines() if line.startswith("| `one_cpu`")]
+    assert fast.endswith("| `plain`: 70.00 % in 1.5 minutes |")
+    assert slower.endswith("| `plain`: 70.00 % in 1.5 minutes on Intel Xeon |")
     alone = {"one_cpu": {"learns": "photographs", "score": "accuracy"}}
     (short,) = tables.short_table(tmp_path, alone).splitlines()[2:]
     assert short == "| `one_cpu` | photographs | accuracy | 85.00 %; 75.00 % | 1.5; 1.5 | Intel Xeon; Slow |"
@@ -81,7 +85,7 @@ def test_readme_has_all_recipes_in_short(script: ModuleType, tables: ModuleType,
     put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5}, "trainer.budget=1m")])
     named = tables.short_table(tmp_path, {"one_gpu": RECIPES["one_gpu"] | {"learns": "photographs"}})
     assert named.endswith(
-        "| `one_gpu trainer.budget=1m` | photographs | PSNR at sigma 25, dB | 31.50 | 1.5 | Intel Xeon |\n"
+        "| `one_gpu trainer.budget=1m` | photographs | PSNR at sigma 25 | 31.50 dB | 1.5 | Intel Xeon |\n"
     )
 
 
@@ -138,7 +142,7 @@ def test_over_the_same_seeds_it_is_said_how_far_it_is_ahead(tables: ModuleType, 
 def test_a_baseline_of_one_rate_is_told_by_its_quality_and_its_rate(tables: ModuleType, tmp_path: Path) -> None:
     put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})])
     put(tmp_path, "plain", train=[row("plain", {"psnr": 20.6, "bpp": 2.0, "accuracy": None})])
-    assert "`plain`: 20.60 at 2.00 bits a pixel in 1.5 minutes" in tables.tables(tmp_path, RECIPES)
+    assert "`plain`: 20.60 dB at 2.00 bits a pixel in 1.5 minutes" in tables.tables(tmp_path, RECIPES)
 
 
 def test_what_is_left_out_is_told_by_the_change_it_makes(tables: ModuleType, tmp_path: Path) -> None:
@@ -164,13 +168,13 @@ def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: M
     put(tmp_path, "one_gpu", train=photographs, leaves=leaves)
     put(tmp_path, "plain", compare=[row("plain", {"accuracy": 0.7}, "trainer.budget=4m")])
     told = tables.tables(tmp_path, RECIPES)
-    assert "| `one_gpu` | psnr/25 | 30.25 | 31.50 | -1.25 | Intel Xeon |" in told
+    assert "| `one_gpu` | psnr/25 | 30.25 dB | 31.50 dB | -1.25 dB | Intel Xeon |" in told
     short = row("one_gpu", {"psnr/25": 30.0}, "data=leaves trainer.budget=5m")
     alike = row("one_gpu", {"psnr/25": 30.5}, "trainer.budget=5m", left_out="leaves")
     put(tmp_path, "one_gpu", train=photographs, leaves=[short, alike])
     told = tables.tables(tmp_path, RECIPES)
-    assert "| `one_gpu trainer.budget=5m` | psnr/25 | 30.00 | 30.50 | -0.50 | Intel Xeon |" in told
-    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
+    assert "| `one_gpu trainer.budget=5m` | psnr/25 | 30.00 dB | 30.50 dB | -0.50 dB | Intel Xeon |" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | Intel Xeon |" in told
 
 
 def test_leaves_are_measured_beside_photographs(
@@ -263,9 +267,9 @@ def test_comparisons_with_other_words_stand_side_by_side_and_those_with_the_same
     told = tables.tables(tmp_path, RECIPES)
     assert told.count("| `one_cpu` |") == 1
     assert told.count("| `plain` |") == 2
-    eight = "`trainer.max_epochs=8` | accuracy | 50.00 % ± 0.00 % (2 seeds) |"
+    eight = "`trainer.max_epochs=8` | accuracy | 50.00 % ± 0.00 % (2 seeds) | Intel Xeon |"
     assert f"| `one_cpu` | {eight}\n| `plain` | {eight}" in told
-    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % |" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | Intel Xeon |" in told
 
 
 def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ SLIPS = {
     "task=segment trainer.max_epochs='2'": ("trainer.max_epochs=2 is out of range", "'2' is text", "oc.decode"),
     "task=segment +trainer.num_sanity_val_steps=0": ("trainer.num_sanity_val_steps is set by imagier",),
     "task=segment ~callbacks": ("callbacks was removed, but a run needs it", "~callbacks.NAME"),
+    "task=segment ~callbacks.checkpoints": ("callbacks.checkpoints is off", "leave it on"),
     "task=segment ~logger": ("logger was removed, but a run needs it", "logger=none"),
     "task=segment optimizer.lr=fast": ("optimizer.lr=fast is out of range", "a number above 0"),
     "task=segment data.batch_size=0": ("data.batch_size=0 is out of range", "at least 1"),

@@ -19,8 +19,8 @@ _SHORT = """\
 |---|---|---|---|---|---|
 """
 _COMPARED = """\
-| experiment | words | scored by | validation |
-|---|---|---|---|
+| experiment | words | scored by | validation | machine |
+|---|---|---|---|---|
 """
 _LEAVES = """\
 | experiment | scored by | leaves | photographs | gap | machine |
@@ -105,16 +105,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recipe_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[str, Any]], out: Path) -> str:
-    """One machine's row of a recipe, with the baseline's result on that machine, or else on any other."""
+    """One machine's row of a recipe, with the baseline's result on that machine, or else on others, which it names."""
     score = recipe["score"]
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
-    baseline = [row for row in baseline or () if row["machine"] == trained[0]["machine"]] or baseline
+    here = [row for row in baseline or () if row["machine"] == trained[0]["machine"]]
+    baseline = here or baseline
     beside = ""
     if baseline:
         said = _said(recipe["baseline"], baseline[0])
         # A codec with a single rate has no BD-rate: show its point instead.
         told = [score] if baseline[0]["score"].get(score) is not None else ["psnr", "bpp"]
         beside = f"`{said}`: {' at '.join(_scores(baseline, one) for one in told)} in {_minutes(baseline)} minutes"
+        beside += "" if here else f" on {_machines(baseline)}"
         beside += _difference(trained, baseline, score)
     bounds = [_shown(recipe.get(key), score) for key in ("target", "aim")]
     cells = [
@@ -162,9 +164,10 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
             place = name, row["machine"]
             by_words.setdefault(shlex.join(words_of(row)), {}).setdefault(place, []).append(row)
     return [
-        f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} |\n"
+        f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} | {machine} |\n"
         for words, together in by_words.items()
         for (name, _), rows in together.items()
+        for machine in [_machines(rows)]
     ]
 
 
@@ -205,7 +208,7 @@ def _ablation(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained:
 
 
 def _named(score: str) -> str:
-    names = {"iou": "mean IoU", "psnr/25": "PSNR at sigma 25, dB", "mse": "MSE", "bd_rate/JPEG": "BD-rate against JPEG"}
+    names = {"iou": "mean IoU", "psnr/25": "PSNR at sigma 25", "mse": "MSE", "bd_rate/JPEG": "BD-rate against JPEG"}
     return names.get(score, score)
 
 
@@ -238,7 +241,7 @@ def _shown(value: float | str | None, score: str, *, sign: bool = False) -> str:
     """Format a score, or with `sign` a difference of scores; differences of percentages are in points."""
     if value is None or isinstance(value, str):
         return value or ""
-    unit = " bits a pixel" if score == "bpp" else ""
+    unit = " bits a pixel" if score == "bpp" else " dB" if score.startswith("psnr") else ""
     if score in SHARES:
         unit = " points" if sign else " %"
     return _number(value, score, sign=sign) + unit

@@ -82,6 +82,7 @@ class ImageData(LightningDataModule):
         self.features: dict[Split, np.ndarray] = {}  # float32 [N, F] per split, added to its batches
         self.stand_ins: dict[Split, Split] = {}  # split without samples -> split used in its place
         self.notes: list[str] = []  # remarks for the report, such as a missing test split
+        self._measured: Split | None = None
 
     @abstractmethod
     def open_split(self, split: Split) -> Source:
@@ -105,6 +106,7 @@ class ImageData(LightningDataModule):
         """
         if self.sources:
             return
+        self._measured = measured
         sources = self._all_opened(measured)
         size = None if self.augment_first else self.expected_size(sources)
         keep = Keep(self.name, self.root, self.cache, size, self.decode_once) if self.decode_once else None
@@ -184,8 +186,9 @@ class ImageData(LightningDataModule):
         return source
 
     def let_val_be_test(self, reason: str) -> Split:
-        """Record, with a note, that "val" stands in for "test", and return "val"."""
-        self.notes.append(f"data={self.name}: {reason}, so the validation split is used as the test split.")
+        """Record that "val" stands in for "test", with a note unless another split is evaluated, and return "val"."""
+        if self._measured in (None, "test"):
+            self.notes.append(f"data={self.name}: {reason}, so the validation split is used as the test split.")
         self.stand_ins["test"] = "val"
         return "val"
 

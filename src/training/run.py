@@ -106,7 +106,7 @@ def _fit_and_report(
     trainer = make_trainer(cfg, run_dir, callbacks, loggers)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
-        raise ConfigError("callbacks.checkpoints is off, but a run needs its checkpoints; leave it on.")
+        raise ConfigError("callbacks.checkpoints._target_ must be imagier.training.checkpoints.Checkpoints or its subclass.")
     outlets.tell_settings(loggers, cfg)  # before any file is replaced, since W&B may reject the run
     if leader():
         write_records(cfg, run_dir, data)

@@ -1,6 +1,7 @@
 """Evaluation on a folder that contains only held-out images, with the command that evaluates the whole data set."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,19 @@ def test_classes_without_pictures_to_train_with(materials_root: Path, tmp_path: 
         assert (alone["samples"], alone["metrics"]["accuracy"]) == (whole["samples"], whole["metrics"]["accuracy"])
     said = spoken("train", *small, f"data.root={tmp_path}/kept", cwd=tmp_path, code=3)
     assert "kept has test, but no folder 'train'. Add it" in said
+
+
+def test_scores_are_of_the_split_that_stood_in(materials_root: Path, tmp_path: Path) -> None:
+    small = ["task=classify", "model=cnn", "data=photos", "data.size=[32,32]", "data.split=[0.5,0.5,0.0]"]
+    spoken("train", *small, *QUICK, f"data.root={materials_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    run = (tmp_path / "latest").resolve()
+    by_default, asked = measured(run, "test"), measured(run, "val")
+    for record in (by_default, asked):
+        assert record["split"] == "val"
+        assert re.search(r"score\s+┃\s+val\s", record["said"])
+    told = "the validation split is used as the test split"
+    assert told in by_default["said"]
+    assert told not in asked["said"]
 
 
 def test_a_run_is_measured_and_goes_on_from_any_folder(garments_root: Path, tmp_path: Path) -> None:
