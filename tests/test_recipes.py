@@ -177,6 +177,28 @@ def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: M
     assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | Intel Xeon |" in told
 
 
+def test_scores_that_are_not_defined_are_a_dash(tables: ModuleType, tmp_path: Path) -> None:
+    rows = [row("one_cpu", {"accuracy": 0.8}), row("one_cpu", {"loss": 1.0}, "model=other", left_out="net")]
+    put(tmp_path, "one_cpu", ablate=rows)
+    assert "| net | `model=other` | - |  |" in tables.tables(tmp_path, RECIPES)
+    put(tmp_path, "one_gpu", leaves=[row("one_gpu", {"loss": 1.0}, "data=leaves")])
+    assert "one_gpu" not in tables.tables(tmp_path, RECIPES)
+
+
+def test_only_rows_of_one_machine_and_of_one_length_are_compared(tables: ModuleType, tmp_path: Path) -> None:
+    slow, slowest = {"machine": "Slow Processor"}, {"machine": "Slowest Processor"}
+    without = row("one_cpu", {"accuracy": 0.7}, "pretrain=null", left_out="pretraining") | slow
+    put(tmp_path, "one_cpu", train=[row("one_cpu", {"accuracy": 0.85})], ablate=[without])
+    plain = [row("plain", {"accuracy": 0.5}) | slow, row("plain", {"accuracy": 0.4}) | slowest]
+    put(tmp_path, "plain", train=plain)
+    told = tables.tables(tmp_path, RECIPES)
+    assert "pretraining" not in told
+    assert "`plain`: 40.00 % in 1.5 minutes on Slowest |" in told
+    short = row("one_gpu", {"psnr/25": 30.0}, "data=leaves trainer.budget=5m")
+    put(tmp_path, "one_gpu", train=[row("one_gpu", {"psnr/25": 31.5})], leaves=[short])
+    assert "embedded leaves" not in tables.tables(tmp_path, RECIPES)
+
+
 def test_leaves_are_measured_beside_photographs(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +219,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *words: str) -> l
         return row(name, {"accuracy": 0.5}, " ".join(words[:-1]))
 
     mirror = {"mirror": ["model.mirror=false", "trainer.budget=9m"]}
-    monkeypatch.setattr(script, "RECIPES", {"one_cpu": {"without": mirror, "split": "[0.9,0.1,0.0]"}})
+    longer = {"a first part": ["pretrain=null", "trainer.budget=17m"]}
+    recipes = {"one_cpu": {"without": mirror, "split": "[0.9,0.1,0.0]"}, "two_cpu": {"without": longer}}
+    monkeypatch.setattr(script, "RECIPES", recipes)
     monkeypatch.setattr(script, "_measured", measured)
     monkeypatch.setattr(sys, "argv", ["run.py", *words])
     script.main()
@@ -289,6 +313,7 @@ def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: Modul
             "--only morror matches nothing in one_cpu, which has mirror",
         ),
         (["leaves", "other", "--data", "."], "recipes.yaml gives no split"),
+        (["ablate", "two_cpu", "--data", "."], "two_cpu without a first part would have a time of its own"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -1,7 +1,8 @@
 """Measure recipes, and what each of their ingredients contributes: python scripts/recipes/run.py VERB ...
 
 train NAME...   runs experiment=NAME up to its report, then `imagier evaluate` on the validation split
-ablate NAME...  runs it whole and with one ingredient left out at a time, all with --words (default trainer.budget=3m)
+ablate NAME...  runs it whole and with one ingredient left out at a time, all with --words (default trainer.budget=3m);
+                a pretraining keeps its own length and ingredients, unless --words has pretrain=null
 compare NAME... runs several experiments with the same --words, such as trainer.budget=4m, for a comparison
 leaves NAME...  trains it on the embedded leaves and on photographs, and evaluates both on the same photographs
 table, page     measure nothing; print the results in OUT, or write them to docs/recipes.md and, in short, README.md
@@ -32,6 +33,7 @@ from tables import WHOLE, short_table, tables, words_of
 
 from imagier.files import write_text
 
+_LENGTHS = ("trainer.budget=", "trainer.max_epochs=", "trainer.max_steps=")
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("recipes.yaml")))  # type: ignore[assignment]
 
@@ -78,6 +80,13 @@ def _common(given: argparse.Namespace) -> list[str]:
 
 def _complaint(given: argparse.Namespace, common: list[str]) -> str | None:
     for name in given.names:
+        limited = [word for word in common if word.startswith(_LENGTHS)]
+        for left_out, words in _variants(name, given).items():
+            if limited and "pretrain=null" in words and any(word.startswith(_LENGTHS) for word in words):
+                return (
+                    f"{name} without {left_out} would have a time of its own, not {limited[0]}: give --words without "
+                    "a length, add pretrain=null to them, or choose others with --only."
+                )
         if given.verb == "leaves" and "split" not in RECIPES.get(name, {}):
             return f"leaves {name}: recipes.yaml gives no split of the photographs to evaluate on."
         if not _variants(name, given):
@@ -167,7 +176,7 @@ def _row_of(run: Path, data: list[str]) -> dict[str, Any]:
     summary, config = json.loads((run / "summary.json").read_text()), OmegaConf.load(run / "config.yaml")
     environment = json.loads((run / "environment.json").read_text())
     row = {
-        # An undefined score, such as the BD-rate of a codec with a single rate, becomes null in JSON.
+        # An undefined score becomes null, which JSON has; a BD-rate without common qualities is missing.
         "score": {name: value if isfinite(value) else None for name, value in found["metrics"].items()},
         "samples": found["samples"],
         "epochs": summary["epochs"],

@@ -88,9 +88,9 @@ def _by_machine(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
 
 
 def _there(trained: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the rows of `trained` on the machines of `rows`, or all of them if there are none."""
+    """Return the rows of `trained` on the machines of `rows`."""
     machines = {row["machine"] for row in rows}
-    return [row for row in trained if row["machine"] in machines] or list(trained)
+    return [row for row in trained if row["machine"] in machines]
 
 
 def _has_whole(rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> bool:
@@ -105,11 +105,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recipe_row(name: str, recipe: Mapping[str, Any], trained: Sequence[Mapping[str, Any]], out: Path) -> str:
-    """One machine's row of a recipe, with the baseline's result on that machine, or else on others, which it names."""
+    """One machine's row of a recipe, with the baseline's result on that machine, or else on another, which it names."""
     score = recipe["score"]
     baseline = _read(out / f"{recipe['baseline']}.json").get("train") if "baseline" in recipe else None
     here = [row for row in baseline or () if row["machine"] == trained[0]["machine"]]
-    baseline = here or baseline
+    baseline = here or (_by_machine(baseline)[-1] if baseline else None)
     beside = ""
     if baseline:
         said = _said(recipe["baseline"], baseline[0])
@@ -174,10 +174,12 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
 def _leaves_row(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]) -> str:
     """Scores of training on leaves and on photographs; "" if one is missing.
 
-    The run on photographs has the same settings, or else is the recipe itself.
+    The run on photographs has the same settings; it may be the recipe itself.
     """
-    leaves = [row for row in rows if row["left_out"] == WHOLE]
-    photographs = [row for row in rows if row["left_out"] != WHOLE] or _there(trained, rows)
+    leaves = [row for row in rows if row["left_out"] == WHOLE and _values([row], score)]
+    said = [word for word in words_of(leaves[0]) if word != "data=leaves"] if leaves else []
+    alike = [row for row in _there(trained, rows) if words_of(row) == said]
+    photographs = [row for row in rows if row["left_out"] != WHOLE and _values([row], score)] or alike
     if not leaves or not photographs:
         return ""
     gap = _shown(mean(_values(leaves, score)) - mean(_values(photographs, score)), score, sign=True)
@@ -197,11 +199,12 @@ def _ablation(name: str, score: str, rows: Sequence[Mapping[str, Any]], trained:
     for row in rows:
         by_name.setdefault(row["left_out"], []).append(row)
     wholes = by_name.pop(WHOLE, None) or trained  # the recipe's own runs, if the ablation has no whole one
-    said, whole = _said(name, wholes[0]), mean(_values(wholes, score))
+    said, whole = _said(name, wholes[0]), _values(wholes, score)
     lines = [f"\n`{said}`, on {_machines(wholes)}:\n\n| left out | by | {score} | change |\n|---|---|---|---|\n"]
     lines.append(f"| {WHOLE} | | {_scores(wholes, score)} | |\n")
     for left_out, some in by_name.items():
-        change = _shown(mean(_values(some, score)) - whole, score, sign=True)
+        values = _values(some, score)
+        change = _shown(mean(values) - mean(whole), score, sign=True) if values and whole else ""
         by = shlex.join(word for word in words_of(some[0]) if word not in words_of(wholes[0]))
         lines.append(f"| {left_out} | `{by}` | {_scores(some, score)} | {change} |\n")
     return "".join(lines)
@@ -218,7 +221,8 @@ def _said(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _values(rows: Sequence[Mapping[str, Any]], score: str) -> list[float]:
-    return [row["score"][score] for row in rows]
+    """Return the scores of the rows that have one: a codec far worse than JPEG has no BD-rate."""
+    return [row["score"][score] for row in rows if row["score"].get(score) is not None]
 
 
 def _minutes(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -233,6 +237,8 @@ def _machines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _scores(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     values = _values(rows, score)
+    if not values:
+        return "-"
     spread = f" ± {_shown(stdev(values), score)} ({len(values)} seeds)" if len(values) > 1 else ""
     return _shown(mean(values), score) + spread
 
