@@ -230,6 +230,8 @@ def _explained(error: Exception, verb: str, words: list[str]) -> ConfigError:
     if isinstance(error, OverrideParseException):
         word = str(error.override)
         key = _OF_A_BARE_PATH.get(verb, "ckpt")
+        if key == "ckpt" and verb == "predict" and any(other.startswith("ckpt=") for other in words):
+            key = "source"
         meant = f" Did you mean '{key}={word}'?" if "=" not in word and Path(word).expanduser().exists() else ""
         return ConfigError(
             f"the argument '{word}' cannot be parsed; write key=value, with quotes around spaces.{meant}"

@@ -156,6 +156,12 @@ def _check_parts(cfg: DictConfig) -> None:
             f"{missing[0]} was removed, but a run needs it: remove single entries by name, as in ~callbacks.NAME, or "
             "use logger=none."
         )
+    for name, node in cfg.callbacks.items():
+        if node and not isinstance(node, DictConfig):
+            raise ConfigError(
+                f"callbacks.{name}={node} replaces the whole callback; set one of its settings instead, as in "
+                f"callbacks.ema.decay=0.999, or callbacks.{name}=null to turn it off."
+            )
     kept = cfg.callbacks.get("checkpoints")
     if not kept or None in kept.values():
         raise ConfigError("callbacks.checkpoints is off, but a run needs its checkpoints; leave it on.")

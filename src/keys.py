@@ -1,7 +1,11 @@
 """Nested settings addressed by dotted keys."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -24,6 +28,20 @@ def at(node: Mapping[str, Any], key: str) -> Any:
 def within(key: str, places: tuple[str, ...]) -> bool:
     """Whether a dotted key is one of `places` or lies below one."""
     return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+@contextmanager
+def spoken_as(cfg: "DictConfig") -> Iterator[None]:
+    """Within the block, `is_said` answers for the command line of `cfg`, a configuration with Hydra's node."""
+    from hydra.core.hydra_config import HydraConfig
+
+    instance = HydraConfig.instance()
+    outer = instance.cfg
+    instance.set_config(cfg)
+    try:
+        yield
+    finally:
+        instance.cfg = outer
 
 
 def is_said(key: str) -> bool:

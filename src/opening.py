@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imagier.deploy.bundle import WEIGHTS, digest, is_bundle, read_bundle
 from imagier.deploy.predictor import Predictor
-from imagier.deploy.runtime import Runtime, chosen, open_runtime
+from imagier.deploy.runtime import DEVICES, Runtime, chosen, open_runtime
 from imagier.deploy.variants import Variants
 from imagier.errors import ConfigError
 
@@ -55,7 +55,7 @@ def load(
             runtime is unknown or not installed.
         BundleError, TrainingError: the bundle or the checkpoint is damaged.
     """
-    _refuse_odd(tile, threads)
+    _refuse_odd(tile, threads, device, batch_size)
     place = Path(path).expanduser()
     if place.is_file() and is_bundle(place.parent):
         raise ConfigError(f"{path} is a file inside a bundle: name the bundle folder, {place.parent}.")
@@ -81,7 +81,11 @@ def load(
     return predictor
 
 
-def _refuse_odd(tile: Any, threads: Any) -> None:
+def _refuse_odd(tile: Any, threads: Any, device: Any, batch_size: Any) -> None:
+    if device not in DEVICES:
+        raise ConfigError(f"device={device} is not known; it is one of: {', '.join(DEVICES)}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size} is not a number of images: give one of at least 1.")
     if tile not in (None, "auto") and (not isinstance(tile, int) or tile < 32):
         raise ConfigError(f"tile={tile} is not a tile size: give a whole number of at least 32, auto or None.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):

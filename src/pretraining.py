@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from imagier.configuration import check, choices
 from imagier.errors import ConfigError, nearest
-from imagier.keys import within
+from imagier.keys import spoken_as, within
 from imagier.launch import RUN_FOLDER
 from imagier.offered import CONF
 from imagier.training.hardware import process_count, trainer_settings
@@ -73,7 +73,9 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
         "command with model.weights=RUN/checkpoints/best.ckpt."
     )
     _check_same_shares(cfg, first)
-    with _spoken_as(first):
+    with spoken_as(first):
+        with open_dict(first):
+            del first["hydra"]
         check(first)
         if "WANDB_SWEEP_ID" in os.environ:  # W&B's agent has one run, which belongs to the second training
             with open_dict(first):
@@ -151,20 +153,6 @@ def _hydra_set_aside() -> Iterator[None]:
         yield
     finally:
         hydra.hydra = running
-
-
-@contextmanager
-def _spoken_as(first: DictConfig) -> Iterator[None]:
-    """Make a run record the overrides of `first`, whose `hydra` node is removed."""
-    instance = HydraConfig.instance()
-    outer = instance.cfg
-    instance.set_config(first)
-    with open_dict(first):
-        del first["hydra"]
-    try:
-        yield
-    finally:
-        instance.cfg = outer
 
 
 def _say(text: str) -> None:

@@ -121,10 +121,10 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen()  # from here on, clients wait for the server instead of being refused
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # the last two for what cannot be a host's name
         raise ConfigError(
-            f"host={host} port={port} cannot be listened on: {error.strerror}. Choose another port=, or 0 for any "
-            "free one; host= must be an address of this machine."
+            f"host={host} port={port} cannot be listened on: {getattr(error, 'strerror', error)}. Choose another "
+            "port=, or 0 for any free one; host= must be an address of this machine."
         ) from error
     return listening
 

@@ -53,7 +53,7 @@ def test_every_form_goes_over_every_link(house: Path) -> None:
     assert "JPEG 45" in page
     assert "http://" not in page
     assert "dB, 2 Mbit/s: " in said
-    assert "output=sent already contains a report" in report("rates=[]", "output=sent", cwd=house, code=2)
+    assert "output=sent already contains transfer.csv" in report("rates=[]", "output=sent", cwd=house, code=2)
 
 
 def test_a_broken_picture_is_said_and_the_others_are_sent(house: Path) -> None:

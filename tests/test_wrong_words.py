@@ -37,6 +37,10 @@ SLIPS = {
     "task=segment trainer.max_epochs='2'": ("trainer.max_epochs=2 is out of range", "'2' is text", "oc.decode"),
     "task=segment +trainer.num_sanity_val_steps=0": ("trainer.num_sanity_val_steps is set by imagier",),
     "task=segment ~callbacks": ("callbacks was removed, but a run needs it", "~callbacks.NAME"),
+    "task=segment callbacks.ema=0.999": (
+        "callbacks.ema=0.999 replaces the whole callback",
+        "callbacks.ema.decay=0.999",
+    ),
     "task=segment ~callbacks.checkpoints": ("callbacks.checkpoints is off", "leave it on"),
     "task=segment ~logger": ("logger was removed, but a run needs it", "logger=none"),
     "task=segment optimizer.lr=fast": ("optimizer.lr=fast is out of range", "a number above 0"),

@@ -48,7 +48,7 @@ def _splits(data: ImageData) -> str:
         listed = [f"{height} x {width} ({count})" for (height, width), count in list(sizes.items())[:3]]
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
         used, good = len(data.sources[split]), examined.size - len(examined.bad)
-        samples = str(examined.size) if used == good else f"the first {used} of {examined.size}"
+        samples = str(examined.size) if data.limit is None or used >= good else f"the first {used} of {examined.size}"
         rows.append([split, samples, str(len(examined.bad)), ", ".join(listed) + more])
     return _table(rows)
 

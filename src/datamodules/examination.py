@@ -192,7 +192,7 @@ def settled(
         raise DataError(_complaint(problems, sum(sizes.values())))
     for split, examined in splits.items():
         if len(examined.bad) == examined.size:
-            because = f", because {problems[0].sentence}" if examined.size else ""
+            because = f", because {next(iter(examined.bad.values()))}" if examined.size else ""
             raise DataError(f"the split '{split}' has no readable sample among its {examined.size}{because}")
     return Findings(splits, problems)
 

@@ -13,6 +13,15 @@ _PLAIN = {("YCbCr", 3), ("Gray", 3), ("Gray", 1)}
 _MOST_PIXELS = 50_000_000  # larger images are left to Pillow, which enforces its own limit
 
 
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return the (height, width) that a JPEG file's header declares; (0, 0) if libjpeg does not read it."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return 0, 0
+    return height, width
+
+
 def decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
     """Decode a plain JPEG file: uint8 [H, W, channels], RGB or grey; None if it is left to Pillow.
 

@@ -1,5 +1,6 @@
 """Reads masks: image files with one 8-bit number per pixel."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def read_mask(path: Path, cure: str, white: int | None = None) -> np.ndarray:
         DataError: the file is missing, corrupt, too large, coloured, or holds values outside 0 to 255.
     """
     try:
-        with Image.open(path, formats=FORMATS) as mask:
+        # From memory, as in `decode_image`: Pillow turns a memory-mapped TIFF twice.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as mask:
             return _values(mask, path, cure, white)
     except FileNotFoundError as error:
         raise DataError(

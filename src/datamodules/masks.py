@@ -221,11 +221,12 @@ class Masks(ImageData):
         said = f"'data.classes=[{','.join(f'name{value}' for value in values)}]'"
         if self._values is None and values != list(range(len(values))):
             said += f" 'data.values=[{','.join(map(str, values))}]'"
+        of = "data.values has" if self._values else "The first masks contain the values"
+        ignored = f"The value {self._ignored} means unlabelled (data.ignored), unless it is one of data.values."
         return (
-            f"data={self.name} needs the names of its classes. The first masks contain the values "
-            f"{', '.join(map(str, values))}: name each, {said}, or write {self._root / _NAMES} with one name per "
-            f"line. The value {self._ignored} means unlabelled (data.ignored), unless it is one of data.values."
-        )
+            f"data={self.name} needs the names of its classes. {of} {', '.join(map(str, values))}: name each, {said}, "
+            f"or write {self._root / _NAMES} with one name per line. {'' if self._ignored is None else ignored}"
+        ).rstrip()
 
     def _first_values(self) -> list[int]:
         found: set[int] = set()

@@ -190,6 +190,12 @@ class Photos(ImageData):
                     f"learned.{nearest(unknown[0], found['train'])} Add training images of it, or rename or remove "
                     f"its folder; training has the classes {', '.join(sorted(found['train']))}."
                 )
+        if len(known) < 2 and self.known:
+            (other,) = known
+            raise DataError(
+                f"the network does not know the class '{other}' of {self._locate()}; it knows "
+                f"{', '.join(self.known)}.{nearest(other, self.known)} Rename the folder to the class that it shows."
+            )
         if len(known) < 2:
             cure = "Set data.root to the folder above the classes." if self.chosen is None else "Add to data.classes."
             raise DataError(
@@ -245,9 +251,10 @@ class Photos(ImageData):
         empty = [name for name in classes if name not in groups]
         if empty or not groups:
             met = f" Other files were found: {counted(self.ignored)}." if self.ignored else ""
+            of = "" if self.chosen is None or empty else f" of data.classes={','.join(sorted(self.chosen))}"
             raise DataError(
-                f"{folder.joinpath(*empty[:1])} has no images.{met} Fill the folder or remove it, or set data.root to "
-                f"{self._expects}; image names end in {', '.join(sorted(SUFFIXES))}."
+                f"{folder.joinpath(*empty[:1])} has no images{of}.{met} Fill the folder or remove it, or set data.root "
+                f"to {self._expects}; image names end in {', '.join(sorted(SUFFIXES))}."
             )
         return groups
 

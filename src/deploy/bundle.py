@@ -178,6 +178,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{path} is for the task {description.task}, which this version does not know. Update imagier."
         )
+    if Path(description.name).name != description.name:  # predict names a folder after it
+        raise BundleError(f"{path} has the name {description.name}, which is not that of a file. {_CURE}")
     if any(Path(name).name != name for name in files) or any(graph.file not in files for graph in graphs):
         raise BundleError(f"{path} refers to files outside the bundle. {_CURE}")
     return Bundle(folder, description, graphs, files)

@@ -93,7 +93,13 @@ def _find(source: str, suffixes: frozenset[str]) -> list[Item]:
     if path.is_file():
         return [Item(path.name, path)]
     if path.is_dir():
-        names = _foreign(path, sorted(list_files(path, suffixes, Counter())))
+        found_names = sorted(list_files(path, suffixes, Counter()))
+        names = _foreign(path, found_names)
+        if not names and found_names:
+            raise DataError(
+                f"source={source} contains only files written by an earlier job. To use these, name the folder that "
+                f"holds them: source={(path / found_names[0]).parent}."
+            )
         if not names:
             raise DataError(
                 f"source={source} contains no file named {', '.join(sorted(suffixes))}. Name another folder."

@@ -79,7 +79,7 @@ def codec_of(net: Net) -> Codec:
 
 
 Asked = Annotated[Net, Depends(known)]
-HELD = [Depends(place)]
+HELD = [Depends(place, scope="function")]
 router = APIRouter(prefix="/models/{model}", tags=["ask"])
 
 

@@ -1,4 +1,4 @@
-"""Limits for connections and request headers: uvicorn waits for headers for ever, however long they grow."""
+"""Limits for connections, request headers and stalled responses, for which uvicorn waits for ever."""
 
 import asyncio
 from asyncio import TimerHandle
@@ -6,15 +6,16 @@ from asyncio import TimerHandle
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD = 1 << 16  # bytes of a request's headers
-SECONDS = 30.0  # in which headers have to arrive
+SECONDS = 30.0  # in which headers have to arrive, and in which a client has to read some of a response
 MOST = 512  # connections: a process may usually have about a thousand open files
 
 
 class Impatient(HttpToolsProtocol):
-    """Closes connections whose request headers are too long or take too long, and those beyond MOST."""
+    """Closes connections whose headers are too long or take too long, whose client stops reading, and beyond MOST."""
 
     _head: int | None = None  # bytes so far of the headers being received
     _timer: TimerHandle | None = None
+    _stalled: TimerHandle | None = None  # while a response waits to be read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse connections beyond MOST; expect the first request's headers."""
@@ -25,8 +26,9 @@ class Impatient(HttpToolsProtocol):
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timeout."""
+        """Cancel the timeouts."""
         self._forget()
+        self._flowing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -47,6 +49,32 @@ class Impatient(HttpToolsProtocol):
         """Cancel the timeout: the body has its own limits."""
         self._forget()
         super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """Expect the client to read some of what waits to be sent, which stays in memory until then."""
+        super().pause_writing()
+        self._flowing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Cancel the timeout."""
+        super().resume_writing()
+        self._flowing()
+
+    def _watch(self, size: int) -> None:
+        self._stalled = self.loop.call_later(SECONDS, self._look, size)
+
+    def _look(self, before: int) -> None:
+        now = self.transport.get_write_buffer_size()
+        if now < before:
+            self._watch(now)
+        else:
+            self.transport.abort()
+
+    def _flowing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _expect(self) -> None:
         self._forget()

@@ -110,7 +110,7 @@ def truth(pictures: Shown, sample: Sample, accept: Accept = None, view: View = "
 
 @router.get(
     "/images/{id:path}/prediction",
-    dependencies=[Depends(place)],
+    dependencies=[Depends(place, scope="function")],
     responses=_OF_THE_SET | answered("application/json", "image/png"),
     response_class=Response,
 )
@@ -130,7 +130,9 @@ async def prediction(
 
 
 @router.get(
-    "/images/{id:path}/comparison", dependencies=[Depends(place)], responses=_OF_THE_SET | answered("application/json")
+    "/images/{id:path}/comparison",
+    dependencies=[Depends(place, scope="function")],
+    responses=_OF_THE_SET | answered("application/json"),
 )
 async def comparison(pictures: Shown, sample: Sample, request: Request, id: str, model: Model = None) -> dict[str, Any]:  # noqa: A002
     """Ground truth and prediction, with the IoU per class, or whether the class is right.

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imagier.datamodules.image_file import FORMATS
+from imagier.datamodules.jpeg import jpeg_size
 from imagier.server.monitoring import Monitor
 
 FIELD = "image"  # of a form
@@ -67,8 +68,8 @@ class Door:
                 width, height = image.size
         except Image.DecompressionBombError as error:
             raise HTTPException(413, f"the image is too large: {error} {self._cure(codec)}") from error
-        except Exception:  # decoding will report the error
-            width, height = 0, 0
+        except Exception:  # decoding will report the error, unless libjpeg reads what Pillow refuses
+            height, width = jpeg_size(data)
         with self.room(height, width, codec):
             yield
 

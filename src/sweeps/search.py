@@ -1,6 +1,7 @@
 """A source of a sweep's trials: Optuna, which proposes values based on the results of earlier trials."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,8 @@ def _distribution(dimension: Dimension) -> "BaseDistribution":
     first, last = dimension.number(dimension.values[0]), dimension.number(dimension.values[-1])
     settings: dict[str, Any] = {"log": True} if dimension.log else {}
     if not dimension.interval and len(dimension.values) > 1 and not dimension.log:
-        settings["step"] = dimension.number(dimension.values[1]) - first
+        # Not of floats: 0.4 - 0.3 is more than 0.1, and the last value would be out of reach.
+        settings["step"] = dimension.number(str(Decimal(dimension.values[1]) - Decimal(dimension.values[0])))
     try:
         return kind(first, last, **settings)
     except ValueError as error:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from imagier.configuration import check
 from imagier.errors import ConfigError, ImagierError
+from imagier.keys import spoken_as
 from imagier.launch import launch
 from imagier.offered import CONF
 from imagier.signals import answered_by
@@ -139,7 +140,8 @@ class Sweep:
         subjects: dict[str, Values] = {}
         for values in each:
             cfg = self._composed([*self.fixed, *typed(values)])
-            check(_without_hydra(cfg))
+            with spoken_as(cfg):
+                check(_without_hydra(cfg))
             devices = cfg.trainer.devices
             if devices not in (1, "1") and not (OmegaConf.is_list(devices) and len(devices) == 1):
                 raise ConfigError(

@@ -3,7 +3,8 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,12 @@ def environment(fingerprint: str) -> dict[str, Any]:
         },
         "data_fingerprint": fingerprint,
     }
+
+
+def hardware_name(gpus: Sequence[int]) -> str:
+    """Return the names of the GPUs with these indices, or the processor's if there are none."""
+    counts = Counter(torch.cuda.get_device_name(index) for index in gpus)
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or _processor()
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -24,7 +24,13 @@ from imagier.keys import is_said
 from imagier.nodes import parameters_of, target_of
 from imagier.tasks.base import Task
 from imagier.training.checkpoints import loud_interrupts
-from imagier.training.hardware import held_by_memory, make_trainer, refuse_no_batches, refuse_precision
+from imagier.training.hardware import (
+    held_by_memory,
+    make_trainer,
+    refuse_no_batches,
+    refuse_precision,
+    settle_threads,
+)
 from imagier.training.loggers import console, log_to
 from imagier.training.rivals import measured_rates
 from imagier.training.run_folder import find_checkpoint
@@ -75,6 +81,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     refuse_other_meaning(facts, data.facts)
     if cfg.split == "all":
         data.join()
+    settle_threads(cfg, data.usual_workers(cfg.split))
     trainer = make_trainer(cfg, path.parent, [], [], alone=True)
     same = data.findings.fingerprint == said["data_fingerprint"]
     folder_of_training = same or _same_folder(data.root, trained.data.get("root"))
@@ -185,14 +192,17 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
             _refuse_other_task(trained, given)
             settings.data = given
             # Unless set explicitly: the classes and size of the training, and the samples that it left out.
-            for key in ("size", "channels", *build.AS_TRAINED):
+            for key in ("size", *build.AS_TRAINED):
                 if key in settings.data and key in trained.data and not is_said(f"data.{key}"):
                     settings.data[key] = trained.data[key]
+            if "channels" in settings.data and not is_said("data.channels"):
+                settings.data.channels = facts.channels
         elif given is not None:
             settings.data = OmegaConf.merge(settings.data, given)
-        anew = given is not None and settings.data.get("size") == "auto" and not is_said("data.size")
-        if anew and facts.size and trained.task.name == "classify":  # other networks take any size
-            settings.data.size = list(facts.size)  # what `auto` resolved to in training
+        unsaid = settings.data.get("size") in ("auto", None) and not is_said("data.size")
+        size = facts.size if unsaid and trained.task.name == "classify" else None  # other networks take any size
+        if given is not None and size:
+            settings.data.size = list(size)
         if trained.task.name == "classify" and "known" in parameters_of(target_of(settings.data, "data"))[0]:
             settings.data.known = list(facts.classes)  # the images may lack some
         settings.pop("augment", None)
@@ -201,7 +211,12 @@ def data_for(cfg: DictConfig, trained: DictConfig, facts: Facts, measured: Split
         settings.data.limit = None if given is None else given.get("limit")  # training's limit does not apply
         if measured == "all" and settings.data.get("per_class") and not is_said("data.per_class"):
             settings.data.per_class = None  # all images of the folder
-    return build.data_module(settings, measured)
+    data = build.data_module(settings, measured)
+    if size and data.facts.size != size:  # images of other sizes have been added since
+        with open_dict(settings):
+            settings.data.size = list(size)
+        data = build.data_module(settings, measured)
+    return data
 
 
 def _refuse_other_task(trained: DictConfig, given: DictConfig) -> None:

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,8 @@ class FrozenFeatures(Callback):
     def _features(self, trainer: Trainer, net: FromPixels, split: Split) -> np.ndarray:
         path = self.folder / f"{self._key(trainer, net, split)}.npy"
         if path.is_file():
+            with suppress(OSError):  # another user's; `imagier cache` tells when it was last used
+                os.utime(path)
             return np.load(path, mmap_mode="r").view(np.ndarray)
         began = time.monotonic()
         features_NF = self._computed(trainer, net, split)

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from imagier.models.pixels import FromPixels
 from imagier.tasks.base import Task
 from imagier.training import loggers as outlets
 from imagier.training.checkpoints import Checkpoints
-from imagier.training.environment import environment
+from imagier.training.environment import environment, hardware_name
 from imagier.training.exhibits import exhibits, first_batch
 from imagier.training.report import Summary, write_report
 from imagier.training.rivals import compare
@@ -38,6 +38,7 @@ class Finished:
     checkpoints: the callback, which knows the best checkpoint.
     epochs:      number of epochs trained, the last possibly in part.
     seconds:     time of pretraining, training (all sessions of a resumed run) and evaluation.
+    gpus:        indices of the GPUs it was trained on; none on a CPU.
     """
 
     cfg: DictConfig
@@ -49,6 +50,7 @@ class Finished:
     checkpoints: Checkpoints
     epochs: int
     seconds: float
+    gpus: Sequence[int]
 
     @property
     def measured(self) -> dict[Split, Mapping[str, float]]:
@@ -95,7 +97,7 @@ def write_results(run: Finished, loggers: list[Logger]) -> Path | None:
     """
     write_text(run.run_dir / "metrics.json", json.dumps(run.results, indent=2) + "\n")
     records = environment(run.data.findings.fingerprint)
-    machine = ", ".join(records["machine"]["gpus"]) or records["machine"]["processor"]
+    machine = hardware_name(run.gpus)
     write_text(run.run_dir / "summary.json", json.dumps(_short(run, machine), indent=2) + "\n")
     report, best = None, run.checkpoints
     if run.cfg.report:

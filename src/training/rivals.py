@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from imagier.metrics.bd_rate import bd_rate
 from imagier.metrics.quality import MS_SSIM_LEAST, ms_ssim, psnr
 from imagier.tasks.base import Task
 from imagier.tasks.compress import Compress
-from imagier.training.image_formats import RIVALS, ImageFormat, decode
+from imagier.training.image_formats import RIVALS, WEBP_LONGEST, ImageFormat, decode
 from imagier.training.pictures import Comparison, Curve
 
 MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # in `compare`: MS-SSIM and AVIF's encoder are slow
@@ -33,11 +34,13 @@ def compare(task: Task, data: ImageData) -> Comparison | None:
         data: data module, set up.
 
     Returns:
-        The curves; None for tasks other than compress.
+        The curves; None for tasks other than compress, and without an image that every format can hold.
     """
     if not isinstance(task, Compress):
         return None
     pictures = list(_pictures(data, "val", MOST_PICTURES, MOST_PIXELS, task.device))
+    if not pictures:
+        return None
     large = [picture for picture in pictures if min(picture.shape[2:]) >= MS_SSIM_LEAST]
     return _comparison(task, large or pictures, {"psnr": psnr, "ms_ssim": ms_ssim})
 
@@ -46,7 +49,9 @@ def measured_rates(task: Task, data: ImageData, split: Split, most: int | None =
     """Return the BD-rates by PSNR over a split, or its first `most` images; empty for tasks other than compress."""
     if not isinstance(task, Compress):
         return {}
-    return bd_rates(_comparison(task, _pictures(data, split, most, None, task.device), {"psnr": psnr}))
+    pictures = _pictures(data, split, most, None, task.device)
+    first = next(pictures, None)
+    return {} if first is None else bd_rates(_comparison(task, chain([first], pictures), {"psnr": psnr}))
 
 
 def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> Comparison:
@@ -88,9 +93,12 @@ def bd_rates(comparison: Comparison) -> dict[str, float]:
 def _pictures(
     data: ImageData, split: Split, most: int | None, most_pixels: int | None, device: torch.device
 ) -> Iterator[Tensor]:
+    """Yield images that every format can hold, uint8 [1, C, H, W]; at least one, even if it exceeds `most_pixels`."""
     count = pixels = 0
     for batch in data.loader(split):
         for picture_1CHW in batch["image"].split(1):
+            if max(picture_1CHW.shape[2:]) > WEBP_LONGEST:
+                continue
             pixels += picture_1CHW[0, 0].numel()
             if count and (count == most or (most_pixels is not None and pixels > most_pixels)):
                 return

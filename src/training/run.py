@@ -39,6 +39,7 @@ from imagier.training.hardware import (
     settle_threads,
     trainer_settings,
 )
+from imagier.training.monitors import MonitorsExist
 from imagier.training.processes import in_turn, part, together
 from imagier.training.progress import EpochLines, ProgressBar
 from imagier.training.provenance import Provenance
@@ -106,7 +107,9 @@ def _fit_and_report(
     trainer = make_trainer(cfg, run_dir, callbacks, loggers)
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     if checkpoints is None:
-        raise ConfigError("callbacks.checkpoints._target_ must be imagier.training.checkpoints.Checkpoints or its subclass.")
+        raise ConfigError(
+            "callbacks.checkpoints._target_ must be imagier.training.checkpoints.Checkpoints or its subclass."
+        )
     outlets.tell_settings(loggers, cfg)  # before any file is replaced, since W&B may reject the run
     if leader():
         write_records(cfg, run_dir, data)
@@ -129,7 +132,8 @@ def _fit_and_report(
         samples = {split: measured_samples(judge, data, split) for split in splits}
         results = _measured(judge, task, data, splits, _validated(trainer, checkpoints))
         spent = schedule.pretraining + schedule.earlier + time.monotonic() - began
-        finished = Finished(cfg, run_dir, task, data, results, samples, checkpoints, _epochs(trainer), spent)
+        gpus = trainer.device_ids if trainer.strategy.root_device.type == "cuda" else []
+        finished = Finished(cfg, run_dir, task, data, results, samples, checkpoints, _epochs(trainer), spent, gpus)
         print_scores(finished.measured, data.facts)
         report = write_results(finished, loggers)
     log.info("best checkpoint: %s", checkpoints.best)
@@ -208,6 +212,7 @@ def _callbacks(
     """Return the callbacks in the order in which they run: those that change a step first, those that save it last."""
     throughput = Throughput(asked)
     return [
+        MonitorsExist(),
         FrozenFeatures(data, Path(cfg.paths.cache).expanduser()),
         SentenceHolds(),
         WithoutAverages(),

@@ -31,6 +31,8 @@ from imagier.transfer.page import (
 )
 from imagier.transfer.trial import Passage, passages
 
+FILES = ("transfer.csv", "transfer.html", "rate-distortion.png", "time.png")  # of a report
+
 
 def run(cfg: DictConfig) -> None:
     """Send the images of `cfg.source` in every form over every link, and write a report below `cfg.output`.
@@ -42,9 +44,10 @@ def run(cfg: DictConfig) -> None:
         DataError: there are no images, or some cannot be read; the others are reported first.
     """
     output = Path(cfg.output or ".").expanduser()
-    if not cfg.overwrite and any((output / name).exists() for name in ("transfer.csv", "transfer.html")):
+    if not cfg.overwrite and (there := [name for name in FILES if (output / name).exists()]):
         raise ConfigError(
-            f"output={output} already contains a report; choose another folder, or replace it with overwrite=true."
+            f"output={output} already contains {there[0]}, as from an earlier report; choose another folder, or "
+            "replace it with overwrite=true."
         )
     codec = load_codec(cfg.ckpt, cfg.runtime, cfg.threads)
     if cfg.threads:

@@ -147,6 +147,14 @@ def test_validation_stands_in_for_a_test_split_without_truth(
     assert data.sources["test"].ids == data.sources["val"].ids == ["bonn_0", "bonn_1"]
 
 
+def test_a_test_split_is_one_even_if_a_mask_shows_nothing(root: Path) -> None:
+    write(root, "test", "berg_0", np.full(SIZE, 3))
+    write(root, "test", "bern_1", np.full(SIZE, 3))
+    data = opened(root)
+    assert not data.stand_ins
+    assert len(data.sources["test"]) == 3
+
+
 def test_images_of_several_sizes_have_no_common_size(root: Path) -> None:
     write(root, "val", "bonn_0", size=(16, 16))
     assert opened(root).facts.size is None

@@ -11,6 +11,7 @@ from imagier.datamodules.diagnosis import doubts, report
 from imagier.datamodules.image_file import told_of
 from imagier.datamodules.masks import Masks
 from imagier.datamodules.photos import Photos
+from imagier.errors import DataError
 from tests.training.test_run import say
 
 
@@ -50,6 +51,23 @@ def test_counts_weights_and_weak_spots_are_told(tmp_path: Path) -> None:
     )
     assert "the validation split does not contain sky" in text
     assert text.endswith("No broken files.")
+
+
+def test_a_split_without_readable_samples_is_told_by_its_own_problem(tmp_path: Path) -> None:
+    street(tmp_path, "train", "ulm_9", np.full((4, 8), 99))
+    street(tmp_path, "test", "ulm_8", np.full((4, 8), 98))
+    with pytest.raises(DataError, match=r"'test' has no readable sample among its 1, because .*98"):
+        diagnose(tmp_path)
+
+
+def test_a_test_split_without_labels_is_told_with_its_own_number(tmp_path: Path) -> None:
+    for split, count, value in (("train", 3, 7), ("val", 2, 7), ("test", 4, 0)):
+        for number in range(count):
+            street(tmp_path, split, f"ulm_{split}{number}", np.full((4, 8), value))
+    street(tmp_path, "test", "ulm_test4", np.full((4, 8), 9))  # ignored as well, but no void
+    text = diagnose(tmp_path)
+    assert "the first" not in text
+    assert ["test", "5", "0", "4", "x", "8", "(5)"] in [line.split() for line in text.splitlines()]
 
 
 def test_problems_and_shared_samples_are_told(tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ def test_a_class_that_was_taken_for_unlabelled_is_missed(tmp_path: Path) -> None
     unlabel(three, 255)
     with pytest.raises(ConfigError, match=r"data\.classes=\[name0,name128,name255\]' 'data\.values=\[0,128,255\]'"):
         opened(three, classes=None)
+    with pytest.raises(ConfigError, match=r"classes\. data\.values has 0, 128: name each.*one name per line\.$"):
+        opened(three, classes=None, values=[0, 128], ignored=None)
     (note,) = opened(three, values=[0, 128]).notes
     assert note.startswith("33.3% of the pixels are unlabelled (value 255)")
 
@@ -211,6 +213,14 @@ def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
         turned.save(path, exif=upside_down)
     image, mask = opened(root).sources["train"].read(0)
     assert image[mask == 1].mean() > image[mask == 0].mean() + 100
+
+
+def test_a_mask_in_an_upright_tiff_is_turned_once(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    mask = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(mask).save(tmp_path / "mask.tif", exif=turned)
+    assert (read_mask(tmp_path / "mask.tif", "") == np.rot90(mask, -1)).all()
 
 
 def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     hollow = _classes(tmp_path / "hollow")
     (hollow / "fox").mkdir()
     _raises(hollow, "fox has no images")
+    for split, names in (("train", ["cat", "dog"]), ("val", ["fox"])):
+        _classes(tmp_path / "others" / split, names=names)
+    _raises(tmp_path / "others", r"val has no images of data\.classes=cat,dog", classes=["cat", "dog"])
 
 
 def test_split_folders_that_do_not_fit(tmp_path: Path) -> None:

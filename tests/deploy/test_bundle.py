@@ -173,6 +173,11 @@ def forged(data: bytes) -> bytes:
         ("bundle.json", None, "cannot be read"),
         ("bundle.json", lambda data: b"[" * 100_000, "is damaged"),
         ("bundle.json", lambda data: forged(data.replace(b'"weights.saf', b'"../weights.saf')), "outside the bundle"),
+        (
+            "bundle.json",
+            lambda data: forged(data.replace(b'"name": "', b'"name": "../', 1)),
+            "which is not that of a file",
+        ),
         ("bundle.json", lambda data: data.replace(b"28", b"32", 1), "is not as it was exported"),
         ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "Update imagier"),
         (
@@ -229,6 +234,8 @@ def test_a_device_is_torchs_and_must_be_there(tmp_path: Path, monkeypatch: pytes
         ({"device": "cuda"}, "device=cuda needs runtime=torch"),
         ({"device": "cuda", "runtime": "torch"}, "torch sees no GPU here"),
         ({"device": "tpu", "runtime": "torch"}, "it is one of: auto, cpu, cuda"),
+        ({"device": "cuda:0"}, "device=cuda:0 is not known; it is one of: auto, cpu, cuda"),
+        ({"batch_size": 0}, "batch_size=0 is not a number of images"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             imagier.load(folder, **words)

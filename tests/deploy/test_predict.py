@@ -240,6 +240,10 @@ def test_results_are_no_source(tmp_path: Path, segmenter: Path) -> None:
     assert "5 of 5 images were already done" in said
     predict(f"ckpt={segmenter}", "source='**/*.png'", "output=new", cwd=tmp_path)
     assert len(lines(tmp_path / "new")) == 6
+    said = predict(f"ckpt={segmenter}", "source=predictions", cwd=tmp_path, code=3)
+    assert "only files written by an earlier job. To use these, name the folder" in said
+    again = said.partition("that holds them: ")[2].split()[0].rstrip(".")
+    assert "images in" in predict(f"ckpt={segmenter}", again, "output=again", cwd=tmp_path)
     shutil.rmtree(tmp_path / "predictions" / "unet-streets" / "masks")
     assert "already done" not in predict(f"ckpt={segmenter}", "source=.", cwd=tmp_path)
     predict(f"ckpt={segmenter}", "source=one/0.png", cwd=tmp_path)  # another source: another folder
@@ -286,6 +290,7 @@ def test_names_that_differ_by_their_suffix_alone(tmp_path: Path, segmenter: Path
         (["source=photos", "format=coco"], "format=coco is not known", 2),
         (["source=photos", "format=cityscapes"], "is for task=classify", 2),
         ([], "source is not given", 2),
+        (["photos"], "Did you mean 'source=photos'?", 2),
     ],
 )
 def test_wrong_words(tmp_path: Path, classifier: Path, words: list[str], sentence: str, code: int) -> None:

@@ -1,6 +1,7 @@
-"""How the server handles connections that send no complete request, or are too many."""
+"""How the server handles connections that send no complete request, read no response, or are too many."""
 
 import socket
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -53,6 +54,21 @@ def test_a_head_without_an_end_is_not_read_on(server: str) -> None:
         long.sendall(b"GET /health HTTP/1.1\r\nx: ")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             _ = [long.sendall(b"a" * 100_000) for _ in range(1000)]
+    assert httpx2.get(f"{server}/health").status_code == 200
+
+
+def test_a_client_that_does_not_read_is_not_waited_for(server: str) -> None:
+    asked, answered = 400, 0
+    with opened(server) as idle:
+        for _ in range(asked):
+            idle.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n")
+        time.sleep(4)
+        try:
+            while got := idle.recv(1 << 20):
+                answered += got.count(b"HTTP/1.1 200")
+        except ConnectionResetError:
+            pass
+    assert answered < asked
     assert httpx2.get(f"{server}/health").status_code == 200
 
 

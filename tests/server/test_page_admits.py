@@ -102,6 +102,8 @@ def test_the_page_fetches_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_codec_has_the_same_limit_on_the_page_as_over_http() -> None:
+    import gradio
+
     from imagier.server.page.desk import Desk
 
     codec, about = net_of("compress", "factorized")
@@ -113,6 +115,8 @@ def test_a_codec_has_the_same_limit_on_the_page_as_over_http() -> None:
         refused = nullcontext() if fits else pytest.raises(HTTPException, match=r"0\.0025 million pixels for a codec")
         with refused, Desk(app).read(image.getvalue(), net) as pixels:
             assert pixels.shape == (side, side, 3)
+    with pytest.raises(gradio.Error, match="has been deleted meanwhile"), Desk(app).read("/gone.png", net):
+        pass
 
 
 def test_what_a_bundle_says_of_itself_is_shown_as_text() -> None:

@@ -126,6 +126,8 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path: Path, classifier:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert "Choose another port=" in serve(f"ckpt={classifier}", f"port={port}", code=2)
+    for host in ("192.168..1", "null"):
+        assert "host= must be an address of this machine" in serve(f"ckpt={classifier}", f"host={host}", code=2)
     assert "nothing" in serve("ckpt=nothing", code=2)
     assert "queue=0 is out of range" in serve(f"ckpt={classifier}", "queue=0", code=2)
     assert "ckpt is empty" in serve("ckpt=','", code=2)

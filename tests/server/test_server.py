@@ -25,6 +25,7 @@ from PIL import Image
 
 import imagier
 from imagier.batch import Facts
+from imagier.datamodules.jpeg import decode_jpeg
 from imagier.deploy.codec import PictureCodec
 from imagier.deploy.predictor import Predictor
 from imagier.metrics.confusion import ConfusionMatrix, intersection_over_union
@@ -197,6 +198,15 @@ def test_hostile_uploads(client: TestClient, opened: list[Any], kind: str) -> No
             assert answer.status_code == code, answer.text
             assert answer.json()["error"]
     assert client.post(f"/models/{name_of(opened, 'segment')}/predict", content=png()).status_code == 200
+
+
+def test_a_size_that_only_libjpeg_reads_counts_as_well() -> None:
+    saved = io.BytesIO()
+    Image.new("RGB", (1200, 1200)).save(saved, "JPEG")
+    data = saved.getvalue()[:2] + b"\xff\x01" + saved.getvalue()[2:]  # a marker that Pillow does not know
+    assert decode_jpeg(data, 3) is not None
+    with pytest.raises(HTTPException, match="1200 x 1200 pixels"):
+        Door(Limits(megapixels=1), Monitor()).room_for(data).__enter__()
 
 
 def test_large_pictures_wait_for_one_another() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.plugins import Plugins
+from optuna.distributions import FloatDistribution, IntDistribution
 from PIL import Image
 from submitit import AutoExecutor
 
@@ -26,6 +27,7 @@ from imagier.offered import CONF
 from imagier.sweeps.picture import draw_trials
 from imagier.sweeps.record import Record, ranked, read_records
 from imagier.sweeps.results import best_of_each_measure
+from imagier.sweeps.search import _distribution
 from imagier.sweeps.sweep import Sweep, sweep
 from imagier.sweeps.trial import TrialJob
 from imagier.sweeps.words import extremes, read_words
@@ -56,6 +58,15 @@ def test_words_are_split_into_those_that_stay_and_those_that_vary() -> None:
         "data.batch_size": (("16", "32", "48", "64"), False, True, False),
         "+loss.gamma": (("1", "4"), True, False, True),
     }
+
+
+def test_a_search_reaches_the_last_number_of_a_range() -> None:
+    _, (drop, width) = read_words(["model.dropout=range(0.3,0.6,0.1)", "model.width=range(16,65,16)"], {})
+    fractions, wholes = _distribution(drop), _distribution(width)
+    assert isinstance(fractions, FloatDistribution)
+    assert isinstance(wholes, IntDistribution)
+    assert (fractions.low, fractions.high, fractions.step) == (0.3, 0.5, 0.1)
+    assert (wholes.low, wholes.high, wholes.step) == (16, 64, 16)
 
 
 def test_values_of_an_experiments_file_and_of_a_pattern_vary(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +101,9 @@ SLIPS = {
         "model.width does not exist; model holds: name, tasks, hidden",
     ),
     "-m task=classify optimizer.lr=1e-3,3e-4,-1": ("optimizer.lr=-1 is out of range",),
+    "-m experiment=objects32_cpu data.root=. augment=shift,flip augment.pixels=5": (
+        "augment.pixels=5 would have no effect",
+    ),
     "-m task=classify model=cnn,unet": ("model=unet is for task=segment",),
     "-m task=classify optimizer.lrr=1,2": ("optimizer.lrr does not exist", "Did you mean 'lr'?"),
     "-m task=classify optimizer.lr=interval(1e-4,1)": ("optimizer.lr is an interval", "sweep=optuna"),

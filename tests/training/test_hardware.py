@@ -18,7 +18,7 @@ from imagier.datamodules.fashion_mnist import FashionMNIST
 from imagier.errors import TrainingError
 from imagier.offered import CONF
 from imagier.tasks.faults import told_of
-from imagier.training import hardware
+from imagier.training import environment, hardware
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,14 @@ def settled(
     torch.set_num_threads(1)  # as an earlier job may have left it
     hardware.settle_threads(sentence(**settings), workers)
     return torch.get_num_threads()
+
+
+def test_a_run_is_of_the_devices_that_it_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: ("NVIDIA A", "NVIDIA A", "NVIDIA B")[index])
+    monkeypatch.setattr(environment, "_processor", lambda: "AMD EPYC")
+    assert environment.hardware_name([]) == "AMD EPYC"
+    assert environment.hardware_name([2]) == "NVIDIA B"
+    assert environment.hardware_name([0, 1]) == "2 x NVIDIA A"
 
 
 def sentence(**settings: Any) -> Any:

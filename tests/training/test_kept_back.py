@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import spoken
 
@@ -92,6 +94,26 @@ def test_scores_are_of_the_split_that_stood_in(materials_root: Path, tmp_path: P
     told = "the validation split is used as the test split"
     assert told in by_default["said"]
     assert told not in asked["said"]
+
+
+def test_a_net_of_one_size_is_measured_at_that_size_on_pictures_of_any(garments_root: Path, tmp_path: Path) -> None:
+    small = ["task=classify", "model=mlp", "model.hidden=[32]", "data=fashion_mnist", *QUICK]
+    spoken("train", *small, f"data.root={garments_root}", f"paths.runs={tmp_path}", cwd=tmp_path)
+    run = (tmp_path / "latest").resolve()
+    draw = np.random.default_rng(0)
+    for number, (label, side) in enumerate((("Coat", 40), ("Bag", 50), ("Bag", 28))):
+        (tmp_path / "kept" / label).mkdir(parents=True, exist_ok=True)
+        shades = draw.integers(0, 256, (side, side), dtype=np.uint8)
+        Image.fromarray(shades).save(tmp_path / "kept" / label / f"{number}.png")
+    record = measured(run, "all", "data=photos", f"data.root={tmp_path}/kept", "trainer.threads=1")
+    assert (record["samples"], record["size"]) == (3, [28, 28])
+    (tmp_path / "one" / "Coats").mkdir(parents=True)
+    shutil.copy(tmp_path / "kept" / "Coat" / "0.png", tmp_path / "one" / "Coats")
+    said = spoken(
+        "evaluate", f"ckpt={run}", "split=all", "data=photos", f"data.root={tmp_path}/one", cwd=tmp_path, code=3
+    )
+    assert "does not know the class 'Coats'" in said
+    assert "Did you mean 'Coat'?" in said
 
 
 def test_a_run_is_measured_and_goes_on_from_any_folder(garments_root: Path, tmp_path: Path) -> None:

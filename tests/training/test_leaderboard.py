@@ -200,6 +200,20 @@ def test_seeds_asks_for_settings_with_so_many_and_takes_the_newest(
     assert "seeds=0 is out of range" in refused(capsys, f"runs={tmp_path}", "seeds=0")
 
 
+def test_seeds_that_all_settings_have_are_taken_before_newer_ones(tmp_path: Path) -> None:
+    for seed in range(5):
+        write_run(tmp_path, seed=seed)
+        if seed < 3:
+            write_run(tmp_path, model="pspnet", seed=seed, score=0.6)
+    (board,) = boards_of(tmp_path, seeds=2)
+    assert [[run.seed for run in setting.runs] for setting in board.settings] == [[1, 2], [1, 2]]
+    write_run(tmp_path, model="fcn8", seed=2, score=0.5)
+    write_run(tmp_path, model="fcn8", seed=7, score=0.5)
+    (board,) = boards_of(tmp_path, seeds=2)
+    seeds = {setting.name: [run.seed for run in setting.runs] for setting in board.settings}
+    assert seeds == {"unet": [2, 4], "pspnet": [1, 2], "fcn8": [2, 7]}
+
+
 @pytest.mark.parametrize(
     "other",
     [

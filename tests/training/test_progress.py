@@ -104,6 +104,23 @@ def test_early_stopping_ends_a_run_that_has_stopped_improving(garments_root: Pat
     assert validated() == [0, 1, 2, 3]
 
 
+def test_a_score_that_validation_does_not_measure_cannot_be_monitored(
+    garments_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        *CLASSIFY,
+        f"data.root={garments_root}",
+        f"paths.runs={tmp_path}",
+        *SHORT,
+        "+callbacks.early_stopping.mode=min",
+    ]
+    words += ["callbacks.early_stopping.patience=2", "+callbacks.early_stopping.monitor=val/los"]
+    assert refused("train", *words) == 2
+    said = capsys.readouterr().err
+    assert "EarlyStopping monitors val/los, which validation during training does not measure" in said
+    assert "Did you mean 'val/loss'?" in said
+
+
 def test_a_step_is_of_the_mean_over_the_batches_that_there_are(garments_root: Path, tmp_path: Path) -> None:
     words = [*CLASSIFY, f"data.root={garments_root}", "trainer.limit_train_batches=2", "trainer.max_epochs=1", *SHORT]
     words += ["optimizer=sgd", "optimizer.lr_scaling=none"]

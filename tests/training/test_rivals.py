@@ -44,6 +44,17 @@ def codec(channels: int = 3, lambdas: tuple[float, ...] = (0.001, 0.01)) -> Comp
     return Compress(FromPixels(inner, FACTS.mean[:channels], FACTS.std[:channels]), RateDistortion(), FACTS)
 
 
+def test_pictures_too_long_for_a_format_are_left_out() -> None:
+    strip = np.zeros((16, 16_400, 3), np.uint8)
+    data: Any = Pictures(strip, leaves(0, 64, 64))
+    comparison = compare(codec(), data)
+    assert comparison is not None
+    assert comparison.pictures == 1
+    alone: Any = Pictures(strip)
+    assert compare(codec(), alone) is None
+    assert measured_rates(codec(), alone, "val") == {}
+
+
 def test_all_codecs_are_measured_on_the_same_pictures_by_real_bytes() -> None:
     images = [leaves(0, 176, 192), leaves(1, 200, 180)]
     task = codec()

@@ -86,7 +86,10 @@ class Desk:
         """
         if given is None:
             raise sentence("There is no image yet: drop one into the field, or click it.")
-        data = Path(given).read_bytes() if isinstance(given, str) else given
+        try:
+            data = Path(given).read_bytes() if isinstance(given, str) else given
+        except OSError as error:  # uploads are kept for an hour
+            raise sentence("The uploaded image has been deleted meanwhile: drop it into the field again.") from error
         with self._door.room_for(data, codec=net.codec is not None):
             yield to_pixels(data, net.description.channels)
 

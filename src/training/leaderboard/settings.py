@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,8 @@ def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
 
     Args:
         runs: finished runs, oldest first.
-        seeds: number of seeds: settings with fewer are left out, of the others the newest runs of so many are used.
+        seeds: number of seeds: settings with fewer are left out; of the others, seeds that all of them have are used
+            first, so that they can be compared seed by seed, then the newest.
 
     Raises:
         ConfigError: if no setting has so many seeds.
@@ -140,14 +141,16 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     by_setting: dict[str, list[Run]] = {}
     for run in runs:
         by_setting.setdefault(json.dumps(setting_of(run), sort_keys=True), []).append(run)
-    names = named([group[-1] for group in by_setting.values()])
+    groups = list(by_setting.values())
+    names = named([group[-1] for group in groups])
+    newest = [{run.seed: run for run in group} for group in groups]  # the last run of each seed counts
+    shared = _shared([found for found in newest if len(found) >= (seeds or 1)], seeds)
     settings, notes, few = [], [], []
-    for name, group in zip(names, by_setting.values(), strict=True):
-        newest = {run.seed: run for run in group}  # the last run of each seed counts
-        if seeds is not None and len(newest) < seeds:
+    for name, group, found in zip(names, groups, newest, strict=True):
+        if seeds is not None and len(found) < seeds:
             few.append(name)
             continue
-        chosen = sorted(newest.values(), key=lambda run: run.age)[-seeds if seeds else 0 :]
+        chosen = sorted(found.values(), key=lambda run: (run.seed in shared, run.age))[-seeds if seeds else 0 :]
         settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
         notes += _repeated(name, group, settings[-1])
     if few:
@@ -165,6 +168,14 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
         aside=aside,
         notes=[*notes, *_cautions(settings)],
     )
+
+
+def _shared(settings: Sequence[Mapping[int, Run]], most: int | None) -> set[int]:
+    """Return the seeds that all settings have, the newest `most`, so that they can be compared seed by seed."""
+    if not settings:
+        return set()
+    shared = set(settings[0]).intersection(*settings[1:])
+    return set(sorted(shared, key=lambda seed: max(found[seed].age for found in settings))[-most if most else 0 :])
 
 
 def _repeated(name: str, group: Sequence[Run], setting: Setting) -> list[str]:
