@@ -31,7 +31,7 @@ def denoise_tab(desk: Desk, net: Net) -> None:
     with gr.Row():
         with gr.Column(scale=1):
             given = photo()
-            sigma = gr.Slider(0, 100, 25, step=1, label="Added noise: standard deviation, on a scale of 0 to 255")
+            sigma = gr.Slider(0, 100, 25, step=1, label="Added noise: sigma (of 255)")
             ask = gr.Button("Denoise", variant="primary")
         with gr.Column(scale=2):
             answer = gr.ImageSlider(label="Before and after", format="png", height=480)
