@@ -20,7 +20,7 @@ __all__ = ["ensure"]
 
 SETS: dict[str, tuple[int, Callable[..., None], str]] = {
     "garments": (garments.VERSION, garments.generate, "7,000 grey images of garments in Fashion-MNIST's format"),
-    "leaves": (leaves.VERSION, leaves.generate, "300 images of overlapping leaves, for restoration and compression"),
+    "leaves": (leaves.VERSION, leaves.generate, "133 images of overlapping leaves, for restoration and compression"),
     "materials": (materials.VERSION, materials.generate, "2,000 images of materials, one folder per class"),
     "streets": (streets.VERSION, streets.generate, "360 street scenes with labels in Cityscapes' layout"),
 }

@@ -20,7 +20,7 @@ from imagier.synthetic.leaf_plane import Plane
 from imagier.synthetic.leaf_surfaces import Palette, luma, sheet
 from imagier.synthetic.noise import smooth_noise
 
-VERSION = 2  # increment whenever the images change
+VERSION = 3  # increment whenever the images change
 SUPERSAMPLING = 2
 SHEETS = 5  # textures per image
 
@@ -28,8 +28,8 @@ SHEETS = 5  # textures per image
 def generate(
     root: Path,
     *,
-    count: int = 300,
-    size: tuple[int, int] = (256, 256),
+    count: int = 133,
+    size: tuple[int, int] = (384, 384),
     seed: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> None:
@@ -38,7 +38,8 @@ def generate(
     Args:
         root: folder to write into.
         count: number of images.
-        size: (height, width) in pixels.
+        size: (height, width) in pixels. As in photographs, busy and smooth places should be larger than what a codec
+            sees at once; in images of 256 x 256 they are not.
         seed: image i depends on (seed, i) alone.
         progress: wraps the list of images to draw, for instance with a progress bar.
     """
