@@ -48,6 +48,9 @@ _HELD = {
 }
 
 
+_EXAMPLES = {"ema": "decay=0.999", "early_stopping": "patience=5"}  # of callbacks' settings
+
+
 def check(cfg: DictConfig) -> None:
     """Check a composed configuration.
 
@@ -159,8 +162,8 @@ def _check_parts(cfg: DictConfig) -> None:
     for name, node in cfg.callbacks.items():
         if node and not isinstance(node, DictConfig):
             raise ConfigError(
-                f"callbacks.{name}={node} replaces the whole callback; set one of its settings instead, as in "
-                f"callbacks.ema.decay=0.999, or callbacks.{name}=null to turn it off."
+                f"callbacks.{name}={node} replaces the whole callback; set one of its settings instead, such as "
+                f"callbacks.{name}.{_EXAMPLES.get(str(name), 'KEY=VALUE')}, or callbacks.{name}=null to turn it off."
             )
     kept = cfg.callbacks.get("checkpoints")
     if not kept or None in kept.values():
@@ -184,6 +187,12 @@ def _word(value: Any) -> str:
 def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
     """Build the error for a `key` that does not exist; it lists the keys that exist in its place."""
     plain = cfg if isinstance(cfg, DictConfig) else DictConfig({})
+    if key.startswith("pretrain."):
+        name = plain.get("pretrain") or "NAME"
+        return ConfigError(
+            f"{key} does not exist: pretrain={name} names an experiment with settings of its own. Change them by "
+            f"training experiment={name} by itself, then add model.weights=RUN/checkpoints/best.ckpt here."
+        )
     if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
         files = _files("data")
         folders = [name for name in fitting("data", plain.task.name) if "root" in OmegaConf.load(files[name])]

@@ -37,6 +37,8 @@ SLIPS = {
     "task=segment trainer.max_epochs='2'": ("trainer.max_epochs=2 is out of range", "'2' is text", "oc.decode"),
     "task=segment +trainer.num_sanity_val_steps=0": ("trainer.num_sanity_val_steps is set by imagier",),
     "task=segment ~callbacks": ("callbacks was removed, but a run needs it", "~callbacks.NAME"),
+    "task=segment callbacks.early_stopping=5": ("such as callbacks.early_stopping.patience=5",),
+    "experiment=transfer_cpu data.root=. pretrain.budget=20s": ("pretrain=transfer_source names an experiment",),
     "task=segment callbacks.ema=0.999": (
         "callbacks.ema=0.999 replaces the whole callback",
         "callbacks.ema.decay=0.999",

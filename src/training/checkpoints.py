@@ -203,8 +203,9 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise Interrupted if the run was asked to stop."""
-        if trainer.is_global_zero and self.last.exists() and not self.best.exists():
-            _link(self.last, self.best)  # resumed with nothing left to train
+        unscored = self.best_score is None or not self.best.exists()
+        if trainer.is_global_zero and self.last.exists() and unscored:
+            _link(self.last, self.best)  # resumed with nothing left to train, possibly before any validation
         stop = self._asked()
         self._stop_listening()
         if stop:
@@ -225,6 +226,8 @@ class Checkpoints(Checkpoint):
 
     def _save(self, trainer: Trainer, best: bool = False) -> None:
         refuse_non_finite(trainer)
+        if self.best_score is None:  # `best` will be the last checkpoint if no validation follows
+            self.best_epoch, self.best_step = trainer.current_epoch, trainer.global_step
         began = time.monotonic()
         trainer.save_checkpoint(self.last)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()

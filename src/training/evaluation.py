@@ -18,7 +18,7 @@ from rich.text import Text  # plain, since a class may be called [red]
 from imagier import build
 from imagier.batch import Facts, Split
 from imagier.datamodules.base import ImageData
-from imagier.errors import ConfigError, writing_to
+from imagier.errors import ConfigError, nearest, writing_to
 from imagier.files import write_text
 from imagier.keys import is_said
 from imagier.nodes import parameters_of, target_of
@@ -89,7 +89,8 @@ def _evaluate(cfg: DictConfig, path: Path) -> float:
     limit = f"first-{samples}-of-" if samples < len(data.sources[cfg.split]) else ""
     split = data.stand_ins.get(cfg.split, cfg.split)
     skipped = [one.sentence for one in data.findings.problems if split in ("all", one.split)]
-    log.info("%s on %s of data=%s, %s samples", path, split, data.name, f"{samples:,}")
+    count = "1 sample" if samples == 1 else f"{samples:,} samples"
+    log.info("%s on %s of data=%s, %s, precision %s", path, split, data.name, count, trainer.precision)
     for note in [*data.notes, *_about_the_split(cfg.split, samples, data, same, folder_of_training)]:
         log.info("note: %s", note)
     if skipped:
@@ -229,6 +230,11 @@ def _refuse_other_task(trained: DictConfig, given: DictConfig) -> None:
 
 def refuse_other_meaning(trained: Facts, given: Facts) -> None:
     """Raise ConfigError if the classes or channels of the given data are not those of the training data."""
+    if unknown := [name for name in given.classes if name not in trained.classes]:
+        raise ConfigError(
+            f"{given.name} has the class {unknown[0]}, which the checkpoint does not know."
+            f"{nearest(unknown[0], trained.classes)} It knows {', '.join(trained.classes)}."
+        )
     if given.classes != trained.classes:
         raise ConfigError(
             f"the checkpoint has the classes {', '.join(trained.classes)}, but {given.name} has "

@@ -19,6 +19,7 @@ from imagier.measures import FILES, VALIDATED, changes_measure
 from imagier.nodes import plain
 from imagier.tasks.base import Task
 from imagier.training.hardware import process_count, trainer_settings
+from imagier.training.schedule import seconds
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def checkpoint_to_resume(path: Path, cfg: DictConfig, task: Task) -> dict[str, A
             f"trainer.strategy={then['trainer']['strategy']}; continue with that, or start a new "
             f"run{_BEGIN_WITH.format(path)}."
         )
+    _refuse_difference(path, "seed", then["seed"], now["seed"], _BEGIN_WITH.format(path))
     _refuse_other_measure(path, task.monitor, then, now)
     _refuse_done(path, checkpoint, cfg)
     return checkpoint
@@ -99,12 +101,19 @@ def _refuse_other_measure(path: Path, monitor: str, then: dict[str, Any], now: d
 
 
 def _refuse_done(path: Path, checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Reject limits below the epochs or steps already trained."""
+    """Reject limits below the epochs, steps or time already trained; the run's own budget may be used up."""
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if cfg.trainer.budget is None and cfg.trainer.max_epochs < done:
         raise ConfigError(
             f"trainer.max_epochs={cfg.trainer.max_epochs}, but {path} has already been trained for {done} epochs; set "
             f"at least {done}."
+        )
+    spent = checkpoint["callbacks"].get("Schedule", {}).get("seconds", 0.0)
+    own = checkpoint["imagier"]["config"]["trainer"]["budget"]
+    if cfg.trainer.budget not in (None, own) and seconds(cfg.trainer.budget) < spent:
+        raise ConfigError(
+            f"trainer.budget={cfg.trainer.budget}, but {path} has already been trained for {spent:.0f} s; set at least "
+            "as much."
         )
     if 0 < cfg.trainer.max_steps < checkpoint["global_step"]:
         raise ConfigError(

@@ -125,7 +125,7 @@ def _fit_and_report(
     if not leader():
         return float("nan")  # only the leader evaluates and reports
     with ending_at_once(checkpoints.best):
-        log.info("the best checkpoint is from epoch %d", checkpoints.best_epoch + 1)
+        log.info("the best checkpoint is from epoch %d; measuring it", checkpoints.best_epoch + 1)
         task, *_ = build.from_checkpoint(checkpoints.best, cfg)  # the trained network may be sharded
         judge = make_trainer(cfg, run_dir, [], [], alone=True)
         splits: list[Split] = ["val", "test"] if cfg.test else ["val"]
@@ -135,6 +135,8 @@ def _fit_and_report(
         gpus = trainer.device_ids if trainer.strategy.root_device.type == "cuda" else []
         finished = Finished(cfg, run_dir, task, data, results, samples, checkpoints, _epochs(trainer), spent, gpus)
         print_scores(finished.measured, data.facts)
+        if cfg.report:
+            log.info("drawing the report")
         report = write_results(finished, loggers)
     log.info("best checkpoint: %s", checkpoints.best)
     if report is not None:

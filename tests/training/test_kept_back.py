@@ -107,6 +107,11 @@ def test_a_net_of_one_size_is_measured_at_that_size_on_pictures_of_any(garments_
         Image.fromarray(shades).save(tmp_path / "kept" / label / f"{number}.png")
     record = measured(run, "all", "data=photos", f"data.root={tmp_path}/kept", "trainer.threads=1")
     assert (record["samples"], record["size"]) == (3, [28, 28])
+    (tmp_path / "kept" / "Bag").rename(tmp_path / "kept" / "Bagg")
+    said = spoken(
+        "evaluate", f"ckpt={run}", "split=all", "data=photos", f"data.root={tmp_path}/kept", cwd=tmp_path, code=2
+    )
+    assert "photos has the class Bagg, which the checkpoint does not know. Did you mean 'Bag'?" in said
     (tmp_path / "one" / "Coats").mkdir(parents=True)
     shutil.copy(tmp_path / "kept" / "Coat" / "0.png", tmp_path / "one" / "Coats")
     said = spoken(

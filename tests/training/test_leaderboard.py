@@ -161,7 +161,7 @@ def test_recipes_bear_their_own_names(tmp_path: Path) -> None:
     write_run(tmp_path, seed=3, optimizer__lr=0.2)
     (board,) = boards_of(tmp_path)
     assert {setting.name for setting in board.settings} == {
-        "baseline_unet", "baseline_unet, model=pspnet", "camvid_cpu", "unet",
+        "baseline_unet", "baseline_unet, model=pspnet", "camvid_cpu, optimizer.lr=0.1", "unet",
     }  # fmt: skip
 
 
@@ -188,14 +188,15 @@ def test_of_a_seed_trained_twice_the_newest_counts_and_this_is_said(tmp_path: Pa
     assert "00-00-00-10" in board.notes[0]
 
 
-def test_seeds_asks_for_settings_with_so_many_and_takes_the_newest(
+def test_seeds_asks_for_settings_with_so_many_and_takes_the_lowest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for day, seed in enumerate((5, 3, 8), start=1):
         write_run(tmp_path, seed=seed, stamp=f"2026-01-0{day}_00-00-00")
     write_run(tmp_path, model="pspnet", seed=5)
     (board,) = boards_of(tmp_path, seeds=2)
-    assert [(setting.name, [run.seed for run in setting.runs]) for setting in board.settings] == [("unet", [3, 8])]
+    assert [(setting.name, [run.seed for run in setting.runs]) for setting in board.settings] == [("unet", [3, 5])]
+    assert "unet: seeds 8 are left out, since seeds=2." in board.notes
     assert "no setting has finished runs with more than 3" in refused(capsys, f"runs={tmp_path}", "seeds=4")
     assert "seeds=0 is out of range" in refused(capsys, f"runs={tmp_path}", "seeds=0")
 
@@ -206,12 +207,12 @@ def test_seeds_that_all_settings_have_are_taken_before_newer_ones(tmp_path: Path
         if seed < 3:
             write_run(tmp_path, model="pspnet", seed=seed, score=0.6)
     (board,) = boards_of(tmp_path, seeds=2)
-    assert [[run.seed for run in setting.runs] for setting in board.settings] == [[1, 2], [1, 2]]
+    assert [[run.seed for run in setting.runs] for setting in board.settings] == [[0, 1], [0, 1]]
     write_run(tmp_path, model="fcn8", seed=2, score=0.5)
     write_run(tmp_path, model="fcn8", seed=7, score=0.5)
     (board,) = boards_of(tmp_path, seeds=2)
     seeds = {setting.name: [run.seed for run in setting.runs] for setting in board.settings}
-    assert seeds == {"unet": [2, 4], "pspnet": [1, 2], "fcn8": [2, 7]}
+    assert seeds == {"unet": [0, 2], "pspnet": [0, 2], "fcn8": [2, 7]}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends with exactly the numbers of an uninterrupted one."""
 
+import json
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from imagier.checkpoint_file import read_checkpoint
 from imagier.training.metrics_csv import read_rows
 from imagier.training.resuming import changes
 from tests.conftest import REPOSITORY, imagier, spoken
@@ -110,6 +112,31 @@ def test_a_signal_in_the_last_step_lets_it_be_validated(garments_root: Path, tmp
     said = imagier("resume=runs/latest", "~callbacks.stop", cwd=tmp_path)
     assert "the best checkpoint is from epoch 1" in said
     assert last(run)["global_step"] == 4
+
+
+def test_a_run_stopped_before_any_validation_is_measured_by_its_last_weights(
+    garments_root: Path, tmp_path: Path
+) -> None:
+    words = [*words_of("classify", garments_root), "trainer.check_val_every_n_epoch=4", "trainer.max_epochs=9"]
+    stop = [STOP, "+callbacks.stop.step=7", "+callbacks.stop.name=SIGTERM"]
+    spoken("train", *words, *stop, cwd=tmp_path, code=143)
+    run = tmp_path / "runs" / "latest"
+    said = spoken("train", f"resume={run}", "~callbacks.stop", "trainer.max_steps=8", cwd=tmp_path)
+    assert "the best checkpoint is from epoch 2" in said  # of six steps each
+    assert read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] == 8
+    assert json.loads((run / "summary.json").read_text())["best_epoch"] == 1
+
+
+def test_a_resumed_run_keeps_its_seed_and_the_time_it_took(unbroken: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken("classify"), run)
+    said = spoken("train", f"resume={run}", "seed=5", cwd=tmp_path, code=2)
+    assert "seed was 0 in" in said
+    checkpoint = last(run)
+    checkpoint["callbacks"]["Schedule"]["seconds"] = 100.0
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    said = spoken("train", f"resume={run}", "trainer.budget=50s", cwd=tmp_path, code=2)
+    assert "has already been trained for 100 s; set at least as much" in said
 
 
 def test_a_signal_while_measuring_says_how_to_go_on(leaves_root: Path, tmp_path: Path) -> None:

@@ -55,15 +55,16 @@ def _title(run: Run) -> str:
 
 
 def _telling_words(run: Run, alike: Sequence[Run]) -> list[str]:
-    """Return those of the run's command-line options that do not hold for all of `alike`."""
+    """Return those of the run's command-line options that change a recipe, or do not hold for all of `alike`."""
     telling = []
-    shown = ("task", "data", "experiment" if _said(run, "experiment") else "model")
+    recipe = _said(run, "experiment") is not None
+    shown = ("task", "data", "experiment" if recipe else "model")
     for word in run.words:
         key, _, value = word.lstrip("+~").partition("=")
         if key in shown or within(key, _NO_SETTING + _learnt_first(run)):
             continue
         unknown = at(run.config, key) is None  # such as debug=one_batch, which sets other keys
-        if any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
+        if recipe or any((word not in other.words) if unknown else _differs(run, other, key) for other in alike):
             telling.append(f"{key}={value}")
     return telling
 

@@ -82,8 +82,8 @@ def make_boards(runs: Sequence[Run], seeds: int | None = None) -> list[Board]:
 
     Args:
         runs: finished runs, oldest first.
-        seeds: number of seeds: settings with fewer are left out; of the others, seeds that all of them have are used
-            first, so that they can be compared seed by seed, then the newest.
+        seeds: number of seeds: settings with fewer are left out. Of the others, seeds that all of them have are used
+            first, so that they can be compared seed by seed, and then the lowest, whatever their scores are.
 
     Raises:
         ConfigError: if no setting has so many seeds.
@@ -144,14 +144,16 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     groups = list(by_setting.values())
     names = named([group[-1] for group in groups])
     newest = [{run.seed: run for run in group} for group in groups]  # the last run of each seed counts
-    shared = _shared([found for found in newest if len(found) >= (seeds or 1)], seeds)
+    shared = _shared([found for found in newest if len(found) >= (seeds or 1)])
     settings, notes, few = [], [], []
     for name, group, found in zip(names, groups, newest, strict=True):
         if seeds is not None and len(found) < seeds:
             few.append(name)
             continue
-        chosen = sorted(found.values(), key=lambda run: (run.seed in shared, run.age))[-seeds if seeds else 0 :]
+        chosen = sorted(found.values(), key=lambda run: (run.seed not in shared, run.seed))[:seeds]
         settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
+        if unused := sorted(set(found).difference(run.seed for run in chosen)):
+            notes.append(f"{name}: seeds {', '.join(map(str, unused))} are left out, since seeds={seeds}.")
         notes += _repeated(name, group, settings[-1])
     if few:
         notes.append(f"Skipped, with fewer than {seeds} seeds: {'; '.join(few)}.")
@@ -170,12 +172,9 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     )
 
 
-def _shared(settings: Sequence[Mapping[int, Run]], most: int | None) -> set[int]:
-    """Return the seeds that all settings have, the newest `most`, so that they can be compared seed by seed."""
-    if not settings:
-        return set()
-    shared = set(settings[0]).intersection(*settings[1:])
-    return set(sorted(shared, key=lambda seed: max(found[seed].age for found in settings))[-most if most else 0 :])
+def _shared(settings: Sequence[Mapping[int, Run]]) -> set[int]:
+    """Return the seeds that all settings have."""
+    return set(settings[0]).intersection(*settings[1:]) if settings else set()
 
 
 def _repeated(name: str, group: Sequence[Run], setting: Setting) -> list[str]:
