@@ -233,7 +233,7 @@ def refuse_other_meaning(trained: Facts, given: Facts) -> None:
     if unknown := [name for name in given.classes if name not in trained.classes]:
         raise ConfigError(
             f"{given.name} has the class {unknown[0]}, which the checkpoint does not know."
-            f"{nearest(unknown[0], trained.classes)} It knows {', '.join(trained.classes)}."
+            f"{nearest(unknown[0], trained.classes)} Evaluate on data with its classes, {', '.join(trained.classes)}."
         )
     if given.classes != trained.classes:
         raise ConfigError(

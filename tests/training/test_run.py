@@ -182,7 +182,7 @@ def test_a_checkpoint_is_evaluated_on_other_data_of_its_kind(
     say("evaluate", *words, "data=cityscapes", "data.label_set=category", f"data.root={tmp_path}/other")
     capsys.readouterr()
     assert refused("evaluate", *words, "data=cityscapes", "data.label_set=train", f"data.root={tmp_path}/other") == 2
-    assert "evaluate on data with the same classes" in capsys.readouterr().err
+    assert "has the class road, which the checkpoint does not know" in capsys.readouterr().err
     assert refused("evaluate", *words, "data=garments") == 2
     assert "data=garments is for task=classify, but the checkpoint is of task=segment." in capsys.readouterr().err
 
