@@ -196,7 +196,7 @@ def test_seeds_asks_for_settings_with_so_many_and_takes_the_lowest(
     write_run(tmp_path, model="pspnet", seed=5)
     (board,) = boards_of(tmp_path, seeds=2)
     assert [(setting.name, [run.seed for run in setting.runs]) for setting in board.settings] == [("unet", [3, 5])]
-    assert "unet: seeds 8 are left out, since seeds=2." in board.notes
+    assert "unet: seed 8 is left out, since seeds=2." in board.notes
     assert "no setting has finished runs with more than 3" in refused(capsys, f"runs={tmp_path}", "seeds=4")
     assert "seeds=0 is out of range" in refused(capsys, f"runs={tmp_path}", "seeds=0")
 

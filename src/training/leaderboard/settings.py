@@ -153,7 +153,8 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
         chosen = sorted(found.values(), key=lambda run: (run.seed not in shared, run.seed))[:seeds]
         settings.append(Setting(name, sorted(chosen, key=lambda run: run.seed)))
         if unused := sorted(set(found).difference(run.seed for run in chosen)):
-            notes.append(f"{name}: seeds {', '.join(map(str, unused))} are left out, since seeds={seeds}.")
+            which = f"seed {unused[0]} is" if len(unused) == 1 else f"seeds {', '.join(map(str, unused))} are"
+            notes.append(f"{name}: {which} left out, since seeds={seeds}.")
         notes += _repeated(name, group, settings[-1])
     if few:
         notes.append(f"Skipped, with fewer than {seeds} seeds: {'; '.join(few)}.")
