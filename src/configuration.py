@@ -191,7 +191,7 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
         name = plain.get("pretrain") or "NAME"
         return ConfigError(
             f"{key} does not exist: pretrain={name} names an experiment with settings of its own. Change them by "
-            f"training experiment={name} by itself, then add model.weights=RUN/checkpoints/best.ckpt here."
+            f"training experiment={name} by itself, then add model.weights=RUN here."
         )
     if key == "data.root" and "task" in plain and "embedded" in plain.get("data", {}):
         files = _files("data")
@@ -210,8 +210,11 @@ def unknown_key(cfg: DictConfig | ListConfig, key: str) -> ConfigError:
         return ConfigError(f"{key} does not exist: {parent} holds no keys.")
     names = [str(name) for name in node if name not in ("_target_", "hydra")]
     where = f"{parent} holds" if parent else "the keys are"
-    meant = "" if parent else _place_of(cfg, key)
-    return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{meant or nearest(last, names)}")
+    meant = ("" if parent else _place_of(cfg, key)) or nearest(last, names)
+    target = str(node.get("_target_", "imagier."))
+    if not meant and not target.startswith("imagier."):  # other libraries' arguments are not all listed in conf/
+        meant = f" Another argument of {target} is added with a plus: +{key}=..."
+    return ConfigError(f"{key} does not exist; {where}: {', '.join(names)}.{meant}")
 
 
 def _place_of(cfg: DictConfig | ListConfig, key: str) -> str:

@@ -65,12 +65,12 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     if process_count(trainer_settings(cfg)) > 1:
         raise ConfigError(
             f"pretrain={cfg.pretrain} runs in a single process only: train experiment={cfg.pretrain} separately, then "
-            "set model.weights=RUN/checkpoints/best.ckpt."
+            "set model.weights=RUN."
         )
     length = first.trainer.budget or f"{first.trainer.max_epochs} epochs"
     _say(
         f"pretraining: experiment={cfg.pretrain}, {length}. If interrupted: resume=RUN continues it; then repeat this "
-        "command with model.weights=RUN/checkpoints/best.ckpt."
+        "command with model.weights=RUN."
     )
     _check_same_shares(cfg, first)
     with spoken_as(first):

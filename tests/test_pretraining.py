@@ -68,7 +68,7 @@ def test_a_net_begins_with_the_weights_of_the_experiment_that_is_named(objects: 
     learnt, kept = map(weights, pair)
     assert len(kept) > 100
     assert all(torch.equal(value, learnt[name]) for name, value in kept.items())  # the second trains only the head
-    third = train(objects, f"model.weights={pair[0] / 'checkpoints/best.ckpt'}", runs="third")
+    third = train(objects, f"model.weights={pair[0]}", runs="third")
     assert len([run for run in third.parent.iterdir() if not run.is_symlink()]) == 1  # no pretraining took place
     assert all(torch.equal(value, learnt[name]) for name, value in weights(third).items())
 

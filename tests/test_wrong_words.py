@@ -25,6 +25,10 @@ SLIPS = {
     "task=classify data=streets": ("data=streets is for task=segment", "fashion_mnist"),
     "task=segment modle=unet": ("modle does not exist", "Did you mean 'model'?"),
     "task=segment optimizer.lrr=1": ("optimizer.lrr does not exist", "weight_decay", "Did you mean 'lr'?"),
+    "task=segment callbacks.early_stopping.monitor=val/loss": (
+        "argument of pytorch_lightning.callbacks.EarlyStopping "
+        "is added with a plus: +callbacks.early_stopping.monitor=",
+    ),
     "task=segment trainer.max_epoch=3": ("trainer.max_epoch does not exist", "Did you mean 'max_epochs'?"),
     "task=segment optimizer.lr=-1": ("optimizer.lr=-1 is out of range", "above 0"),
     "task=segment STREETS data.label_set=category task.class_weights=[0,0,0,0,0,0,0]": ("ignores every class",),

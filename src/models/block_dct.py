@@ -24,16 +24,25 @@ _STRENGTH, _FALL = 15.0, 1.2  # deviation of a grey coefficient at frequency 1, 
 
 
 class Sum(nn.Module):
-    """Add the outputs of several branches applied to the same input."""
+    """Add the outputs of several branches applied to the same input.
+
+    In training the first, exact branch is computed in float32 even under autocast: bfloat16 rounds its grey by half a
+    level, and the others would learn to undo an error that evaluation, in full precision, does not make.
+    """
 
     def __init__(self, *branches: nn.Sequential) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the sum."""
-        first, *others = (branch(x_BCHW) for branch in self.sequences())
-        return sum(others, start=first)
+        """Return the sum, float32 in training."""
+        first, *others = self.sequences()
+        if self.training:
+            with torch.autocast(x_BCHW.device.type, enabled=False):
+                sum_BCHW = first(x_BCHW)
+        else:
+            sum_BCHW = first(x_BCHW)
+        return sum((branch(x_BCHW) for branch in others), start=sum_BCHW)
 
     def sequences(self) -> list[nn.Sequential]:
         """Return the branches, in the order in which they are added."""

@@ -1,7 +1,8 @@
 """Initial weights of networks: random, from a file, or pretrained ones of a library.
 
 A network's `weights` are None (random initialisation), "imagenet" (the library's pretrained weights, if there are any;
-`smp` knows more such names) or the path of a .safetensors, .pth, .pt, .ckpt or .bin file. Only pretrained weights that
+`smp` knows more such names) or the path of a .safetensors, .pth, .pt, .ckpt or .bin file. In a configuration they may
+also be a run folder, whose best checkpoint is meant. Only pretrained weights that
 are not on this machine are downloaded, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
 """
 
@@ -138,8 +139,8 @@ def read_file(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(
-            f"model.weights={path} is neither 'imagenet' nor a file of weights: give one that ends in "
-            f"{', '.join(SUFFIXES)}, or null."
+            f"model.weights={path} is neither 'imagenet', nor a run folder, nor a file of weights: give a file that "
+            f"ends in {', '.join(SUFFIXES)}, or null."
         )
     if not path.is_file():
         raise ConfigError(f"model.weights={path}: no such file; check the path, or set model.weights=null.")

@@ -95,7 +95,7 @@ class Sweep:
         if self.cfg.resume is not None:
             raise ConfigError(
                 f"resume={self.cfg.resume} continues a single run, but a sweep trains many runs; remove -m, or "
-                "initialise the trials with model.weights=RUN/checkpoints/best.ckpt."
+                "initialise the trials with model.weights=RUN."
             )
         self.settings = self.cfg.get("sweep")
         space = dict(OmegaConf.select(self.cfg, "hydra.sweeper.params") or {})  # as an experiment file may define them

@@ -67,6 +67,8 @@ def run(cfg: DictConfig) -> float:
     settings = trainer_settings(cfg)  # reports a missing GPU before any data are read
     if cfg.data.get("root") is not None:  # the saved configuration must work from any directory
         cfg.data.root = str(Path(cfg.data.root).expanduser().absolute())
+    if (weights := cfg.model.get("weights")) and (Path(weights).expanduser() / "checkpoints").is_dir():
+        cfg.model.weights = str(find_checkpoint(weights, prefer="best"))  # of that run
     with outlets.log_to(_console()), together(settings):
         resumed = find_checkpoint(cfg.resume, prefer="last") if cfg.resume else None
         data = in_turn(lambda: build.data_module(cfg))

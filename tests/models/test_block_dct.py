@@ -33,6 +33,19 @@ def test_what_a_net_adds_at_first_is_hardly_seen() -> None:
     assert (back(there(image)) - alone(back)(there(image))).std() < 0.01
 
 
+def test_the_dct_is_not_rounded_when_the_net_beside_it_trains_in_bf16() -> None:
+    image = torch.rand(2, 1, 32, 32)
+    for transform in (analysis(1, 4, BLOCK**2), synthesis(BLOCK**2, 4, 1)):
+        (both,) = transform
+        assert isinstance(both, Sum)
+        dct, learnt = both.sequences()
+        nn.init.zeros_(learnt[-1].weight)  # type: ignore[arg-type]
+        with torch.autocast("cpu", torch.bfloat16):
+            summed = transform.train()(image)
+        torch.testing.assert_close(summed, dct(image), rtol=0, atol=1e-5)
+        image = summed.detach()
+
+
 def test_coefficients_are_those_of_the_dct() -> None:
     image = np.random.default_rng(0).random((BLOCK, BLOCK)).astype(np.float32)
     ours = alone(analysis(1, 4, BLOCK**2))(torch.from_numpy(image)[None, None])[0, :, 0, 0] * STEP
