@@ -165,6 +165,14 @@ def test_recipes_bear_their_own_names(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_options_that_all_recipes_were_given_are_said_once(tmp_path: Path) -> None:
+    for seed, words in enumerate((("experiment=baseline_unet",), ("experiment=camvid_cpu", "optimizer.lr=0.1"))):
+        write_run(tmp_path, seed=seed, words=(*words, "trainer.max_epochs=4"), optimizer__lr=0.1 * (seed + 1))
+    (board,) = boards_of(tmp_path)
+    assert {setting.name for setting in board.settings} == {"baseline_unet", "camvid_cpu, optimizer.lr=0.1"}
+    assert "All have trainer.max_epochs=4." in board.notes
+
+
 def test_what_was_trained_first_is_of_one_setting_wherever_it_lies_and_what_was_given_is_not(tmp_path: Path) -> None:
     for seed in (0, 1):
         words = ("model.weights=null",) if seed else ()

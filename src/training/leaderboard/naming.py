@@ -32,11 +32,20 @@ def _said(run: Run, key: str) -> str | None:
     return values[-1] if values and values[-1] != "null" else None
 
 
-def named(runs: Sequence[Run]) -> list[str]:
-    """Return a name for each setting of a board, given one run of each; equal names get the keys that differ."""
+def named(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """Name each setting of a board, given one run of each; equal names get the keys that differ.
+
+    Returns:
+        The names, and the options left out of them because all would have them.
+    """
     titles = [_title(run) for run in runs]
     alike = {title: [run for run, other in zip(runs, titles, strict=True) if other == title] for title in titles}
-    names = [", ".join([title, *_telling_words(run, alike[title])]) for run, title in zip(runs, titles, strict=True)]
+    words = [_telling_words(run, alike[title]) for run, title in zip(runs, titles, strict=True)]
+    shared = [word for word in words[0] if len(runs) > 1 and all(word in others for others in words)]
+    names = [
+        ", ".join([title, *(word for word in told if word not in shared)])
+        for title, told in zip(titles, words, strict=True)
+    ]
     for name in {name for name in names if names.count(name) > 1}:  # same options, different configurations
         places = [place for place, other in enumerate(names) if other == name]
         configs = [setting_of(runs[place]) for place in places]
@@ -44,7 +53,7 @@ def named(runs: Sequence[Run]) -> list[str]:
         keys = {key: None for key in keys if len({json.dumps(config.get(key, "?")) for config in configs}) > 1}
         for place, config in zip(places, configs, strict=True):
             names[place] = ", ".join([name, *(f"{key}={short(config[key])}" for key in keys if key in config)])
-    return names
+    return names, shared
 
 
 def _title(run: Run) -> str:

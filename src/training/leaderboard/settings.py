@@ -142,10 +142,10 @@ def _board(runs: Sequence[Run], seeds: int | None, aside: str) -> Board:
     for run in runs:
         by_setting.setdefault(json.dumps(setting_of(run), sort_keys=True), []).append(run)
     groups = list(by_setting.values())
-    names = named([group[-1] for group in groups])
+    names, same = named([group[-1] for group in groups])
     newest = [{run.seed: run for run in group} for group in groups]  # the last run of each seed counts
     shared = _shared([found for found in newest if len(found) >= (seeds or 1)])
-    settings, notes, few = [], [], []
+    settings, notes, few = [], [f"All have {', '.join(same)}."] if same else [], []
     for name, group, found in zip(names, groups, newest, strict=True):
         if seeds is not None and len(found) < seeds:
             few.append(name)
