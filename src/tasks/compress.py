@@ -51,7 +51,7 @@ class Compress(Task):
     """
 
     monitor, mode = "val/loss", "min"
-    precisions = ("32-true", "bf16-mixed", "16-mixed")  # whatever affects the coded bits is computed in float32
+    precisions = ("32-true", "bf16-mixed", "16-mixed")  # whatever affects the coded bits is never half precision
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
