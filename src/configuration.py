@@ -76,6 +76,8 @@ def check(cfg: DictConfig) -> None:
     _check_places(cfg)
     if cfg.get("augment") and cfg.get("resume") is None:  # saved arguments may be for a list that resuming replaces
         _check_augment(cfg.augment)
+    if cfg.get("callbacks") and cfg.get("resume") is None:  # nor if resuming switches a callback off
+        _check_callbacks(cfg.callbacks)
     if "task" in cfg:
         for group, asked in _ASKED.items():
             _check_keys(cfg, group, asked)
@@ -105,6 +107,20 @@ def _check_augment(augment: DictConfig) -> None:
             raise ConfigError(
                 f"augment.{key}={augment[key]} would have no effect, as the chosen list of transforms does not use "
                 f"it; {there}. Remove it, or choose another augment=NAME."
+            )
+
+
+def _check_callbacks(callbacks: DictConfig) -> None:
+    """Refuse a setting given on the command line for a callback that is off."""
+    for name, node in ((str(name), node) for name, node in callbacks.items()):
+        keys = list(node) if isinstance(node, DictConfig) else []
+        off = [key for key in keys if node[key] is None]
+        said = [key for key in keys if node[key] is not None and is_said(f"callbacks.{name}.{key}")]
+        if off and said:
+            example = _EXAMPLES.get(name, f"{off[0]}=...")
+            raise ConfigError(
+                f"callbacks.{name}.{said[0]}={node[said[0]]} would have no effect, as callbacks.{name}.{off[0]} is "
+                f"null, which switches the callback off; add callbacks.{name}.{example}."
             )
 
 

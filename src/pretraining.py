@@ -58,7 +58,10 @@ def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
             folder, or the run uses several processes.
         ImagierError: whatever the training itself raises.
     """
-    if cfg.model.get("weights") is not None or cfg.resume is not None:
+    if cfg.resume is not None:
+        return
+    if cfg.model.get("weights") is not None:
+        _say(f"pretrain={cfg.pretrain} is skipped, since model.weights is given")
         return
     first = _composed(cfg)
     _check_same_net(cfg, first)

@@ -29,6 +29,10 @@ SLIPS = {
         "argument of pytorch_lightning.callbacks.EarlyStopping "
         "is added with a plus: +callbacks.early_stopping.monitor=",
     ),
+    "task=segment +callbacks.early_stopping.monitor=val/loss": (
+        "callbacks.early_stopping.monitor=val/loss would have no effect",
+        "add callbacks.early_stopping.patience=5",
+    ),
     "task=segment trainer.max_epoch=3": ("trainer.max_epoch does not exist", "Did you mean 'max_epochs'?"),
     "task=segment optimizer.lr=-1": ("optimizer.lr=-1 is out of range", "above 0"),
     "task=segment STREETS data.label_set=category task.class_weights=[0,0,0,0,0,0,0]": ("ignores every class",),
@@ -216,3 +220,9 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
 )
 def test_a_path_or_a_token_is_as_it_was_typed(verb: str, word: str, meant: str) -> None:
     assert completed(verb, [word]) == [meant]
+
+
+def test_weights_of_the_latest_run_stay_those_of_that_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").symlink_to("run")
+    assert completed("train", [f"model.weights={tmp_path}/latest"]) == [f"model.weights={tmp_path.resolve()}/run"]

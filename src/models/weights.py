@@ -137,13 +137,15 @@ def read_file(path: Path) -> dict[str, Tensor]:
         ConfigError: if the file is missing, has an unknown suffix, is corrupt, or cannot be loaded without unpickling
             objects.
     """
-    if path.suffix not in SUFFIXES:
+    if not path.exists():
         raise ConfigError(
-            f"model.weights={path} is neither 'imagenet', nor a run folder, nor a file of weights: give a file that "
-            f"ends in {', '.join(SUFFIXES)}, or null."
+            f"model.weights={path}: no such file or run folder; check the path, or set model.weights=null."
         )
-    if not path.is_file():
-        raise ConfigError(f"model.weights={path}: no such file; check the path, or set model.weights=null.")
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise ConfigError(
+            f"model.weights={path} is neither a run folder (runs/latest is the newest) nor a file that ends in "
+            f"{', '.join(SUFFIXES)}."
+        )
     content: Any
     try:
         if path.suffix == ".safetensors":

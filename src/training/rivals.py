@@ -1,5 +1,6 @@
 """Comparison of a codec's files with JPEG, WebP and AVIF files of the same images."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -16,6 +17,8 @@ from imagier.tasks.base import Task
 from imagier.tasks.compress import Compress
 from imagier.training.image_formats import RIVALS, WEBP_LONGEST, ImageFormat, decode
 from imagier.training.pictures import Comparison, Curve
+
+log = logging.getLogger(__name__)
 
 MOST_PICTURES, MOST_PIXELS = 16, 8_000_000  # in `compare`: MS-SSIM and AVIF's encoder are slow
 THIS_NET = "this network"
@@ -56,6 +59,7 @@ def measured_rates(task: Task, data: ImageData, split: Split, most: int | None =
 
 def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> Comparison:
     """Return curves with a point per setting: means over the images, which are held in memory one at a time."""
+    log.info("comparing its files with those of %s; AVIF takes longest", ", ".join(RIVALS))
     task.eval()
     ways = {THIS_NET: [_through_net(task, rate) for rate in range(len(task.lambdas))]}
     for name, rival in RIVALS.items():

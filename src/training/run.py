@@ -245,6 +245,8 @@ def _describe(cfg: DictConfig, run_dir: Path, task: Task, data: ImageData) -> No
     classes = f"; {data.facts.num_classes} classes" if data.facts.classes else ""
     log.info("data: %s (%s)%s; %s", data.name, sizes, classes, size)
     log.info("network: %s, %s trainable parameters", cfg.model.name, f"{trained:,}")
+    if weights := cfg.model.get("weights"):
+        log.info("initial weights: %s", weights)
     log.info(
         "learning rate: %.3g (optimizer.lr=%g for a batch of %d; this run's batch is %d)",
         build.learning_rate(cfg, data.samples_an_epoch), cfg.optimizer.lr, cfg.optimizer.reference_batch,
