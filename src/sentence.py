@@ -89,8 +89,8 @@ def _quoted(word: str, sweeps: bool) -> str:
     if key == "data.root" and sweeps and value != "null" and re.match(r"[^,$'\"]+$", value):
         value = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - so that the run can be resumed from anywhere
         word = f"{key}={value}"
-    if key == "model.weights" and os.path.isdir(os.path.expanduser(value)):  # noqa: PTH111, PTH112
-        value = os.path.realpath(os.path.expanduser(value))  # noqa: PTH111 - runs/latest is another run after this one
+    if key == "model.weights" and (run := Path(os.path.expanduser(value)) / "checkpoints").is_dir():  # noqa: PTH111
+        value = str(run.resolve().parent)  # runs/latest is another run after this one
         word = f"{key}={value}"
     if key == "token" and re.fullmatch(r"[\w.+-]+", value) and value != "null":
         return f"token='{value}'"

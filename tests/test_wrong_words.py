@@ -223,6 +223,10 @@ def test_a_path_or_a_token_is_as_it_was_typed(verb: str, word: str, meant: str) 
 
 
 def test_weights_of_the_latest_run_stay_those_of_that_run(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "latest").symlink_to("run")
     assert completed("train", [f"model.weights={tmp_path}/latest"]) == [f"model.weights={tmp_path.resolve()}/run"]
+    (tmp_path / "run" / "imagenet").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "run")
+        assert completed("train", ["model.weights=imagenet"]) == ["model.weights=imagenet"]

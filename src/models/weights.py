@@ -2,8 +2,8 @@
 
 A network's `weights` are None (random initialisation), "imagenet" (the library's pretrained weights, if there are any;
 `smp` knows more such names) or the path of a .safetensors, .pth, .pt, .ckpt or .bin file. In a configuration they may
-also be a run folder, whose best checkpoint is meant. Only pretrained weights that
-are not on this machine are downloaded, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
+also be a run folder, whose best checkpoint is meant. Only pretrained weights that are not on this machine are
+downloaded, and never while HF_HUB_OFFLINE or IMAGIER_OFFLINE is set.
 """
 
 import os

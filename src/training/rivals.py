@@ -59,7 +59,7 @@ def measured_rates(task: Task, data: ImageData, split: Split, most: int | None =
 
 def _comparison(task: Compress, pictures: Iterable[Tensor], scores: Scores) -> Comparison:
     """Return curves with a point per setting: means over the images, which are held in memory one at a time."""
-    log.info("comparing its files with those of %s; AVIF takes longest", ", ".join(RIVALS))
+    log.info("comparing the codec's files with those of %s; AVIF takes longest", ", ".join(RIVALS))
     task.eval()
     ways = {THIS_NET: [_through_net(task, rate) for rate in range(len(task.lambdas))]}
     for name, rival in RIVALS.items():
