@@ -39,7 +39,9 @@ def test_the_dct_is_not_rounded_when_the_net_beside_it_trains_in_bf16() -> None:
         (both,) = transform
         assert isinstance(both, Sum)
         dct, learnt = both.sequences()
-        nn.init.zeros_(learnt[-1].weight)  # type: ignore[arg-type]
+        last = learnt[-1]
+        assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+        nn.init.zeros_(last.weight)
         with torch.autocast("cpu", torch.bfloat16):
             summed = transform.train()(image)
         torch.testing.assert_close(summed, dct(image), rtol=0, atol=1e-5)

@@ -13,7 +13,6 @@ from imagier.training.leaderboard.runs import find_runs
 from imagier.training.leaderboard.settings import Board, make_boards
 
 CLASSES = ("road", "sky", "person")
-
 TASKS = {
     "segment": {"metric": "iou", "data": "streets", "labels": CLASSES, "others": ["accuracy"]},
     "classify": {"metric": "accuracy", "data": "garments", "labels": ("coat", "boot"), "others": []},
