@@ -46,8 +46,8 @@ _MAY_DIFFER = ("weights", "freeze", "mirror", "symmetries")  # options that do n
 def pretrain(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     """Train `experiment=PRETRAIN` with the shared settings, and set `cfg.model.weights` to its best checkpoint.
 
-    Does nothing if a run is resumed, and only says so if `cfg.model.weights` is already set. The first training records its own
-    command-line arguments, so that it can be resumed by itself.
+    Does nothing if a run is resumed, and only says so if `cfg.model.weights` is already set. The first training records
+    its own command-line arguments, so that it can be resumed by itself.
 
     Args:
         cfg: the configuration of the second training; its `pretrain` names an experiment.
