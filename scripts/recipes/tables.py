@@ -19,8 +19,8 @@ _SHORT = """\
 |---|---|---|---|---|---|
 """
 _COMPARED = """\
-| experiment | words | scored by | validation | machine |
-|---|---|---|---|---|
+| experiment | words | scored by | validation | minutes, start to report | machine |
+|---|---|---|---|---|---|
 """
 _LEAVES = """\
 | experiment | scored by | leaves | photographs | gap | machine |
@@ -164,10 +164,10 @@ def _compared_rows(recipes: Mapping[str, Any], kept: Mapping[str, Sequence[Mappi
             place = name, row["machine"]
             by_words.setdefault(shlex.join(words_of(row)), {}).setdefault(place, []).append(row)
     return [
-        f"| `{name}` | `{words}` | {recipes[name]['score']} | {_scores(rows, recipes[name]['score'])} | {machine} |\n"
+        f"| `{name}` | `{words}` | {score} | {_scores(rows, score)} | {_minutes(rows)} | {_machines(rows)} |\n"
         for words, together in by_words.items()
         for (name, _), rows in together.items()
-        for machine in [_machines(rows)]
+        for score in [recipes[name]["score"]]
     ]
 
 
