@@ -174,7 +174,7 @@ def test_leaves_stand_beside_photographs_and_rivals_beside_one_another(tables: M
     put(tmp_path, "one_gpu", train=photographs, leaves=[short, alike])
     told = tables.tables(tmp_path, RECIPES)
     assert "| `one_gpu trainer.budget=5m` | psnr/25 | 30.00 dB | 30.50 dB | -0.50 dB | Intel Xeon |" in told
-    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | Intel Xeon |" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | 1.5 | Intel Xeon |" in told
 
 
 def test_scores_that_are_not_defined_are_a_dash(tables: ModuleType, tmp_path: Path) -> None:
@@ -291,9 +291,9 @@ def test_comparisons_with_other_words_stand_side_by_side_and_those_with_the_same
     told = tables.tables(tmp_path, RECIPES)
     assert told.count("| `one_cpu` |") == 1
     assert told.count("| `plain` |") == 2
-    eight = "`trainer.max_epochs=8` | accuracy | 50.00 % ± 0.00 % (2 seeds) | Intel Xeon |"
+    eight = "`trainer.max_epochs=8` | accuracy | 50.00 % ± 0.00 % (2 seeds) | 1.5 | Intel Xeon |"
     assert f"| `one_cpu` | {eight}\n| `plain` | {eight}" in told
-    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | Intel Xeon |" in told
+    assert "| `plain` | `trainer.budget=4m` | accuracy | 70.00 % | 1.5 | Intel Xeon |" in told
 
 
 def test_an_ablation_of_other_words_is_not_held_against_the_recipe(tables: ModuleType, tmp_path: Path) -> None:
